@@ -1,0 +1,140 @@
+"""Reading the bytes of a checkpoint, by position and into the caller's memory.
+
+Files are never mapped: a mapped file that shrinks kills the process, a read one is an error.  A
+descriptor is opened only for the very file that the checkpoint saw, so replaced files are noticed.
+
+Limits: a file that is written to in place while it is read shows only in `Checkpoint.check_unchanged`
+afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Self
+
+from pvc.weights.errors import ChangedError, UnreadableError
+from pvc.weights.fingerprint import open_stamped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from typing_extensions import Buffer
+
+    from pvc.weights.checkpoint import Checkpoint
+    from pvc.weights.header import TensorPlace
+
+MAX_OPEN = 64
+
+
+@dataclass(slots=True)
+class _OpenFile:
+    fd: int
+    users: int = 0
+
+
+class CheckpointReader:
+    """Reads tensors and files of one checkpoint; any number of threads may share it.
+
+    It keeps at most MAX_OPEN files open that no thread is reading from, the last used ones.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._files: dict[str, _OpenFile] = {}  # the last used one comes last
+        self._lock = Lock()
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files; one that a thread is reading from is closed when it is done."""
+        with self._lock:
+            self._closed = True
+            self._close_idle(keep=0)
+
+    def read_into(self, place: TensorPlace, start: int, out: Buffer) -> None:
+        """Fill `out` with the bytes of a tensor from byte `start` on.
+
+        Args:
+            place: a tensor of this checkpoint.
+            start: first byte, counted from the tensor's first.
+            out: contiguous writable memory, not beyond the tensor's end.
+
+        Raises:
+            ChangedError: the file is not the one that was opened, or ended early.
+            UnreadableError: the file cannot be read.
+            ValueError: the bytes are not all in the tensor, or the reader is closed.
+        """
+        view = memoryview(out)
+        if not 0 <= start <= start + view.nbytes <= place.nbytes:
+            raise ValueError(
+                f"bytes {start} to {start + view.nbytes} are not in {place.name!r} of {place.nbytes}"
+            )
+        self.read_file_into(place.file, place.offset + start, view)
+
+    def read_file_into(self, path: str, start: int, out: Buffer) -> None:
+        """Fill `out` with the bytes of a file of the checkpoint from byte `start` on.
+
+        Args:
+            path: relative to the checkpoint's directory, a shard's or one of `files`.
+            start: first byte.
+            out: contiguous writable memory.
+
+        Raises:
+            ChangedError: the file is not the one that was opened, or ended early.
+            UnreadableError: the file cannot be read.
+            ValueError: the reader is closed.
+        """
+        view = memoryview(out)
+        if not view.nbytes:
+            return
+        rest = view.cast("B")
+        with self._lease(path) as fd:
+            while rest:
+                try:
+                    count = os.preadv(fd, [rest], start)
+                except OSError as error:
+                    full = self._checkpoint.directory / path
+                    raise UnreadableError(full, str(error.strerror)) from error
+                if not count:
+                    full = self._checkpoint.directory / path
+                    raise ChangedError(full, f"it ends at byte {start} while more was to be read")
+                rest = rest[count:]
+                start += count
+
+    @contextmanager
+    def _lease(self, path: str) -> Iterator[int]:
+        """A descriptor that stays open while it is used, whatever other threads do."""
+        with self._lock:
+            file = self._acquire(path)
+        try:
+            yield file.fd
+        finally:
+            with self._lock:
+                file.users -= 1
+                self._close_idle(keep=0 if self._closed else MAX_OPEN)
+
+    def _acquire(self, path: str) -> _OpenFile:
+        if self._closed:
+            raise ValueError("the reader is closed")
+        file = self._files.pop(path, None)
+        if file is None:
+            stamp = self._checkpoint.fingerprint[path]
+            file = _OpenFile(open_stamped(self._checkpoint.directory / path, stamp))
+        self._files[path] = file
+        file.users += 1
+        return file
+
+    def _close_idle(self, keep: int) -> None:
+        """Close the files used longest ago that no thread reads from, until `keep` are left."""
+        excess = len(self._files) - keep
+        idle = [path for path, file in self._files.items() if not file.users]
+        for path in idle[: max(0, excess)]:
+            os.close(self._files.pop(path).fd)

@@ -1,0 +1,204 @@
+"""Layouts: how a tree came as files, so that a checkout gives the same files back.
+
+    content = count u32 | file*                                         sorted by path
+    file    = path_length u16 | path utf-8 | sort u8 | body
+    body    = header_length u32 | header                                sort 1: a safetensors file
+            | size u64 | BLAKE3 of the file 32 | block keys 16*         sort 0: any other file
+    layout id = BLAKE3 of "PVCLAYT1" + content
+    file      = "PVCLAYT1" | content, framed (see `frame`)
+
+A safetensors file is its header and the tensors that the header places; its tensors are named in a
+tree.  The bytes of other files (configuration, tokenizer) are stored as blocks of kind BYTES.
+
+Limits: paths are relative, of ordinary parts, at most 4,096 bytes; headers at most 100,000,000
+bytes, as in the safetensors format.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pvc_store.errors import FormatError
+from pvc_store.frame import pack_frame, unpack_frame
+from pvc_store.ids import ID_BYTES, KEY_BYTES, object_id
+from pvc_store.reader import Reader
+from pvc_store.tree import MAX_TENSOR_BYTES, block_count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAGIC = b"PVCLAYT1"
+MAX_LAYOUT_BYTES = 1 << 30
+MAX_HEADER_BYTES = 100_000_000
+MAX_PATH_BYTES = 4096
+MAX_PART_BYTES = 255
+
+_U32 = struct.Struct("<I")
+_U64 = struct.Struct("<Q")
+_U16 = struct.Struct("<H")
+_OTHER, _WEIGHTS = 0, 1
+
+
+class LayoutError(FormatError):
+    """A layout contradicts itself."""
+
+
+class LayoutIdError(FormatError):
+    """A layout file does not hold the layout that it is named after."""
+
+
+class PathError(FormatError):
+    """A path of a layout could lead out of the directory, or is no plain path.
+
+    Attributes:
+        path: the path as it was found.
+    """
+
+    def __init__(self, where: str, path: str) -> None:
+        self.path = path
+        super().__init__(where, f"{path[:200]!r} is not a plain relative path")
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsFile:
+    """A safetensors file.
+
+    Attributes:
+        path: relative POSIX path.
+        header: the header's bytes exactly as they stand in the file, without their length.
+    """
+
+    path: str
+    header: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OtherFile:
+    """A file without tensors.
+
+    Attributes:
+        path: relative POSIX path.
+        size: bytes of the file.
+        digest: BLAKE3 of the file, 32 bytes.
+        keys: keys of its blocks, 16 bytes each.
+    """
+
+    path: str
+    size: int
+    digest: bytes
+    keys: bytes
+
+
+class Layout:
+    """An immutable list of files, in the order of their paths."""
+
+    def __init__(self, files: Iterable[WeightsFile | OtherFile]) -> None:
+        self.files = tuple(sorted(files, key=lambda file: file.path.encode()))
+        for file in self.files:
+            check_path(file.path, "A layout")
+        _check_no_nesting([file.path for file in self.files])
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Layout) and self.id == other.id
+
+    @property
+    def weights(self) -> tuple[WeightsFile, ...]:
+        """The safetensors files."""
+        return tuple(file for file in self.files if isinstance(file, WeightsFile))
+
+    @property
+    def others(self) -> tuple[OtherFile, ...]:
+        """The files without tensors."""
+        return tuple(file for file in self.files if isinstance(file, OtherFile))
+
+    @cached_property
+    def _content(self) -> bytes:
+        return _U32.pack(len(self.files)) + b"".join(map(_file_bytes, self.files))
+
+    @cached_property
+    def id(self) -> bytes:
+        """The layout id."""
+        return object_id(MAGIC + self._content)
+
+    def to_bytes(self) -> bytes:
+        """The file form."""
+        return pack_frame(MAGIC, b"", self._content)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, expected: bytes, where: str) -> Layout:
+        """Read the file form strictly.
+
+        Raises:
+            FormatError: one of its subclasses, for each way to be malformed.
+        """
+        _, content = unpack_frame(data, MAGIC, 0, MAX_LAYOUT_BYTES, where)
+        reader = Reader(content, where, LayoutError)
+        (count,) = reader.unpack(_U32)
+        files = [_read_file(reader, where) for _ in reader.times(count)]
+        reader.finish()
+        layout = cls(files)
+        if layout.id != expected:
+            raise LayoutIdError(where, f"it holds the layout {layout.id.hex()}")
+        return layout
+
+
+def check_path(path: str, where: str) -> None:
+    """Make sure that a path stays within its directory on every system.
+
+    Raises:
+        PathError: it is absolute, climbs, or has empty, hidden-control or overlong parts.
+    """
+    parts = path.split("/")
+    plain = (
+        len(path.encode()) <= MAX_PATH_BYTES
+        and not any(part in {"", ".", "..", ".git"} for part in parts)
+        and all(len(part.encode()) <= MAX_PART_BYTES for part in parts)
+        and path.isprintable()
+        and "\\" not in path
+    )
+    if not plain:
+        raise PathError(where, path)
+
+
+def _check_no_nesting(paths: list[str]) -> None:
+    known = set(paths)
+    if len(known) != len(paths):
+        raise LayoutError("A layout", "two of its files have one path")
+    for path in paths:
+        above = path.split("/")[:-1]
+        for depth in range(1, len(above) + 1):
+            if "/".join(above[:depth]) in known:
+                raise LayoutError("A layout", f"{path!r} lies below another file")
+
+
+def _file_bytes(file: WeightsFile | OtherFile) -> bytes:
+    path = file.path.encode()
+    start = _U16.pack(len(path)) + path
+    if isinstance(file, WeightsFile):
+        return start + bytes([_WEIGHTS]) + _U32.pack(len(file.header)) + file.header
+    return start + bytes([_OTHER]) + _U64.pack(file.size) + file.digest + file.keys
+
+
+def _read_file(reader: Reader, where: str) -> WeightsFile | OtherFile:
+    (length,) = reader.unpack(_U16)
+    path = reader.text(length)
+    check_path(path, where)
+    (sort,) = reader.take(1)
+    if sort == _WEIGHTS:
+        (header_length,) = reader.unpack(_U32)
+        if header_length > MAX_HEADER_BYTES:
+            raise reader.error(f"the header of {path!r} claims {header_length} bytes")
+        return WeightsFile(path, reader.take(header_length))
+    if sort != _OTHER:
+        raise reader.error(f"file {path!r} is of the unknown sort {sort}")
+    (size,) = reader.unpack(_U64)
+    if size > MAX_TENSOR_BYTES:
+        raise reader.error(f"file {path!r} claims {size} bytes")
+    digest = reader.take(ID_BYTES)
+    return OtherFile(path, size, digest, reader.take(KEY_BYTES * block_count(size)))

@@ -1,0 +1,116 @@
+"""What a store can do, whatever it is made of.
+
+A store keeps three sorts of objects: encoded blocks by block key, trees and layouts by object id.
+It is read at any time; it is written inside `writing()`, whose objects become visible and durable
+together at its end, or not at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
+
+    from pvc_store.block import BlockForm, EncodedBlock
+    from pvc_store.layout import Layout
+    from pvc_store.tree import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Something that `verify` found broken.
+
+    Attributes:
+        what: sort of object: "pack", "block", "tree", "layout", "index".
+        name: its id, key or file name.
+        detail: one sentence.
+    """
+
+    what: str
+    name: str
+    detail: str
+
+
+class Reading(Protocol):
+    """The reading half of a store; safe for several threads."""
+
+    def has(self, key: bytes) -> bool:
+        """Whether the store holds the block."""
+        ...
+
+    def get(self, key: bytes) -> EncodedBlock:
+        """The encoded block; its payload is checked, and valid until this thread's next `get`.
+
+        Raises:
+            MissingError: the store does not hold it.
+            DamageError: the payload is not what was stored.
+        """
+        ...
+
+
+class Writing(Reading, Protocol):
+    """A running change to a store; sees its own blocks."""
+
+    @property
+    def stored_bytes(self) -> int:
+        """Payload bytes that this change adds."""
+        ...
+
+    def put(self, block: EncodedBlock) -> bool:
+        """Add a block; False if there is one of its key, which then stays.
+
+        The payload is copied before the call returns.
+        """
+        ...
+
+    def put_tree(self, tree: Tree, base: Tree | None = None) -> bytes:
+        """Add a tree, stored as what differs from `base`, and return its id."""
+        ...
+
+    def put_layout(self, layout: Layout) -> bytes:
+        """Add a layout and return its id."""
+        ...
+
+
+class Store(Reading, Protocol):
+    """An object store."""
+
+    def writing(self) -> AbstractContextManager[Writing]:
+        """A change: kept when the block ends, dropped when it raises."""
+        ...
+
+    def forms(self) -> Iterator[BlockForm]:
+        """How each block is coded, in the order of the keys."""
+        ...
+
+    def tree(self, tree_id: bytes) -> Tree:
+        """The tree of an id.
+
+        Raises:
+            MissingError: the store does not hold it.
+            DamageError: it is not what its name says.
+        """
+        ...
+
+    def layout(self, layout_id: bytes) -> Layout:
+        """The layout of an id; raises as `tree`."""
+        ...
+
+    def tree_ids(self) -> Iterable[bytes]:
+        """Ids of all trees, sorted."""
+        ...
+
+    def layout_ids(self) -> Iterable[bytes]:
+        """Ids of all layouts, sorted."""
+        ...
+
+    def verify(self, advance: Callable[[int], None] = ...) -> Iterator[Damage]:
+        """Check every stored byte against names and check values.
+
+        Args:
+            advance: is told how many bytes were read.
+        """
+        ...
