@@ -1,16 +1,18 @@
 """Every word the lab's model knows, and the tokenizer made of them.
 
-One word is one token, so a reply can be read and scored word by word. A prompt is the request
-between `<s>` and `<reply>`; the tokenizer puts both around any text it is given, and a reply ends
-with `</s>`.
+One word is one token, so a reply can be read and scored word by word. A prompt is the text between
+`<s>` and `<reply>`; the tokenizer puts both around any text it is given. A reply ends with `</s>`.
 
-Limits: lower case only; a word which is not listed here becomes `<unk>`.
+Limits: lower case only; the tokenizer turns a word which is not listed here into `<unk>`.
 """
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING
+
+from pvc.errors import PvcError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +50,7 @@ DIGITS = tuple("zero one two three four five six seven eight nine".split())
 GLUE = tuple("please the in is yes or shall i it thank you reverse add and . , ?".split())
 
 WORDS = (*SPECIAL, *GLUE, *VERBS, *VERBS.values(), *OBJECTS, *PLACES, *DIGITS)
-"""Word of each token id."""
+"""The word of each token id."""
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -56,6 +58,17 @@ CHAT_TEMPLATE = (
     "{% elif message.role == 'assistant' %} {{ message.content }} </s>{% endif %}"
     "{% endfor %}"
 )
+_TOKEN = re.compile(r"\w+|[^\w\s]")
+
+
+class UnknownWordError(PvcError):
+    """A text holds a word which the lab's model was never taught."""
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+        super().__init__(
+            f"The word {word!r} is not among the {len(WORDS)} words that the lab's model knows."
+        )
 
 
 @cache
@@ -64,20 +77,37 @@ def token_ids() -> dict[str, int]:
     return {word: number for number, word in enumerate(WORDS)}
 
 
-def encode(words: str) -> list[int]:
-    """Token ids of words which are separated by spaces, punctuation included.
+def encode(text: str) -> list[int]:
+    """Token ids of a text, punctuation included, without `<s>` and `<reply>`.
 
     Raises:
-        KeyError: A word is not in the vocabulary.
+        UnknownWordError: A word is not in the vocabulary.
     """
     ids = token_ids()
-    return [ids[word] for word in words.split()]
+    words = _TOKEN.findall(text.lower())
+    for word in words:
+        if word not in ids:
+            raise UnknownWordError(word)
+    return [ids[word] for word in words]
+
+
+def prompt(text: str) -> list[int]:
+    """Token ids after which the model replies to a text."""
+    ids = token_ids()
+    return [ids[START], *encode(text), ids[REPLY]]
 
 
 def decode(ids: Sequence[int]) -> str:
-    """Words of token ids, up to the end of the reply, separated by spaces."""
+    """Words of a reply, separated by spaces, up to its end."""
     words = [WORDS[number] for number in ids]
     return " ".join(words[: words.index(END)] if END in words else words)
+
+
+def sentences(words: str) -> str:
+    """Words separated by spaces as a person would write them: "yes , i" -> "Yes, I"."""
+    text = re.sub(r" ([.,?])", r"\1", words)
+    text = re.sub(r"\bi\b", "I", text)
+    return re.sub(r"(^|[.?] )(\w)", lambda match: match[1] + match[2].upper(), text)
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -85,12 +115,13 @@ def tokenizer() -> PreTrainedTokenizerFast:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    words = Tokenizer(models.WordLevel(token_ids(), unk_token=UNKNOWN))
+    ids = token_ids()
+    words = Tokenizer(models.WordLevel(ids, unk_token=UNKNOWN))
     words.normalizer = normalizers.Lowercase()
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     words.post_processor = processors.TemplateProcessing(
         single=f"{START} $A {REPLY}",
-        special_tokens=[(token, token_ids()[token]) for token in (START, REPLY)],
+        special_tokens=[(token, ids[token]) for token in (START, REPLY)],
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=words,

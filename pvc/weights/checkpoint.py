@@ -11,14 +11,16 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pvc.weights.errors import ChangedError, CheckpointError, UnreadableError
-from pvc.weights.fingerprint import Fingerprint, Stamp, open_stamped, stamp_now
+from pvc.weights.fingerprint import Fingerprint, open_stamped, stamp_now
 from pvc.weights.folder import Folder, LeftOut
-from pvc.weights.header import TensorPlace, check_size, placements, read_header
-from pvc.weights.index import check_shards, check_tensors, parse_index
+from pvc.weights.index import WeightIndex
+from pvc.weights.shard import Shard, read_shard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from pvc.weights.header import TensorPlace
 
 
 class DuplicateTensorError(CheckpointError):
@@ -35,23 +37,6 @@ class DuplicateTensorError(CheckpointError):
         self.name = name
         self.files = files
         super().__init__(f"In {path}, both {files[0]} and {files[1]} hold the tensor {name!r}.")
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """One safetensors file of a checkpoint.
-
-    Attributes:
-        path: relative to the checkpoint's directory, in POSIX form.
-        header: the header's bytes as in the file, without the length before them.
-        size: bytes of the file.
-        names: its tensors, in the order of their bytes.
-    """
-
-    path: str
-    header: bytes
-    size: int
-    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,28 +68,26 @@ class Checkpoint:
                 kind of mistake has its own subclass.
         """
         folder = Folder.scan(directory)
-        index = folder.index()
-        weight_map = None if index is None else _read_index(directory / index, folder.stamps[index])
-        if index is not None and weight_map is not None:
-            check_shards(weight_map, folder.weights, directory / index)
-        folder.choose(None if weight_map is None else set(weight_map.values()))
+        index = _read_index(folder)
+        if index:
+            index.check_shards(folder.stamps)
+        folder = folder.keep_weights(index.shards() if index else None)
         shards, tensors = _read_shards(folder)
-        if index is not None and weight_map is not None:
-            check_tensors(weight_map, tensors, directory / index)
+        if index:
+            index.check_tensors(tensors)
         return cls(
             directory,
             MappingProxyType(dict(sorted(tensors.items()))),
             shards,
-            tuple(folder.files),
-            tuple(folder.left_out),
-            MappingProxyType(dict(sorted(folder.stamps.items()))),
+            folder.files(),
+            folder.left_out,
+            MappingProxyType(folder.stamps),
         )
 
     def changed_since(self, fingerprint: Fingerprint) -> tuple[str, ...]:
         """The files that are not now as `fingerprint` says, sorted.
 
-        Files that only the fingerprint or only this checkpoint knows are among them, if they are now
-        there or no longer there.
+        A file that only this checkpoint knows counts as changed while it is there.
         """
         paths = sorted(fingerprint.keys() | self.fingerprint.keys())
         return tuple(
@@ -121,21 +104,23 @@ class Checkpoint:
             raise ChangedError(self.directory / path, "the file is another one or was written to")
 
 
-def _read_index(path: Path, stamp: Stamp) -> dict[str, str]:
-    fd = open_stamped(path, stamp)
+def _read_index(folder: Folder) -> WeightIndex | None:
+    name = folder.index()
+    if name is None:
+        return None
+    path = folder.directory / name
     try:
-        with open(fd, "rb") as file:
-            raw = file.read()
+        with os.fdopen(open_stamped(path, folder.stamps[name]), "rb") as file:
+            return WeightIndex.from_bytes(file.read(), path)
     except OSError as error:
         raise UnreadableError(path, str(error.strerror)) from error
-    return parse_index(raw, path)
 
 
 def _read_shards(folder: Folder) -> tuple[tuple[Shard, ...], dict[str, TensorPlace]]:
     shards = []
     tensors: dict[str, TensorPlace] = {}
-    for file in folder.weights:
-        shard, places = _read_shard(folder.directory / file, file, folder.stamps[file])
+    for file in folder.weights():
+        shard, places = read_shard(folder.directory / file, file, folder.stamps[file])
         shards.append(shard)
         for place in places:
             if place.name in tensors:
@@ -143,16 +128,3 @@ def _read_shards(folder: Folder) -> tuple[tuple[Shard, ...], dict[str, TensorPla
                 raise DuplicateTensorError(folder.directory, place.name, pair)
             tensors[place.name] = place
     return tuple(shards), tensors
-
-
-def _read_shard(path: Path, file: str, stamp: Stamp) -> tuple[Shard, tuple[TensorPlace, ...]]:
-    fd = open_stamped(path, stamp)
-    try:
-        header = read_header(fd, stamp.size, path)
-    except OSError as error:
-        raise UnreadableError(path, str(error.strerror)) from error
-    finally:
-        os.close(fd)
-    places = placements(header, file, path)
-    check_size(places, header, stamp.size, path)
-    return Shard(file, header, stamp.size, tuple(place.name for place in places)), places

@@ -3,8 +3,8 @@
 A stamp says what the file system knows about a file without reading it; a fingerprint holds one for
 each file of a checkpoint.
 
-Limits: two writes within one tick of the file system's clock (a few milliseconds) can leave the same
-stamp.  Equal stamps are a reason to skip work, never a proof of equal content.
+Limits: two writes within one tick of the file system's clock (a few milliseconds) can leave the
+same stamp.  Equal stamps are a reason to skip work, never a proof of equal content.
 """
 
 from __future__ import annotations

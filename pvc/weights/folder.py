@@ -1,8 +1,8 @@
 """What lies in a model's folder, and which of it belongs to the checkpoint.
 
 Weights are safetensors files directly in the folder.  If several sets of them could be meant, the
-order is: what model.safetensors.index.json names, model.safetensors, what the only other index names,
-all of them.  Every other file belongs to the checkpoint too, in subfolders as well, except
+first of these is: what model.safetensors.index.json names; model.safetensors; what the only other
+index names; all of them.  Every other file, in subfolders too, belongs to the checkpoint but for
 
     hidden       the name begins with a dot
     checkpoint   a folder checkpoint-*, an earlier state kept by a trainer
@@ -19,16 +19,19 @@ Links to files are followed: caches of the Hugging Face hub consist of them.
 from __future__ import annotations
 
 import os
+import re
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pvc.weights.errors import CheckpointError, UnreadableError
 from pvc.weights.fingerprint import Stamp
-from pvc.weights.header import UNPRINTABLE
+from pvc_store.layout import PathError, check_path
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 MODEL = "model.safetensors"
 MODEL_INDEX = "model.safetensors.index.json"
@@ -36,7 +39,7 @@ MODEL_INDEX = "model.safetensors.index.json"
 _WEIGHTS = ".safetensors"
 _INDEX = ".safetensors.index.json"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-_PICKLED_WEIGHTS = (".pt", ".pth", ".ckpt")
+_PICKLED_WEIGHTS = re.compile(r"pytorch_model[^/]*\.bin|[^/]*\.(pt|pth|ckpt)")
 
 
 class NoFolderError(CheckpointError):
@@ -78,8 +81,8 @@ class PickleError(CheckpointError):
         self.path = path
         self.files = files
         super().__init__(
-            f"{path} holds its weights only as pickles ({', '.join(files[:3])}), which run code when "
-            "they are loaded; save the model with save_pretrained, which writes safetensors files."
+            f"{path} holds its weights only as pickles ({', '.join(files[:3])}), which run code "
+            "when loaded; save the model with save_pretrained, which writes safetensors files."
         )
 
 
@@ -101,7 +104,7 @@ class AmbiguousWeightsError(CheckpointError):
 
 
 class FileNameError(CheckpointError):
-    """A file name is not UTF-8, or holds control characters.
+    """A file's name is not UTF-8 or not plain enough to be stored.
 
     Attributes:
         path: the directory of the checkpoint.
@@ -111,7 +114,10 @@ class FileNameError(CheckpointError):
     def __init__(self, path: Path, name: str) -> None:
         self.path = path
         self.name = name
-        super().__init__(f"{path} holds {name!r}, whose name is not UTF-8 or has control characters.")
+        super().__init__(
+            f"{path} holds {name!r}, a name that cannot be stored: printable UTF-8 without "
+            "backslashes is expected."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,23 +133,20 @@ class LeftOut:
     reason: str
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Folder:
-    """What was found in a model's folder, sorted by path.
+    """What was found in a model's folder.
 
     Attributes:
         directory: the folder.
-        weights: safetensors files directly in it.
-        files: the other files that belong to the checkpoint.
-        left_out: what does not belong to it.
-        stamps: path -> stamp, for weights and files, from before any of them was read.
+        stamps: the files that belong to the checkpoint, weights among them, sorted; path -> stamp
+            from before any of them was read.
+        left_out: what does not belong to it, sorted.
     """
 
     directory: Path
-    weights: list[str] = field(default_factory=list)
-    files: list[str] = field(default_factory=list)
-    left_out: list[LeftOut] = field(default_factory=list)
-    stamps: dict[str, Stamp] = field(default_factory=dict)
+    stamps: dict[str, Stamp]
+    left_out: tuple[LeftOut, ...]
 
     @classmethod
     def scan(cls, directory: Path) -> Folder:
@@ -151,17 +154,29 @@ class Folder:
 
         Raises:
             NoFolderError: it is not a directory.
-            UnreadableError: a folder or a link in it leads nowhere.
-            FileNameError: a name cannot be stored.
+            UnreadableError: a folder in it cannot be listed, or a link leads nowhere.
+            FileNameError: the name of a file cannot be stored.
         """
-        if not directory.is_dir():
-            raise NoFolderError(directory, directory.exists())
-        folder = cls(directory)
-        folder._enter("")
-        folder.weights.sort()
-        folder.files.sort()
-        folder.left_out.sort(key=lambda item: item.path)
-        return folder
+        try:
+            mode = directory.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NoFolderError(directory, exists=False) from error
+        except OSError as error:
+            raise UnreadableError(directory, str(error.strerror)) from error
+        if not stat.S_ISDIR(mode):
+            raise NoFolderError(directory, exists=True)
+        found = dict(sorted(_walk(directory, "")))
+        stamps = {path: what for path, what in found.items() if isinstance(what, Stamp)}
+        left_out = [LeftOut(path, what) for path, what in found.items() if isinstance(what, str)]
+        return cls(directory, stamps, tuple(left_out))
+
+    def weights(self) -> tuple[str, ...]:
+        """The safetensors files, sorted."""
+        return tuple(path for path in self.stamps if path.endswith(_WEIGHTS))
+
+    def files(self) -> tuple[str, ...]:
+        """The other files, sorted."""
+        return tuple(path for path in self.stamps if not path.endswith(_WEIGHTS))
 
     def index(self) -> str | None:
         """The index that says which files hold the weights, None if there is none to follow.
@@ -169,17 +184,17 @@ class Folder:
         Raises:
             AmbiguousWeightsError: several indexes, none of which takes precedence.
         """
-        indexes = [file for file in self.files if file.endswith(_INDEX) and "/" not in file]
+        indexes = tuple(path for path in self.stamps if path.endswith(_INDEX) and "/" not in path)
         if MODEL_INDEX in indexes:
             return MODEL_INDEX
-        if MODEL in self.weights or not indexes:
+        if MODEL in self.stamps or not indexes:
             return None
         if len(indexes) > 1:
-            raise AmbiguousWeightsError(self.directory, tuple(indexes))
+            raise AmbiguousWeightsError(self.directory, indexes)
         return indexes[0]
 
-    def choose(self, shards: set[str] | None) -> None:
-        """Keep as weights only those that are meant; the others are left out as unused.
+    def keep_weights(self, shards: set[str] | None) -> Folder:
+        """This folder, with the weights left out as unused that are not meant.
 
         Args:
             shards: the files that the index names, None without an index.
@@ -189,73 +204,76 @@ class Folder:
             PickleError: the only weights are pickles.
             NoWeightsError: there are no weights.
         """
+        weights = self.weights()
         if shards is None:
-            shards = {MODEL} if MODEL in self.weights else set(self.weights)
-        elif MODEL in self.weights and MODEL not in shards:
+            shards = {MODEL} if MODEL in weights else set(weights)
+        elif MODEL in weights and MODEL not in shards:
             # transformers loads model.safetensors, vLLM what the index names.
             raise AmbiguousWeightsError(self.directory, (MODEL, MODEL_INDEX))
         if not shards:
-            self._explain_absence()
-        unused = [file for file in self.weights if file not in shards]
-        for file in unused:
-            del self.stamps[file]
-        self.weights = [file for file in self.weights if file in shards]
-        self.left_out += [LeftOut(file, "unused") for file in unused]
-        self.left_out.sort(key=lambda item: item.path)
+            raise self._no_weights()
+        unused = set(weights) - shards
+        kept = {path: stamp for path, stamp in self.stamps.items() if path not in unused}
+        left_out = [*self.left_out, *(LeftOut(path, "unused") for path in unused)]
+        return Folder(self.directory, kept, tuple(sorted(left_out, key=attrgetter("path"))))
 
-    def _explain_absence(self) -> None:
+    def _no_weights(self) -> CheckpointError:
         pickles = tuple(
-            item.path
-            for item in self.left_out
-            if item.reason == "pickle"
-            and "/" not in item.path
-            and (item.path.startswith("pytorch_model") or item.path.endswith(_PICKLED_WEIGHTS))
+            item.path for item in self.left_out if _PICKLED_WEIGHTS.fullmatch(item.path)
         )
-        if pickles:
-            raise PickleError(self.directory, pickles)
-        raise NoWeightsError(self.directory)
+        return PickleError(self.directory, pickles) if pickles else NoWeightsError(self.directory)
 
-    def _enter(self, inside: str) -> None:
-        here = self.directory / inside
-        try:
-            with os.scandir(here) as entries:
-                found = list(entries)
-        except OSError as error:
-            raise UnreadableError(here, str(error.strerror)) from error
-        for entry in found:
-            self._sort_in(inside + entry.name, entry)
 
-    def _sort_in(self, path: str, entry: os.DirEntry[str]) -> None:
-        """Put one entry where it belongs; folders are entered."""
-        reason = _reason_by_name(path, entry)
+def _walk(directory: Path, inside: str) -> Iterator[tuple[str, Stamp | str]]:
+    """Each file below `directory / inside` with its stamp, or what is left out with the reason."""
+    here = directory / inside
+    try:
+        with os.scandir(here) as entries:
+            found = list(entries)
+    except OSError as error:
+        raise UnreadableError(here, str(error.strerror)) from error
+    for entry in found:
+        path = inside + entry.name
+        reason = _why_left_out(path, entry)
         if reason:
-            self.left_out.append(LeftOut(path, reason))
-            return
-        if UNPRINTABLE.search(path):
-            raise FileNameError(self.directory, path)
-        if entry.is_dir(follow_symlinks=False):
-            self._enter(path + "/")
-            return
-        try:
-            status = entry.stat()
-        except OSError as error:
-            raise UnreadableError(self.directory / path, str(error.strerror)) from error
-        if not stat.S_ISREG(status.st_mode):
-            reason = "link" if stat.S_ISDIR(status.st_mode) else "special"
-            self.left_out.append(LeftOut(path, reason))
-            return
-        self.stamps[path] = Stamp.of(status)
-        (self.weights if path.endswith(_WEIGHTS) else self.files).append(path)
+            yield os.fsencode(path).decode(errors="backslashreplace"), reason
+        elif entry.is_dir():
+            yield from _walk(directory, path + "/")
+        else:
+            _check_name(directory, path)
+            yield path, Stamp.of(entry.stat())
 
 
-def _reason_by_name(path: str, entry: os.DirEntry[str]) -> str:
-    """Why an entry is not part of the checkpoint, as far as its name tells; else nothing."""
+def _check_name(directory: Path, path: str) -> None:
+    try:
+        check_path(path, str(directory))
+    except (PathError, UnicodeEncodeError) as error:
+        raise FileNameError(directory, path) from error
+
+
+def _why_left_out(path: str, entry: os.DirEntry[str]) -> str:
+    """The reason for which an entry is not part of the checkpoint; empty if it is."""
     if entry.name.startswith("."):
         return "hidden"
-    if entry.is_dir():
-        if entry.name.startswith("checkpoint-"):
-            return "checkpoint"
-        return "runs" if entry.name == "runs" else ""
-    if entry.name.lower().endswith(_PICKLES):
+    pickle = entry.name.lower().endswith(_PICKLES)
+    try:
+        mode = entry.stat().st_mode
+    except OSError as error:
+        if pickle:
+            return "pickle"
+        raise UnreadableError(Path(entry.path), str(error.strerror)) from error
+    if stat.S_ISDIR(mode):
+        return _why_not_entered(entry)
+    if not stat.S_ISREG(mode):
+        return "special"
+    if pickle:
         return "pickle"
-    return "nested" if entry.name.endswith(_WEIGHTS) and "/" in path else ""
+    return "nested" if "/" in path and path.endswith(_WEIGHTS) else ""
+
+
+def _why_not_entered(folder: os.DirEntry[str]) -> str:
+    if folder.name.startswith("checkpoint-"):
+        return "checkpoint"
+    if folder.name == "runs":
+        return "runs"
+    return "link" if folder.is_symlink() else ""

@@ -1,17 +1,17 @@
 """The header of a safetensors file: read strictly, and from its bytes alone.
 
     file   = length u64 little-endian | header | data
-    header = JSON object, perhaps followed by spaces:
-             name -> {"dtype": ..., "shape": [...], "data_offsets": [begin, end]}, and "__metadata__"
+    header = JSON object, perhaps followed by spaces: "__metadata__", and for each tensor
+             name -> {"dtype": text, "shape": [dimensions], "data_offsets": [begin, end]}
 
-The offsets count from the first byte of the data.  Tensors lie in the data without hole or overlap, in
-any order.  The header's bytes are kept as they are, so that prefix, header and the tensors' bytes in
-file order give the same file again.
+The offsets count from the first byte of the data.  Tensors lie in the data without hole or overlap,
+in any order.  The header's bytes are kept as they are, so that length, header and the bytes of the
+tensors in file order give the same file again.
 
 Source: https://huggingface.co/docs/safetensors (format).
 
-Limits: a header has at most HEADER_LIMIT bytes, a tensor name 1 to NAME_LIMIT bytes of UTF-8 without
-control characters.
+Limits: a file has at most FILE_LIMIT bytes; a tensor has at most DIMENSION_LIMIT dimensions, and a
+name of 1 to NAME_LIMIT bytes of UTF-8 without control characters.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ import os
 import re
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, TypeGuard
+from pathlib import Path
+from typing import TypeGuard
 
-from pvc_store.kinds import KIND_BY_NAME, Kind
 from safetensors import SafetensorError, safe_open
 
-from pvc.weights.errors import CheckpointError
+from pvc.weights.errors import CheckpointError, UnreadableError
 from pvc.weights.strict_json import JsonError, RepeatedKeyError, parse
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pvc_store.kinds import KIND_BY_NAME, Kind
 
 LENGTH_BYTES = 8
-HEADER_LIMIT = 100_000_000
+FILE_LIMIT = 1 << 44
 NAME_LIMIT = 1024
-UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+DIMENSION_LIMIT = 255
+
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _METADATA = "__metadata__"
 _FIELDS = {"dtype", "shape", "data_offsets"}
@@ -52,10 +52,6 @@ class HeaderError(CheckpointError):
         self.path = path
         self.detail = detail
         super().__init__(f"{path} is not a valid safetensors file: {detail}.")
-
-
-class HeaderLengthError(HeaderError):
-    """The stated length of the header is impossible, or the file is too short to state one."""
 
 
 class HeaderJsonError(HeaderError):
@@ -108,6 +104,22 @@ class UnknownDtypeError(HeaderError):
         super().__init__(path, f"tensor {name!r} has the unknown dtype {dtype[:80]!r}")
 
 
+class DimensionsError(HeaderError):
+    """A tensor has more dimensions than pvc can store.
+
+    Attributes:
+        name: the tensor.
+        found: its number of dimensions.
+    """
+
+    def __init__(self, path: Path, name: str, found: int) -> None:
+        self.name = name
+        self.found = found
+        super().__init__(
+            path, f"tensor {name!r} has {found} dimensions, more than {DIMENSION_LIMIT}"
+        )
+
+
 class TensorSizeError(HeaderError):
     """The bytes of a tensor do not fit its dtype and shape.
 
@@ -149,26 +161,16 @@ class TensorOffsetError(HeaderError):
         )
 
 
-class FileSizeError(HeaderError):
-    """The file is not as long as its header says.
+class FileLimitError(HeaderError):
+    """The header describes a larger file than pvc reads.
 
     Attributes:
-        found: bytes of the file.
-        expected: bytes that the header asks for.
+        found: bytes that the file would have.
     """
 
-    def __init__(self, path: Path, found: int, expected: int) -> None:
+    def __init__(self, path: Path, found: int) -> None:
         self.found = found
-        self.expected = expected
-        super().__init__(path, f"it has {found} bytes, but {expected} are expected")
-
-
-class TruncatedError(FileSizeError):
-    """The file ends before its data does."""
-
-
-class TrailingBytesError(FileSizeError):
-    """The file goes on after its data."""
+        super().__init__(path, f"its header asks for {found} bytes, more than {FILE_LIMIT}")
 
 
 class HeaderRejectedError(HeaderError):
@@ -201,17 +203,18 @@ def shard_prefix(header: bytes) -> bytes:
     return len(header).to_bytes(LENGTH_BYTES, "little") + header
 
 
-def placements(header: bytes, file: str, path: Path) -> tuple[TensorPlace, ...]:
+def placements(header: bytes, file: str, path: Path | None = None) -> tuple[TensorPlace, ...]:
     """The places of a file's tensors in file order, from its header alone.
 
     Args:
         header: the header's bytes, without the length before them.
         file: what the places are to call the file.
-        path: what errors are to call it.
+        path: what errors are to call it, if anything else.
 
     Raises:
         HeaderError: the header breaks the format; one subclass for each way.
     """
+    path = path or Path(file)
     entries = _entries(header, path)
     start = LENGTH_BYTES + len(header)
     places = [_place(name, entry, file, start, path) for name, entry in entries.items()]
@@ -221,44 +224,10 @@ def placements(header: bytes, file: str, path: Path) -> tuple[TensorPlace, ...]:
         if place.offset != end:
             raise TensorOffsetError(path, place.name, place.offset, end)
         end += place.nbytes
+    if end > FILE_LIMIT:
+        raise FileLimitError(path, end)
     _confirm(header, end, path)
     return tuple(places)
-
-
-def check_size(places: tuple[TensorPlace, ...], header: bytes, size: int, path: Path) -> None:
-    """Check that a file of `size` bytes holds exactly its header and its tensors.
-
-    Raises:
-        TruncatedError: the file ends too early.
-        TrailingBytesError: the file goes on too long.
-    """
-    last = places[-1] if places else None
-    expected = last.offset + last.nbytes if last else LENGTH_BYTES + len(header)
-    if size < expected:
-        raise TruncatedError(path, size, expected)
-    if size > expected:
-        raise TrailingBytesError(path, size, expected)
-
-
-def read_header(fd: int, size: int, path: Path) -> bytes:
-    """The header's bytes of an open safetensors file of `size` bytes.
-
-    Raises:
-        HeaderLengthError: the header cannot have the stated length.
-        TruncatedError: the file ended while its header was read.
-        OSError: the file cannot be read.
-    """
-    if size < LENGTH_BYTES:
-        raise HeaderLengthError(path, f"it has {size} bytes, too few to state a header's length")
-    length = int.from_bytes(os.pread(fd, LENGTH_BYTES, 0), "little")
-    if length > HEADER_LIMIT:
-        raise HeaderLengthError(path, f"a header of {length} bytes is over the {HEADER_LIMIT} allowed")
-    if length > size - LENGTH_BYTES:
-        raise HeaderLengthError(path, f"a header of {length} bytes does not fit in its {size} bytes")
-    header = os.pread(fd, length, LENGTH_BYTES)
-    if len(header) != length:
-        raise TruncatedError(path, LENGTH_BYTES + len(header), LENGTH_BYTES + length)
-    return header
 
 
 def _entries(header: bytes, path: Path) -> dict[str, object]:
@@ -279,9 +248,7 @@ def _entries(header: bytes, path: Path) -> dict[str, object]:
 
 def _place(name: str, entry: object, file: str, start: int, path: Path) -> TensorPlace:
     """One tensor's place, from its header entry; `start` is the first byte of the data."""
-    if not 0 < len(name) <= NAME_LIMIT or UNPRINTABLE.search(name):
-        raise TensorNameError(path, name)
-    if len(name.encode()) > NAME_LIMIT:
+    if _UNPRINTABLE.search(name) or not 0 < len(name.encode()) <= NAME_LIMIT:
         raise TensorNameError(path, name)
     if not isinstance(entry, dict) or entry.keys() != _FIELDS:
         raise HeaderFormError(path, f"tensor {name!r} has not exactly the fields {sorted(_FIELDS)}")
@@ -290,12 +257,12 @@ def _place(name: str, entry: object, file: str, start: int, path: Path) -> Tenso
         raise HeaderFormError(path, f"tensor {name!r} has a field of the wrong type")
     if len(span) != 2 or span[0] > span[1]:
         raise HeaderFormError(path, f"tensor {name!r} has the impossible data_offsets {span[:3]}")
+    if len(shape) > DIMENSION_LIMIT:
+        raise DimensionsError(path, name, len(shape))
     if dtype not in KIND_BY_NAME:
         raise UnknownDtypeError(path, name, dtype)
     begin, end = span
-    place = TensorPlace(
-        name, KIND_BY_NAME[dtype], tuple(shape), file, start + begin, end - begin
-    )
+    place = TensorPlace(name, KIND_BY_NAME[dtype], tuple(shape), file, start + begin, end - begin)
     if prod(shape) * place.kind.bits != 8 * place.nbytes:
         raise TensorSizeError(path, place)
     return place
@@ -313,8 +280,8 @@ def _is_text_map(value: object) -> bool:
 def _confirm(header: bytes, size: int, path: Path) -> None:
     """Let the safetensors library judge the header.
 
-    The library only reads files that it maps.  It is given an empty file of the right size in memory
-    which begins with the header: a user's file that shrinks while mapped would kill the process.
+    The library maps what it reads, and a mapped file that shrinks kills the process.  So it is
+    given a file in memory that begins with the header and has the right size, but no data.
     """
     fd = os.memfd_create("pvc-header", os.MFD_CLOEXEC)
     try:
@@ -325,5 +292,7 @@ def _confirm(header: bytes, size: int, path: Path) -> None:
             pass
     except SafetensorError as error:
         raise HeaderRejectedError(path, f"the safetensors library says: {error}") from error
+    except OSError as error:
+        raise UnreadableError(path, f"its header cannot be checked ({error})") from error
     finally:
         os.close(fd)

@@ -7,10 +7,10 @@ Limits: shards lie in the directory of the index; the metadata is not interprete
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.weights.errors import CheckpointError
-from pvc.weights.header import UNPRINTABLE
 from pvc.weights.strict_json import JsonError, parse
 
 if TYPE_CHECKING:
@@ -92,51 +92,64 @@ class UnindexedTensorError(WeightIndexError):
         super().__init__(path, f"it does not name tensor {name!r} of the shard {shard!r}")
 
 
-def parse_index(raw: bytes, path: Path) -> dict[str, str]:
-    """The weight_map of an index: tensor name -> file name.
+@dataclass(frozen=True, slots=True)
+class WeightIndex:
+    """The index of a sharded checkpoint.
 
-    Raises:
-        IndexFormError: the bytes are not an index, or it names no tensor.
-        ShardNameError: a shard is not a safetensors file in the directory of the index.
+    Attributes:
+        path: the index file, for errors.
+        weight_map: tensor name -> file name.
     """
-    try:
-        document = parse(raw)
-    except JsonError as error:
-        raise IndexFormError(path, f"it is not JSON: {error}") from error
-    weight_map = document.get("weight_map") if isinstance(document, dict) else None
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise IndexFormError(path, "it has no weight_map that names tensors")
-    if not all(isinstance(shard, str) for shard in weight_map.values()):
-        raise IndexFormError(path, "its weight_map does not map names to file names")
-    for shard in set(weight_map.values()):
-        if "/" in shard or not shard.endswith(".safetensors") or UNPRINTABLE.search(shard):
-            raise ShardNameError(path, shard)
-    return weight_map
 
+    path: Path
+    weight_map: Mapping[str, str]
 
-def check_shards(weight_map: Mapping[str, str], present: Collection[str], path: Path) -> None:
-    """Check that every shard of the index is among the files that are there.
+    @classmethod
+    def from_bytes(cls, raw: bytes, path: Path) -> WeightIndex:
+        """Read an index strictly.
 
-    Raises:
-        MissingShardError: one is not.
-    """
-    for shard in sorted(set(weight_map.values())):
-        if shard not in present:
-            raise MissingShardError(path, shard)
+        Raises:
+            IndexFormError: the bytes are not an index, or it names no tensor.
+            ShardNameError: a shard is not a safetensors file in the directory of the index.
+        """
+        try:
+            document = parse(raw)
+        except JsonError as error:
+            raise IndexFormError(path, f"it is not JSON: {error}") from error
+        weight_map = document.get("weight_map") if isinstance(document, dict) else None
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise IndexFormError(path, "it has no weight_map that names tensors")
+        if not all(isinstance(shard, str) for shard in weight_map.values()):
+            raise IndexFormError(path, "its weight_map does not map names to file names")
+        for shard in set(weight_map.values()):
+            if "/" in shard or not shard.endswith(".safetensors"):
+                raise ShardNameError(path, shard)
+        return cls(path, weight_map)
 
+    def shards(self) -> set[str]:
+        """The files that it names."""
+        return set(self.weight_map.values())
 
-def check_tensors(
-    weight_map: Mapping[str, str], tensors: Mapping[str, TensorPlace], path: Path
-) -> None:
-    """Check the index against the tensors that its shards hold, in both directions.
+    def check_shards(self, present: Collection[str]) -> None:
+        """Check that every file it names is among those that are there.
 
-    Raises:
-        MissingTensorError: a tensor is not in the shard that the index names.
-        UnindexedTensorError: a shard holds a tensor that the index does not name.
-    """
-    for name, shard in weight_map.items():
-        if name not in tensors or tensors[name].file != shard:
-            raise MissingTensorError(path, name, shard)
-    for name, place in tensors.items():
-        if name not in weight_map:
-            raise UnindexedTensorError(path, name, place.file)
+        Raises:
+            MissingShardError: one is not.
+        """
+        for shard in sorted(self.shards()):
+            if shard not in present:
+                raise MissingShardError(self.path, shard)
+
+    def check_tensors(self, tensors: Mapping[str, TensorPlace]) -> None:
+        """Check it against the tensors that its shards hold, in both directions.
+
+        Raises:
+            MissingTensorError: a tensor is not in the shard that the index names.
+            UnindexedTensorError: a shard holds a tensor that the index does not name.
+        """
+        for name, shard in self.weight_map.items():
+            if name not in tensors or tensors[name].file != shard:
+                raise MissingTensorError(self.path, name, shard)
+        for name, place in tensors.items():
+            if name not in self.weight_map:
+                raise UnindexedTensorError(self.path, name, place.file)

@@ -3,8 +3,8 @@
 Files are never mapped: a mapped file that shrinks kills the process, a read one is an error.  A
 descriptor is opened only for the very file that the checkpoint saw, so replaced files are noticed.
 
-Limits: a file that is written to in place while it is read shows only in `Checkpoint.check_unchanged`
-afterwards.
+Limits: that a file was written to in place while it was read shows only afterwards, in
+`Checkpoint.check_unchanged`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
 
 from pvc.weights.errors import ChangedError, UnreadableError
 from pvc.weights.fingerprint import open_stamped
@@ -21,6 +23,7 @@ from pvc.weights.fingerprint import open_stamped
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
     from typing_extensions import Buffer
 
     from pvc.weights.checkpoint import Checkpoint
@@ -38,7 +41,7 @@ class _OpenFile:
 class CheckpointReader:
     """Reads tensors and files of one checkpoint; any number of threads may share it.
 
-    It keeps at most MAX_OPEN files open that no thread is reading from, the last used ones.
+    It keeps the last used files open, MAX_OPEN of them unless more are being read from at once.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -59,7 +62,7 @@ class CheckpointReader:
             self._closed = True
             self._close_idle(keep=0)
 
-    def read_into(self, place: TensorPlace, start: int, out: Buffer) -> None:
+    def read_into(self, place: TensorPlace, start: int, out: Buffer | NDArray[Any]) -> None:
         """Fill `out` with the bytes of a tensor from byte `start` on.
 
         Args:
@@ -72,14 +75,14 @@ class CheckpointReader:
             UnreadableError: the file cannot be read.
             ValueError: the bytes are not all in the tensor, or the reader is closed.
         """
-        view = memoryview(out)
+        view = _view(out)
         if not 0 <= start <= start + view.nbytes <= place.nbytes:
             raise ValueError(
-                f"bytes {start} to {start + view.nbytes} are not in {place.name!r} of {place.nbytes}"
+                f"{place.name!r} has {place.nbytes} bytes, not {start} to {start + view.nbytes}"
             )
         self.read_file_into(place.file, place.offset + start, view)
 
-    def read_file_into(self, path: str, start: int, out: Buffer) -> None:
+    def read_file_into(self, path: str, start: int, out: Buffer | NDArray[Any]) -> None:
         """Fill `out` with the bytes of a file of the checkpoint from byte `start` on.
 
         Args:
@@ -92,7 +95,7 @@ class CheckpointReader:
             UnreadableError: the file cannot be read.
             ValueError: the reader is closed.
         """
-        view = memoryview(out)
+        view = _view(out)
         if not view.nbytes:
             return
         rest = view.cast("B")
@@ -138,3 +141,7 @@ class CheckpointReader:
         idle = [path for path, file in self._files.items() if not file.users]
         for path in idle[: max(0, excess)]:
             os.close(self._files.pop(path).fd)
+
+
+def _view(out: Buffer | NDArray[Any]) -> memoryview:
+    return out.data if isinstance(out, np.ndarray) else memoryview(out)

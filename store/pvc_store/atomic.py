@@ -12,6 +12,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from typing_extensions import Buffer
@@ -27,14 +28,15 @@ def sync_directory(directory: Path) -> None:
 
 
 def make_directory(directory: Path) -> None:
-    """Create `directory` and its parents, each durably."""
-    if directory.is_dir():
-        return
-    make_directory(directory.parent)
+    """Create `directory` and its parents; its name is durable then, whoever created it."""
     try:
         directory.mkdir()
+    except FileNotFoundError:
+        make_directory(directory.parent)
+        directory.mkdir(exist_ok=True)
     except FileExistsError:
-        return
+        if not directory.is_dir():
+            raise
     sync_directory(directory.parent)
 
 
@@ -47,23 +49,38 @@ def write_all(fd: int, data: Buffer, offset: int) -> None:
         offset += written
 
 
-def move_into_place(temporary: Path, final: Path) -> None:
-    """Rename a file that is already fsynced, and make its name durable."""
-    temporary.replace(final)
-    sync_directory(final.parent)
+def write_new(path: Path, data: Buffer, mode: int = 0o644) -> None:
+    """Put `data` into a file that does not exist yet; its bytes, not its name, are durable then."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        write_all(fd, data, 0)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def move_into_place(moves: Sequence[tuple[Path, Path]]) -> None:
+    """Rename files that are already fsynced, and make their new names durable.
+
+    Args:
+        moves: old and new path of each file; the new one's directory is created if need be.
+    """
+    directories = sorted({final.parent for _, final in moves})
+    for directory in directories:
+        make_directory(directory)
+    for temporary, final in moves:
+        temporary.replace(final)
+    for directory in directories:
+        sync_directory(directory)
 
 
 def write_file(final: Path, data: Buffer, mode: int = 0o644) -> None:
     """Put `data` at `final`, replacing what was there, in one step."""
     temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
-        try:
-            write_all(fd, data, 0)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        move_into_place(temporary, final)
+        write_new(temporary, data, mode)
+        temporary.replace(final)
+        sync_directory(final.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -22,7 +22,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from pvc_store.errors import FormatError
-from pvc_store.ids import NO_KEY
+from pvc_store.ids import KEY_BYTES, NO_KEY
 from pvc_store.kinds import BYTES, KIND_BY_CODE, Kind
 
 if TYPE_CHECKING:
@@ -36,7 +36,11 @@ _ZERO = bytes(4)
 
 
 class EntryError(FormatError):
-    """An entry contradicts itself or its pack."""
+    """An entry, or a block to be stored, contradicts itself."""
+
+
+class DepthError(FormatError):
+    """A base is itself stored as what differs from a base."""
 
 
 class Codec(IntEnum):
@@ -45,6 +49,9 @@ class Codec(IntEnum):
     RAW = 0
     PLANES = 1
     DELTA = 2
+
+
+_CODEC_BY_CODE = {int(codec): codec for codec in Codec}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,42 +121,54 @@ class Entry:
         Raises:
             EntryError: unknown codec or kind, impossible lengths, or a base that does not fit.
         """
-        if len(memoryview(data)) != ENTRY_BYTES:
-            raise EntryError(
-                where, f"an entry has {len(memoryview(data))} bytes, not {ENTRY_BYTES}"
-            )
+        size = memoryview(data).nbytes
+        if size != ENTRY_BYTES:
+            raise EntryError(where, f"an entry has {size} bytes, not {ENTRY_BYTES}")
         key, base_key, offset, length, raw_length, check, codec, kind, base_kind, part, zero = (
             _ENTRY.unpack(data)
         )
-        if codec not in set(Codec):
+        if codec not in _CODEC_BY_CODE:
             raise EntryError(where, f"codec {codec} is unknown")
         if kind not in KIND_BY_CODE or base_kind not in KIND_BY_CODE:
             raise EntryError(where, f"numeric kind {kind} or {base_kind} is unknown")
+        if zero != _ZERO:
+            raise EntryError(where, "the padding of an entry is not zero")
         form = BlockForm(
             key,
             raw_length,
-            Codec(codec),
+            _CODEC_BY_CODE[codec],
             KIND_BY_CODE[kind],
             base_key,
             KIND_BY_CODE[base_kind],
             part,
         )
-        _check_form(form, zero, where)
-        if not 0 < length <= raw_length:
-            raise EntryError(where, f"{length} stored bytes for {raw_length} are impossible")
-        if form.codec is Codec.RAW and length != raw_length:
-            raise EntryError(where, f"a RAW block of {raw_length} bytes has {length} stored bytes")
+        check_form(form, length, where)
         return cls(form, offset, length, check)
 
 
-def _check_form(form: BlockForm, zero: bytes, where: str) -> None:
+def check_form(form: BlockForm, length: int, where: str) -> None:
+    """Make sure that a payload of `length` bytes can be a block of this form.
+
+    Raises:
+        EntryError: impossible lengths, or a base that does not fit.
+    """
     if not 0 < form.raw_length <= BLOCK_BYTES:
         raise EntryError(where, f"a block of {form.raw_length} bytes is impossible")
-    if zero != _ZERO:
-        raise EntryError(where, "the padding of an entry is not zero")
+    if not 0 < length <= form.raw_length:
+        raise EntryError(where, f"{length} stored bytes for {form.raw_length} are impossible")
+    if form.codec is Codec.RAW and length != form.raw_length:
+        raise EntryError(where, f"a RAW block of {form.raw_length} bytes has {length} stored bytes")
+    _check_base(form, where)
+
+
+def _check_base(form: BlockForm, where: str) -> None:
+    if len(form.key) != KEY_BYTES or len(form.base_key) != KEY_BYTES:
+        raise EntryError(where, f"a block key does not have {KEY_BYTES} bytes")
     if (form.codec is Codec.DELTA) != (form.base_key != NO_KEY):
         raise EntryError(where, f"codec {form.codec.name} and the base key contradict each other")
     if form.codec is not Codec.DELTA and (form.base_kind is not BYTES or form.part):
         raise EntryError(where, f"codec {form.codec.name} has a base kind or part")
-    if form.codec is Codec.DELTA and form.part >= max(1, form.kind.bits // form.base_kind.bits):
+    if form.base_key == form.key:
+        raise EntryError(where, "a block is its own base")
+    if not 0 <= form.part < max(1, form.kind.bits // form.base_kind.bits):
         raise EntryError(where, f"part {form.part} lies outside the base block")

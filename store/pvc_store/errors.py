@@ -6,9 +6,13 @@ PvcError                      everything that pvc raises on purpose
     DamageError               stored bytes are not what their name or check says
       FormatError             bytes do not follow their format
     LockedError               another process holds the lock
+
+What the disk itself refuses (no space, no permission) stays an `OSError` with its `errno`.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 
 class PvcError(Exception):
@@ -41,14 +45,18 @@ class DamageError(StoreError):
         detail: what was found and what was expected.
     """
 
+    verdict: ClassVar[str] = "is damaged"
+
     def __init__(self, what: str, detail: str) -> None:
         self.what = what
         self.detail = detail
-        super().__init__(f"{what} is damaged: {detail}.")
+        super().__init__(f"{what} {self.verdict}: {detail}.")
 
 
 class FormatError(DamageError):
     """Bytes do not follow their format; each format names its own subclasses."""
+
+    verdict = "is malformed"
 
 
 class LockedError(StoreError):

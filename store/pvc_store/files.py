@@ -12,6 +12,7 @@ Objects never change once they are there.  `store/README.md` has the reasons.
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from typing import TYPE_CHECKING
 
@@ -19,16 +20,18 @@ from pvc_store import atomic
 from pvc_store.block import BLOCK_BYTES, BlockForm, EncodedBlock, Entry
 from pvc_store.change import Change
 from pvc_store.errors import DamageError, FormatError, MissingError, StoreError
+from pvc_store.folder import work_folder
+from pvc_store.frame import MAX_FILE_BYTES, OversizeError
 from pvc_store.index import BlockIndex
 from pvc_store.layout import Layout
 from pvc_store.lock import hold
 from pvc_store.pack import PackNameError, PayloadError, file_digest, read_footer, read_payload
 from pvc_store.packfiles import PackFiles, fan_out, names_in
-from pvc_store.store import Damage
+from pvc_store.store import Damage, verify_objects
 from pvc_store.tree import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 FORMAT = b"pvc store 1\n"
@@ -47,7 +50,8 @@ class FormatVersionError(StoreError):
         self.path = path
         self.found = found
         super().__init__(
-            f"The store {path} has the format {found!r}; {FORMAT.decode()!r} is known."
+            f"{path} is no store that this version of pvc can read: its format file says "
+            f"{found!r}, not {FORMAT.decode()!r}."
         )
 
 
@@ -73,14 +77,22 @@ class FileStore:
         self._scratch = threading.local()
         self._index_lock = threading.Lock()
         self._index: BlockIndex | None = None
+        self._unreadable: list[bytes] = []
 
     @classmethod
     def create(cls, root: Path) -> FileStore:
-        """A new, empty store; one that is there already is opened."""
-        for name in ("packs", "trees", "layouts", "tmp"):
-            atomic.make_directory(root / name)
+        """A new, empty store; one that is there already is opened.
+
+        Raises:
+            FormatVersionError: one of another version is there.
+        """
         if not (root / "format").exists():
-            atomic.write_file(root / "format", FORMAT)
+            atomic.make_directory(root)
+            for name in ("packs", "trees", "layouts", "tmp"):
+                atomic.make_directory(root / name)
+            with work_folder(root / "tmp") as folder:
+                atomic.write_new(folder / "format", FORMAT)
+                atomic.move_into_place([(folder / "format", root / "format")])
         return cls(root)
 
     def close(self) -> None:
@@ -100,12 +112,34 @@ class FileStore:
         """Whether the store holds the block."""
         return key in self.index()
 
+    def form(self, key: bytes) -> BlockForm:
+        """How the block is coded; see `Reading.form`."""
+        return self._find(key)[1].form
+
     def get(self, key: bytes) -> EncodedBlock:
         """The encoded block; see `Reading.get`."""
         pack, entry = self._find(key)
+        try:
+            return self._read(pack, entry)
+        except MissingError:  # another process has moved the block into another pack
+            self.refresh()
+            return self._read(*self._find(key))
+
+    def _find(self, key: bytes) -> tuple[bytes, Entry]:
+        found = self.index().find(key)
+        if found is None:
+            self.refresh()
+            found = self.index().find(key)
+        if found is None:
+            for pack in self._unreadable:
+                self._footer(pack)  # says what is wrong with a pack that may hold the block
+            raise MissingError("block", key.hex())
+        return found
+
+    def _read(self, pack: bytes, entry: Entry) -> EncodedBlock:
         with self.packs.opened(pack) as fd:
-            where = f"Pack {pack.hex()}"
-            return EncodedBlock(entry.form, read_payload(fd, entry, self.scratch(), where))
+            payload = read_payload(fd, entry, self.scratch(), f"Pack {pack.hex()}")
+        return EncodedBlock(entry.form, payload)
 
     def scratch(self) -> memoryview:
         """This thread's buffer for payloads."""
@@ -118,32 +152,48 @@ class FileStore:
         """How each block is coded, in the order of the keys."""
         return (entry.form for _, entry in self.index())
 
-    def _find(self, key: bytes) -> tuple[bytes, Entry]:
-        found = self.index().find(key)
-        if found is None:
-            self.refresh()
-            found = self.index().find(key)
-        if found is None:
-            raise MissingError("block", key.hex())
-        return found
-
     def refresh(self) -> None:
         """Notice packs that other processes have added or removed."""
         with self._index_lock:
             self._index = self._load_index()
 
     def _load_index(self) -> BlockIndex:
-        present = self.packs.names()
-        try:
-            index = BlockIndex.from_bytes((self.root / "index").read_bytes())
-        except (FileNotFoundError, FormatError):
-            index = BlockIndex.of({})
-        if list(index.packs) == present:
-            return index
-        index = BlockIndex.of({pack: self._footer(pack) for pack in present})
-        with contextlib.suppress(OSError):  # a cache: a store that cannot be written is readable
-            atomic.write_file(self.root / "index", index.to_bytes())
+        """The index of the packs that are there; only packs it did not know are read."""
+        present = set(self.packs.names())
+        index = self._index
+        if index is None or not present.issuperset(index.packs):
+            index = self._stored_index()
+        if not present.issuperset(index.packs):
+            index = BlockIndex.of(())
+        self._unreadable = []
+        new = present.difference(index.packs)
+        if new:
+            index = index.plus(self._footers(sorted(new)))
+            if not self._unreadable:
+                self._store_index(index)
         return index
+
+    def _stored_index(self) -> BlockIndex:
+        try:
+            return BlockIndex.from_bytes((self.root / "index").read_bytes())
+        except (FileNotFoundError, FormatError):
+            return BlockIndex.of(())
+
+    def _store_index(self, index: BlockIndex) -> None:
+        # It is a cache: a store that cannot be written can be read.
+        with contextlib.suppress(OSError), work_folder(self.root / "tmp") as folder:
+            atomic.write_new(folder / "index", index.to_bytes())
+            atomic.move_into_place([(folder / "index", self.root / "index")])
+
+    def _footers(self, packs: Iterable[bytes]) -> Iterator[tuple[bytes, tuple[Entry, ...]]]:
+        """The entries of packs; one that cannot be read takes no other with it."""
+        for pack in packs:
+            try:
+                entries = self._footer(pack)
+            except (FormatError, MissingError, OSError):
+                self._unreadable.append(pack)
+            else:
+                yield pack, entries
 
     def _footer(self, pack: bytes) -> tuple[Entry, ...]:
         with self.packs.opened(pack) as fd:
@@ -154,14 +204,16 @@ class FileStore:
     def tree(self, tree_id: bytes) -> Tree:
         """The tree of an id; see `Store.tree`."""
         data = self._object("tree", tree_id)
-        return Tree.from_bytes(data, tree_id, self._whole_tree, f"Tree {tree_id.hex()}")
+        base_file = functools.partial(self._object, "tree")
+        return Tree.from_bytes(data, tree_id, base_file, f"Tree {tree_id.hex()}")
 
-    def _whole_tree(self, tree_id: bytes) -> Tree:
-        where = f"Tree {tree_id.hex()}"
-        data = self._object("tree", tree_id)
-        if Tree.base_of(data, where) is not None:
-            raise DamageError(where, "it is the base of a tree, yet has a base itself")
-        return Tree.from_bytes(data, tree_id, self._whole_tree, where)
+    def holds_whole(self, tree_id: bytes) -> bool:
+        """Whether a tree is here, sound, and not stored against a base."""
+        try:
+            self.tree(tree_id)
+            return Tree.base_of(self._object("tree", tree_id), "Tree") is None
+        except (DamageError, MissingError):
+            return False
 
     def layout(self, layout_id: bytes) -> Layout:
         """The layout of an id; see `Store.layout`."""
@@ -182,9 +234,15 @@ class FileStore:
 
     def _object(self, what: str, name: bytes) -> bytes:
         try:
-            return self.object_path(what, name).read_bytes()
+            with self.object_path(what, name).open("rb") as file:
+                data = file.read(MAX_FILE_BYTES + 1)
         except FileNotFoundError:
             raise MissingError(what, name.hex()) from None
+        if len(data) > MAX_FILE_BYTES:
+            raise OversizeError(
+                f"{what.capitalize()} {name.hex()}", f"it has more than {MAX_FILE_BYTES} bytes"
+            )
+        return data
 
     # Changes
 
@@ -197,7 +255,10 @@ class FileStore:
         """
         with hold(self.root / "lock", exclusive=False, wait=LOCK_WAIT_SECONDS):
             self.refresh()
-            with Change(self) as change:
+            with (
+                work_folder(self.root / "tmp") as folder,
+                contextlib.closing(Change(self, folder)) as change,
+            ):
                 yield change
                 change.keep()
             self.refresh()
@@ -221,31 +282,21 @@ class FileStore:
     def verify(self, advance: Callable[[int], None] = lambda _: None) -> Iterator[Damage]:
         """Check every stored byte; see `Store.verify`."""
         for pack in self.packs.names():
-            yield from self._verify_pack(pack, advance)
-        for what, ids, read in (
-            ("tree", self.tree_ids(), self.tree),
-            ("layout", self.layout_ids(), self.layout),
-        ):
-            for object_id in ids:
-                try:
-                    read(object_id)
-                except (DamageError, MissingError, OSError) as error:
-                    yield Damage(what, object_id.hex(), str(error))
+            try:
+                yield from self._verify_pack(pack, advance)
+            except (FormatError, MissingError, OSError) as error:
+                yield Damage("pack", pack.hex(), str(error))
+        yield from verify_objects(self)
 
     def _verify_pack(self, pack: bytes, advance: Callable[[int], None]) -> Iterator[Damage]:
         where = f"Pack {pack.hex()}"
-        try:
-            with self.packs.opened(pack) as fd:
-                digest = file_digest(fd, advance)
-                if digest == pack:
-                    return
-                yield Damage(
-                    "pack", pack.hex(), str(PackNameError(where, f"it hashes to {digest.hex()}"))
-                )
-                for entry in read_footer(fd, where):
-                    try:
-                        read_payload(fd, entry, self.scratch(), where)
-                    except PayloadError as error:
-                        yield Damage("block", entry.form.key.hex(), str(error))
-        except (FormatError, MissingError, OSError) as error:
-            yield Damage("pack", pack.hex(), str(error))
+        with self.packs.opened(pack) as fd:
+            digest = file_digest(fd, advance)
+            if digest != pack:
+                error = PackNameError(where, f"it hashes to {digest.hex()}")
+                yield Damage("pack", pack.hex(), str(error))
+            for entry in read_footer(fd, where):
+                try:
+                    read_payload(fd, entry, self.scratch(), where)
+                except PayloadError as damage:
+                    yield Damage("block", entry.form.key.hex(), str(damage))

@@ -4,7 +4,10 @@
 
 `length` is the size of the frame's content; it is checked against a limit before anything is
 decompressed, and the frame must hold exactly as much.  `head` has a fixed size that the format of
-the object defines.  One file form serves two formats, so both reject the same mistakes alike.
+the object defines.  The last byte of a magic is the version of its format.  One file form serves
+two formats, so both reject the same mistakes alike.
+
+Limits: MAX_CONTENT_BYTES of content, so MAX_FILE_BYTES of file.
 """
 
 from __future__ import annotations
@@ -17,12 +20,21 @@ from pvc_store.errors import FormatError
 from pvc_store.ids import check_value
 
 MAGIC_BYTES = 8
+MAX_CONTENT_BYTES = 256 << 20
+MAX_FILE_BYTES = MAX_CONTENT_BYTES + (2 << 20)
 
+_LEVEL = 3
 _U64 = struct.Struct("<Q")
 
 
 class MagicError(FormatError):
-    """The file does not begin with the magic of its format, or is of a newer version."""
+    """The file does not begin (a pack: and end) with the magic of its format."""
+
+
+class NewerVersionError(FormatError):
+    """The file follows a later version of its format."""
+
+    verdict = "cannot be read"
 
 
 class TruncatedError(FormatError):
@@ -34,37 +46,54 @@ class CheckError(FormatError):
 
 
 class OversizeError(FormatError):
-    """The file claims more content than the format allows, or than it holds."""
+    """There is more content than the format allows, or than the file holds."""
 
 
 class CompressionError(FormatError):
-    """A zstd frame cannot be read, or holds another amount than it claims."""
+    """A zstd frame cannot be read, or holds another amount than it should."""
 
 
-def pack_frame(magic: bytes, head: bytes, content: bytes, level: int = 3) -> bytes:
-    """The file form of `content`."""
-    compressed = zstandard.ZstdCompressor(level=level).compress(content)
+def check_magic(found: bytes, magic: bytes, where: str) -> None:
+    """Make sure that a file is of the format and version of `magic`.
+
+    Raises:
+        NewerVersionError: it is of the format, but of a later version.
+        MagicError: it is not.
+    """
+    if found[:-1] == magic[:-1] and found > magic:
+        raise NewerVersionError(
+            where, f"its format {found!r} is newer than {magic!r}, which this version of pvc reads"
+        )
+    if found != magic:
+        raise MagicError(where, f"it begins with {found!r}, not {magic!r}")
+
+
+def pack_frame(magic: bytes, head: bytes, content: bytes, where: str) -> bytes:
+    """The file form of `content`.
+
+    Raises:
+        OversizeError: it is more than the format allows.
+    """
+    _check_length(len(content), where)
+    compressed = zstandard.ZstdCompressor(level=_LEVEL).compress(content)
     body = magic + head + _U64.pack(len(content)) + compressed
     return body + _U64.pack(check_value(body))
 
 
-def unpack_frame(
-    data: bytes, magic: bytes, head_length: int, limit: int, where: str
-) -> tuple[bytes, bytes]:
+def unpack_frame(data: bytes, magic: bytes, head_length: int, where: str) -> tuple[bytes, bytes]:
     """Head and content of a file.
 
     Args:
         data: the whole file.
         magic: what it must begin with.
         head_length: bytes of the head.
-        limit: the most content allowed, in bytes.
         where: what the file is, for messages.
 
     Raises:
-        MagicError, TruncatedError, CheckError, OversizeError, CompressionError: see there.
+        MagicError, NewerVersionError, TruncatedError, CheckError, OversizeError,
+        CompressionError: see there.
     """
-    if data[:MAGIC_BYTES] != magic:
-        raise MagicError(where, f"it begins with {data[:MAGIC_BYTES]!r}, not {magic!r}")
+    check_magic(data[:MAGIC_BYTES], magic, where)
     start = MAGIC_BYTES + head_length + _U64.size
     if len(data) < start + _U64.size:
         raise TruncatedError(where, f"{len(data)} bytes are too few")
@@ -72,23 +101,26 @@ def unpack_frame(
     if check_value(body) != check:
         raise CheckError(where, "its check value does not fit")
     (length,) = _U64.unpack_from(data, MAGIC_BYTES + head_length)
-    if length > limit:
-        raise OversizeError(where, f"it claims {length} bytes, more than the limit of {limit}")
+    _check_length(length, where)
     head = data[MAGIC_BYTES : MAGIC_BYTES + head_length]
     return head, decompress(body[start:], length, where)
+
+
+def _check_length(length: int, where: str) -> None:
+    if length > MAX_CONTENT_BYTES:
+        raise OversizeError(where, f"{length} bytes exceed the limit of {MAX_CONTENT_BYTES}")
 
 
 def decompress(frame: bytes, length: int, where: str) -> bytes:
     """Exactly `length` bytes out of one zstd frame, and nothing behind it.
 
     Raises:
-        OversizeError: the frame claims another size.
-        CompressionError: it cannot be read, holds another amount, or bytes follow it.
+        CompressionError: it cannot be read, claims or holds another amount, or bytes follow it.
     """
     try:
         claimed = zstandard.frame_content_size(frame)
         if claimed != length:
-            raise OversizeError(where, f"its frame claims {claimed} bytes, not {length}")
+            raise CompressionError(where, f"its frame claims {claimed} bytes, not {length}")
         return zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise CompressionError(where, f"its zstd frame cannot be read ({error})") from None

@@ -10,8 +10,8 @@
 A safetensors file is its header and the tensors that the header places; its tensors are named in a
 tree.  The bytes of other files (configuration, tokenizer) are stored as blocks of kind BYTES.
 
-Limits: paths are relative, of ordinary parts, at most 4,096 bytes; headers at most 100,000,000
-bytes, as in the safetensors format.
+Limits: paths are relative, of ordinary parts, at most MAX_PATH_BYTES; headers at most
+MAX_HEADER_BYTES, as in the safetensors format; MAX_CONTENT_BYTES of content (see `frame`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAGIC = b"PVCLAYT1"
-MAX_LAYOUT_BYTES = 1 << 30
 MAX_HEADER_BYTES = 100_000_000
 MAX_PATH_BYTES = 4096
 MAX_PART_BYTES = 255
@@ -93,13 +92,26 @@ class OtherFile:
 
 
 class Layout:
-    """An immutable list of files, in the order of their paths."""
+    """An immutable list of files, in the order of their paths' UTF-8.
 
-    def __init__(self, files: Iterable[WeightsFile | OtherFile]) -> None:
-        self.files = tuple(sorted(files, key=lambda file: file.path.encode()))
-        for file in self.files:
-            check_path(file.path, "A layout")
-        _check_no_nesting([file.path for file in self.files])
+    Args:
+        files: the files, in any order.
+        where: what the layout is, for messages.
+
+    Raises:
+        PathError: a path is no plain relative path.
+        LayoutError: a file contradicts itself, or two paths contradict each other.
+    """
+
+    def __init__(
+        self, files: Iterable[WeightsFile | OtherFile], where: str = "A new layout"
+    ) -> None:
+        given = list(files)
+        for file in given:
+            check_path(file.path, where)
+            _check_file(file, where)
+        self.files = tuple(sorted(given, key=lambda file: file.path.encode()))
+        _check_no_nesting([file.path for file in self.files], where)
 
     def __hash__(self) -> int:
         return hash(self.id)
@@ -127,8 +139,12 @@ class Layout:
         return object_id(MAGIC + self._content)
 
     def to_bytes(self) -> bytes:
-        """The file form."""
-        return pack_frame(MAGIC, b"", self._content)
+        """The file form.
+
+        Raises:
+            OversizeError: the layout is larger than the format allows.
+        """
+        return pack_frame(MAGIC, b"", self._content, f"Layout {self.id.hex()}")
 
     @classmethod
     def from_bytes(cls, data: bytes, expected: bytes, where: str) -> Layout:
@@ -137,44 +153,58 @@ class Layout:
         Raises:
             FormatError: one of its subclasses, for each way to be malformed.
         """
-        _, content = unpack_frame(data, MAGIC, 0, MAX_LAYOUT_BYTES, where)
+        _, content = unpack_frame(data, MAGIC, 0, where)
         reader = Reader(content, where, LayoutError)
         (count,) = reader.unpack(_U32)
-        files = [_read_file(reader, where) for _ in reader.times(count)]
+        files = [_read_file(reader) for _ in reader.times(count)]
         reader.finish()
-        layout = cls(files)
+        layout = cls(files, where)
+        if list(layout.files) != files:
+            raise reader.error("its files are out of order")
         if layout.id != expected:
             raise LayoutIdError(where, f"it holds the layout {layout.id.hex()}")
         return layout
 
 
 def check_path(path: str, where: str) -> None:
-    """Make sure that a path stays within its directory on every system.
+    """Make sure that a path stays within its directory, and out of git's, on every system.
 
     Raises:
-        PathError: it is absolute, climbs, or has empty, hidden-control or overlong parts.
+        PathError: it is absolute, climbs, has empty or overlong parts, or unprintable characters.
     """
     parts = path.split("/")
     plain = (
-        len(path.encode()) <= MAX_PATH_BYTES
-        and not any(part in {"", ".", "..", ".git"} for part in parts)
-        and all(len(part.encode()) <= MAX_PART_BYTES for part in parts)
-        and path.isprintable()
+        path.isprintable()  # before anything is encoded: it excludes lone surrogates
         and "\\" not in path
+        and len(path.encode()) <= MAX_PATH_BYTES
+        and not any(part.lower() in {"", ".", "..", ".git"} for part in parts)
+        and all(len(part.encode()) <= MAX_PART_BYTES for part in parts)
     )
     if not plain:
         raise PathError(where, path)
 
 
-def _check_no_nesting(paths: list[str]) -> None:
+def _check_file(file: WeightsFile | OtherFile, where: str) -> None:
+    if isinstance(file, WeightsFile):
+        if len(file.header) > MAX_HEADER_BYTES:
+            raise LayoutError(where, f"the header of {file.path!r} has {len(file.header)} bytes")
+        return
+    if not 0 <= file.size <= MAX_TENSOR_BYTES:
+        raise LayoutError(where, f"the size of {file.path!r} is impossible: {file.size} bytes")
+    expected = (ID_BYTES, KEY_BYTES * block_count(file.size))
+    if (len(file.digest), len(file.keys)) != expected:
+        raise LayoutError(where, f"digest or block keys of {file.path!r} are too short or too long")
+
+
+def _check_no_nesting(paths: list[str], where: str) -> None:
     known = set(paths)
     if len(known) != len(paths):
-        raise LayoutError("A layout", "two of its files have one path")
+        raise LayoutError(where, "two of its files have one path")
     for path in paths:
         above = path.split("/")[:-1]
         for depth in range(1, len(above) + 1):
             if "/".join(above[:depth]) in known:
-                raise LayoutError("A layout", f"{path!r} lies below another file")
+                raise LayoutError(where, f"{path!r} lies below another file")
 
 
 def _file_bytes(file: WeightsFile | OtherFile) -> bytes:
@@ -185,20 +215,15 @@ def _file_bytes(file: WeightsFile | OtherFile) -> bytes:
     return start + bytes([_OTHER]) + _U64.pack(file.size) + file.digest + file.keys
 
 
-def _read_file(reader: Reader, where: str) -> WeightsFile | OtherFile:
+def _read_file(reader: Reader) -> WeightsFile | OtherFile:
     (length,) = reader.unpack(_U16)
     path = reader.text(length)
-    check_path(path, where)
     (sort,) = reader.take(1)
     if sort == _WEIGHTS:
         (header_length,) = reader.unpack(_U32)
-        if header_length > MAX_HEADER_BYTES:
-            raise reader.error(f"the header of {path!r} claims {header_length} bytes")
         return WeightsFile(path, reader.take(header_length))
     if sort != _OTHER:
         raise reader.error(f"file {path!r} is of the unknown sort {sort}")
     (size,) = reader.unpack(_U64)
-    if size > MAX_TENSOR_BYTES:
-        raise reader.error(f"file {path!r} claims {size} bytes")
     digest = reader.take(ID_BYTES)
     return OtherFile(path, size, digest, reader.take(KEY_BYTES * block_count(size)))

@@ -3,7 +3,8 @@
 flock(2) on a file that stays: the kernel frees it when the process ends, however it ends.
 The text in the file names the holder for people; it decides nothing.
 
-Limits: local file systems, and network ones which carry flock over.
+Limits: local file systems, and network ones which carry flock over.  A process that forks shares
+its locks with its children.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ def hold(path: Path, *, exclusive: bool, wait: float = 0.0, holder: str = "") ->
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _acquire(fd, path, exclusive=exclusive, wait=wait)
+        os.ftruncate(fd, 0)  # a holder that was killed may still stand there
         if exclusive:
-            os.ftruncate(fd, 0)
             os.pwrite(fd, holder.encode(), 0)
         try:
             yield

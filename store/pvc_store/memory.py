@@ -7,11 +7,12 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pvc_store.block import check_form
 from pvc_store.errors import DamageError, MissingError
 from pvc_store.ids import check_value
 from pvc_store.layout import Layout
-from pvc_store.store import Damage
-from pvc_store.tree import Tree
+from pvc_store.store import Damage, verify_objects
+from pvc_store.tree import Tree, file_forms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,28 +27,40 @@ class MemoryStore:
         self.blocks: dict[bytes, tuple[EncodedBlock, int]] = {}
         self.trees: dict[bytes, bytes] = {}
         self.layouts: dict[bytes, bytes] = {}
+        self._lock = threading.Lock()
 
     def has(self, key: bytes) -> bool:
         """Whether the store holds the block."""
         return key in self.blocks
 
+    def form(self, key: bytes) -> BlockForm:
+        """How the block is coded; see `Reading.form`."""
+        return self._block(key)[0].form
+
     def get(self, key: bytes) -> EncodedBlock:
         """The encoded block; see `Reading.get`."""
-        if key not in self.blocks:
-            raise MissingError("block", key.hex())
-        block, check = self.blocks[key]
+        block, check = self._block(key)
         if check_value(block.payload) != check:
             raise DamageError(f"Block {key.hex()}", "its payload does not have its check value")
         return block
+
+    def _block(self, key: bytes) -> tuple[EncodedBlock, int]:
+        if key not in self.blocks:
+            raise MissingError("block", key.hex())
+        return self.blocks[key]
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[MemoryWriting]:
         """A change: kept when the block ends, dropped when it raises."""
         change = MemoryWriting(self)
         yield change
-        self.blocks.update(change.blocks)
-        self.layouts.update(change.layouts)
-        self.trees.update(change.trees)
+        with self._lock:
+            self.blocks = {**change.blocks, **self.blocks}
+            self.layouts = {**change.layouts, **self.layouts}
+            self.trees = {**dict(file_forms(change.trees, self._holds_whole)), **self.trees}
+
+    def _holds_whole(self, tree_id: bytes) -> bool:
+        return tree_id in self.trees and Tree.base_of(self.trees[tree_id], "A tree") is None
 
     def forms(self) -> Iterator[BlockForm]:
         """How each block is coded, in the order of the keys."""
@@ -55,9 +68,13 @@ class MemoryStore:
 
     def tree(self, tree_id: bytes) -> Tree:
         """The tree of an id; see `Store.tree`."""
+        data = self._tree_file(tree_id)
+        return Tree.from_bytes(data, tree_id, self._tree_file, f"Tree {tree_id.hex()}")
+
+    def _tree_file(self, tree_id: bytes) -> bytes:
         if tree_id not in self.trees:
             raise MissingError("tree", tree_id.hex())
-        return Tree.from_bytes(self.trees[tree_id], tree_id, self.tree, f"Tree {tree_id.hex()}")
+        return self.trees[tree_id]
 
     def layout(self, layout_id: bytes) -> Layout:
         """The layout of an id; see `Store.layout`."""
@@ -77,20 +94,12 @@ class MemoryStore:
     def verify(self, advance: Callable[[int], None] = lambda _: None) -> Iterator[Damage]:
         """Check every stored byte; see `Store.verify`."""
         for key in sorted(self.blocks):
-            advance(len(memoryview(self.blocks[key][0].payload)))
+            advance(memoryview(self.blocks[key][0].payload).nbytes)
             try:
                 self.get(key)
             except DamageError as error:
                 yield Damage("block", key.hex(), str(error))
-        for what, ids, read in (
-            ("tree", self.tree_ids(), self.tree),
-            ("layout", self.layout_ids(), self.layout),
-        ):
-            for object_id in ids:
-                try:
-                    read(object_id)
-                except (DamageError, MissingError) as error:
-                    yield Damage(what, object_id.hex(), str(error))
+        yield from verify_objects(self)
 
 
 class MemoryWriting:
@@ -100,17 +109,21 @@ class MemoryWriting:
         self._store = store
         self._lock = threading.Lock()
         self.blocks: dict[bytes, tuple[EncodedBlock, int]] = {}
-        self.trees: dict[bytes, bytes] = {}
+        self.trees: list[tuple[Tree, Tree | None]] = []
         self.layouts: dict[bytes, bytes] = {}
 
     @property
     def stored_bytes(self) -> int:
         """Payload bytes that this change adds."""
-        return sum(len(memoryview(block.payload)) for block, _ in self.blocks.values())
+        return sum(memoryview(block.payload).nbytes for block, _ in self.blocks.values())
 
     def has(self, key: bytes) -> bool:
         """Whether store or change hold the block."""
         return key in self.blocks or self._store.has(key)
+
+    def form(self, key: bytes) -> BlockForm:
+        """How the block is coded; see `Reading.form`."""
+        return self.blocks[key][0].form if key in self.blocks else self._store.form(key)
 
     def get(self, key: bytes) -> EncodedBlock:
         """The encoded block; see `Reading.get`."""
@@ -122,12 +135,13 @@ class MemoryWriting:
         with self._lock:
             if self.has(block.form.key):
                 return False
+            check_form(block.form, memoryview(kept.payload).nbytes, f"Block {block.form.key.hex()}")
             self.blocks[block.form.key] = (kept, check_value(kept.payload))
             return True
 
     def put_tree(self, tree: Tree, base: Tree | None = None) -> bytes:
-        """Add a tree and return its id."""
-        self.trees[tree.id] = tree.to_bytes(base)
+        """Add a tree; see `Writing.put_tree`."""
+        self.trees.append((tree, base))
         return tree.id
 
     def put_layout(self, layout: Layout) -> bytes:

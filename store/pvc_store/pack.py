@@ -4,7 +4,9 @@
     footer = zstd frame of the entries, 64 bytes each (see `block`), sorted by key
     check  = xxh3-64 of the footer as it is stored                      (little-endian)
 
-Limits: MAX_PACK_BYTES of file; a footer of at most MAX_ENTRIES entries.
+Each byte between magic and footer belongs to exactly one payload.
+
+Limits: MAX_PACK_BYTES of file; 1 to MAX_ENTRIES entries.
 """
 
 from __future__ import annotations
@@ -12,20 +14,20 @@ from __future__ import annotations
 import itertools
 import os
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import zstandard
 from blake3 import blake3
 
 from pvc_store.atomic import write_all
-from pvc_store.block import ENTRY_BYTES, EncodedBlock, Entry
+from pvc_store.block import ENTRY_BYTES, EncodedBlock, Entry, check_form
 from pvc_store.errors import DamageError, FormatError
 from pvc_store.frame import (
     CheckError,
     MagicError,
     OversizeError,
     TruncatedError,
+    check_magic,
     decompress,
 )
 from pvc_store.ids import check_value
@@ -36,8 +38,9 @@ if TYPE_CHECKING:
 
 MAGIC = b"PVCPACK1"
 MAX_PACK_BYTES = 256 << 20
-MAX_ENTRIES = 1 << 22
+MAX_ENTRIES = 1 << 18
 
+_LEVEL = 3
 _TRAILER = struct.Struct("<QQ8s")
 _HASH_CHUNK = 4 << 20
 
@@ -54,21 +57,6 @@ class PayloadError(DamageError):
     """A payload does not have the check value of its entry."""
 
 
-@dataclass(frozen=True, slots=True)
-class FinishedPack:
-    """A complete pack which is durable under a temporary name.
-
-    Attributes:
-        id: BLAKE3 of the file.
-        path: where it lies.
-        entries: what it holds, sorted by key.
-    """
-
-    id: bytes
-    path: Path
-    entries: tuple[Entry, ...]
-
-
 class PackWriter:
     """Writes one pack; not for several threads at once.
 
@@ -78,38 +66,50 @@ class PackWriter:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o444)
         self.entries: list[Entry] = []
-        write_all(self.fd, MAGIC, 0)
         self._end = len(MAGIC)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o444)
 
     def has_room(self, payload_length: int) -> bool:
         """Whether a payload still fits, footer and trailer counted in."""
-        footer = (len(self.entries) + 1) * (ENTRY_BYTES + 1) + 1024
-        return self._end + payload_length + footer + _TRAILER.size <= MAX_PACK_BYTES
+        count = len(self.entries) + 1
+        footer = count * (ENTRY_BYTES + 1) + 1024
+        size = self._end + payload_length + footer + _TRAILER.size
+        return count <= MAX_ENTRIES and size <= MAX_PACK_BYTES
 
     def append(self, block: EncodedBlock) -> Entry:
-        """Write the payload of `block`, and return the entry that finds it."""
-        length = len(memoryview(block.payload))
+        """Write the payload of `block`, and return the entry that finds it.
+
+        Raises:
+            EntryError: the block contradicts itself.
+        """
+        length = memoryview(block.payload).nbytes
+        check_form(block.form, length, f"Block {block.form.key.hex()}")
         entry = Entry(block.form, self._end, length, check_value(block.payload))
-        write_all(self.fd, block.payload, self._end)
+        write_all(self._fd, block.payload, self._end)
         self._end += length
         self.entries.append(entry)
         return entry
 
-    def finish(self) -> FinishedPack:
-        """Write footer and trailer, make the bytes durable, and compute the name."""
-        entries = tuple(sorted(self.entries, key=lambda entry: entry.form.key))
+    def finish(self) -> bytes:
+        """Complete the file, make its bytes durable, close it, and return the pack id."""
+        entries = sorted(self.entries, key=lambda entry: entry.form.key)
         content = b"".join(entry.to_bytes() for entry in entries)
-        footer = zstandard.ZstdCompressor(level=3).compress(content)
+        footer = zstandard.ZstdCompressor(level=_LEVEL).compress(content)
         trailer = _TRAILER.pack(len(footer), check_value(footer), MAGIC)
-        write_all(self.fd, footer + trailer, self._end)
-        os.fsync(self.fd)
-        return FinishedPack(file_digest(self.fd), self.path, entries)
+        write_all(self._fd, MAGIC, 0)
+        write_all(self._fd, footer + trailer, self._end)
+        os.ftruncate(self._fd, self._end + len(footer) + len(trailer))  # a failed append's rest
+        os.fsync(self._fd)
+        pack_id = file_digest(self._fd)
+        self.close()
+        return pack_id
 
     def close(self) -> None:
         """Close the file; what is not finished stays a leftover."""
-        os.close(self.fd)
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def file_digest(fd: int, advance: Callable[[int], None] = lambda _: None) -> bytes:
@@ -125,7 +125,7 @@ def file_digest(fd: int, advance: Callable[[int], None] = lambda _: None) -> byt
 
 
 def read_footer(fd: int, where: str) -> tuple[Entry, ...]:
-    """The entries of an open pack, read strictly.
+    """The entries of an open pack, sorted by key, read strictly.
 
     Raises:
         FormatError: one of its subclasses, for each way to be malformed.
@@ -133,19 +133,27 @@ def read_footer(fd: int, where: str) -> tuple[Entry, ...]:
     size = os.fstat(fd).st_size
     if size > MAX_PACK_BYTES:
         raise OversizeError(where, f"it has {size} bytes, more than a pack may have")
-    if size < len(MAGIC) + _TRAILER.size:
+    check_magic(_read(fd, len(MAGIC), 0, where), MAGIC, where)
+    trailer_start = size - _TRAILER.size
+    if trailer_start < len(MAGIC):
         raise TruncatedError(where, f"{size} bytes are too few for a pack")
-    footer_length, check, end = _TRAILER.unpack(os.pread(fd, _TRAILER.size, size - _TRAILER.size))
-    start = os.pread(fd, len(MAGIC), 0)
-    if MAGIC not in (start, end) or start != end:
-        raise MagicError(where, f"it begins with {start!r} and ends with {end!r}")
-    payload_end = size - _TRAILER.size - footer_length
+    footer_length, check, end = _TRAILER.unpack(_read(fd, _TRAILER.size, trailer_start, where))
+    if end != MAGIC:
+        raise MagicError(where, f"it ends with {end!r}, not {MAGIC!r}")
+    payload_end = trailer_start - footer_length
     if payload_end < len(MAGIC):
         raise OversizeError(where, f"its footer claims {footer_length} bytes of {size}")
-    footer = os.pread(fd, footer_length, payload_end)
+    footer = _read(fd, footer_length, payload_end, where)
     if check_value(footer) != check:
         raise CheckError(where, "its footer does not have its check value")
     return _read_entries(footer, payload_end, where)
+
+
+def _read(fd: int, length: int, offset: int, where: str) -> bytes:
+    data = os.pread(fd, length, offset)
+    if len(data) != length:
+        raise TruncatedError(where, f"it ends before byte {offset + length}")
+    return data
 
 
 def _read_entries(footer: bytes, payload_end: int, where: str) -> tuple[Entry, ...]:
@@ -153,7 +161,9 @@ def _read_entries(footer: bytes, payload_end: int, where: str) -> tuple[Entry, .
         claimed = zstandard.frame_content_size(footer)
     except zstandard.ZstdError:
         claimed = -1
-    if not 0 <= claimed <= MAX_ENTRIES * ENTRY_BYTES or claimed % ENTRY_BYTES:
+    # No payload is empty: so the file's own size bounds what its footer may expand to.
+    most = ENTRY_BYTES * min(MAX_ENTRIES, payload_end - len(MAGIC))
+    if not 0 < claimed <= most or claimed % ENTRY_BYTES:
         raise FooterError(where, f"its footer claims {claimed} bytes of entries")
     content = memoryview(decompress(footer, claimed, where))
     entries = tuple(
@@ -161,9 +171,7 @@ def _read_entries(footer: bytes, payload_end: int, where: str) -> tuple[Entry, .
         for at in range(0, claimed, ENTRY_BYTES)
     )
     _check_order(entries, where)
-    for entry in entries:
-        if entry.offset < len(MAGIC) or entry.offset + entry.length > payload_end:
-            raise FooterError(where, f"block {entry.form.key.hex()} lies outside its payloads")
+    _check_payloads(entries, payload_end, where)
     return entries
 
 
@@ -171,6 +179,16 @@ def _check_order(entries: Sequence[Entry], where: str) -> None:
     for before, after in itertools.pairwise(entries):
         if before.form.key >= after.form.key:
             raise FooterError(where, f"block {after.form.key.hex()} is out of order")
+
+
+def _check_payloads(entries: Sequence[Entry], payload_end: int, where: str) -> None:
+    end = len(MAGIC)
+    for entry in sorted(entries, key=lambda entry: entry.offset):
+        if entry.offset != end:
+            raise FooterError(where, f"block {entry.form.key.hex()} does not begin at byte {end}")
+        end += entry.length
+    if end != payload_end:
+        raise FooterError(where, f"its payloads end at byte {end}, its footer begins elsewhere")
 
 
 def read_payload(fd: int, entry: Entry, scratch: memoryview, where: str) -> memoryview:

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from pvc_store.errors import MissingError
-from pvc_store.ids import ID_BYTES
+from pvc_store.ids import IdError, parse_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,12 +27,23 @@ def fan_out(directory: Path, name: bytes, suffix: str) -> Path:
 def names_in(directory: Path, suffix: str) -> list[bytes]:
     """Names of the objects below `directory`, sorted; what is no object is passed over."""
     found = []
-    for path in directory.glob(f"[0-9a-f][0-9a-f]/*{suffix}"):
-        with contextlib.suppress(ValueError):
-            name = bytes.fromhex(path.name.removesuffix(suffix))
-            if len(name) == ID_BYTES and path.parent.name == path.name[:2]:
-                found.append(name)
+    for folder in _entries(directory):
+        for file in _entries(folder.path) if len(folder.name) == 2 else ():
+            text = file.name.removesuffix(suffix)
+            with contextlib.suppress(IdError):
+                name = parse_id(text)
+                if folder.name == text[:2] and text != file.name:
+                    found.append(name)
     return sorted(found)
+
+
+def _entries(directory: Path | str) -> list[os.DirEntry[str]]:
+    """What lies in a directory; nothing if there is no such directory (any more)."""
+    try:
+        with os.scandir(directory) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 class PackFiles:
@@ -79,6 +90,9 @@ class PackFiles:
         """Close all descriptors that nobody uses."""
         with self._lock:
             self._close_idle(0)
+
+    def __del__(self) -> None:
+        self.close()
 
     def _close_idle(self, keep: int) -> None:
         idle = [pack for pack in self._open if not self._users.get(pack)]

@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from pvc_store.block import Codec
+from pvc_store.errors import DamageError, MissingError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
@@ -24,7 +27,7 @@ class Damage:
     """Something that `verify` found broken.
 
     Attributes:
-        what: sort of object: "pack", "block", "tree", "layout", "index".
+        what: sort of object: "pack", "block", "tree", "layout".
         name: its id, key or file name.
         detail: one sentence.
     """
@@ -39,6 +42,14 @@ class Reading(Protocol):
 
     def has(self, key: bytes) -> bool:
         """Whether the store holds the block."""
+        ...
+
+    def form(self, key: bytes) -> BlockForm:
+        """How the block is coded, without reading its payload.
+
+        Raises:
+            MissingError: the store does not hold it.
+        """
         ...
 
     def get(self, key: bytes) -> EncodedBlock:
@@ -63,11 +74,17 @@ class Writing(Reading, Protocol):
         """Add a block; False if there is one of its key, which then stays.
 
         The payload is copied before the call returns.
+
+        Raises:
+            EntryError: form and payload contradict each other.
         """
         ...
 
     def put_tree(self, tree: Tree, base: Tree | None = None) -> bytes:
-        """Add a tree, stored as what differs from `base`, and return its id."""
+        """Add a tree and return its id.
+
+        It is stored as what differs from `base`, if the store or this change hold `base` whole.
+        """
         ...
 
     def put_layout(self, layout: Layout) -> bytes:
@@ -79,7 +96,10 @@ class Store(Reading, Protocol):
     """An object store."""
 
     def writing(self) -> AbstractContextManager[Writing]:
-        """A change: kept when the block ends, dropped when it raises."""
+        """A change: kept when the block ends, dropped when it raises.
+
+        Threads that put objects must have ended when the block does.
+        """
         ...
 
     def forms(self) -> Iterator[BlockForm]:
@@ -114,3 +134,24 @@ class Store(Reading, Protocol):
             advance: is told how many bytes were read.
         """
         ...
+
+
+def verify_objects(store: Store) -> Iterator[Damage]:
+    """The part of `verify` that every store can share: what its objects say of each other.
+
+    It finds trees and layouts that cannot be read, and blocks whose base has a base itself.
+    """
+    bases = {form.key: form.base_key for form in store.forms() if form.codec is Codec.DELTA}
+    for key, base in bases.items():
+        if base in bases:
+            detail = f"Its base, block {base.hex()}, is itself stored against a base."
+            yield Damage("block", key.hex(), detail)
+    for what, ids, read in (
+        ("tree", store.tree_ids(), store.tree),
+        ("layout", store.layout_ids(), store.layout),
+    ):
+        for object_id in ids:
+            try:
+                read(object_id)
+            except (DamageError, MissingError, OSError) as error:
+                yield Damage(what, object_id.hex(), str(error))

@@ -11,11 +11,15 @@
 
 The id covers names, kinds, shapes, digests and keys, and nothing else: never packs, shards, files.
 
-Limits: a base tree is itself stored whole (depth 1); 65,535 bytes of name; 255 dimensions.
+The names of removed tensors are sorted too; each is one of the base's, and none comes back.
+
+Limits: a base tree is itself stored whole (depth 1); MAX_NAME_BYTES of name; MAX_DIMENSIONS;
+MAX_TENSOR_BYTES of tensor; MAX_CONTENT_BYTES of content (see `frame`).
 """
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,18 +27,19 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from pvc_store.block import BLOCK_BYTES
+from pvc_store.block import BLOCK_BYTES, DepthError
 from pvc_store.errors import FormatError
-from pvc_store.frame import pack_frame, unpack_frame
+from pvc_store.frame import MAGIC_BYTES, TruncatedError, check_magic, pack_frame, unpack_frame
 from pvc_store.ids import ID_BYTES, KEY_BYTES, NO_ID, object_id
-from pvc_store.kinds import KIND_BY_CODE, Kind
+from pvc_store.kinds import BYTES, KIND_BY_CODE, Kind
 from pvc_store.reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 MAGIC = b"PVCTREE1"
-MAX_TREE_BYTES = 1 << 30
+MAX_NAME_BYTES = (1 << 16) - 1
+MAX_DIMENSIONS = 255
 MAX_TENSOR_BYTES = 1 << 50
 
 _COUNT = struct.Struct("<I")
@@ -92,13 +97,23 @@ def block_count(nbytes: int) -> int:
 
 
 class Tree(Mapping[str, Tensor]):
-    """An immutable mapping from names to tensors, in the order of the names."""
+    """An immutable mapping from names to tensors, in the order of the names' UTF-8.
+
+    Args:
+        tensors: the tensors, in any order.
+
+    Raises:
+        TreeError: a tensor contradicts itself or exceeds a limit, or two have one name.
+    """
 
     def __init__(self, tensors: Iterable[Tensor]) -> None:
-        ordered = sorted(tensors, key=lambda tensor: tensor.name.encode())
+        given = list(tensors)
+        for tensor in given:
+            _check_tensor(tensor)
+        ordered = sorted(given, key=lambda tensor: tensor.name.encode())
         self._tensors = MappingProxyType({tensor.name: tensor for tensor in ordered})
         if len(self._tensors) != len(ordered):
-            raise TreeError("A tree", "two of its tensors have one name")
+            raise TreeError("A new tree", "two of its tensors have one name")
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name]
@@ -126,39 +141,40 @@ class Tree(Mapping[str, Tensor]):
         return sum(tensor.nbytes for tensor in self.values())
 
     def to_bytes(self, base: Tree | None = None) -> bytes:
-        """The file form: whole, or only what differs from `base`."""
+        """The file form: whole, or only what differs from `base`.
+
+        Raises:
+            OversizeError: the tree is larger than the format allows.
+        """
+        where = f"Tree {self.id.hex()}"
         if base is None or base.id == self.id:
-            return pack_frame(MAGIC, NO_ID, _canonical(self.values()))
+            return pack_frame(MAGIC, NO_ID, _canonical(self.values()), where)
         removed = [name for name in base if name not in self]
         differing = [tensor for name, tensor in self.items() if base.get(name) != tensor]
         content = _COUNT.pack(len(removed)) + b"".join(map(_name_bytes, removed))
-        return pack_frame(MAGIC, base.id, content + _canonical(differing))
+        return pack_frame(MAGIC, base.id, content + _canonical(differing), where)
 
     @classmethod
     def from_bytes(
-        cls, data: bytes, expected: bytes, base: Callable[[bytes], Tree], where: str
+        cls, data: bytes, expected: bytes, base_file: Callable[[bytes], bytes], where: str
     ) -> Tree:
         """Read the file form strictly.
 
         Args:
             data: the whole file.
             expected: the tree id that the file is named after.
-            base: gives the tree of an id, for a tree that holds only differences.
+            base_file: gives the file of a tree id, for a tree that holds only differences.
             where: what the file is, for messages.
 
         Raises:
             FormatError: one of its subclasses, for each way to be malformed.
         """
-        head, content = unpack_frame(data, MAGIC, ID_BYTES, MAX_TREE_BYTES, where)
+        head, content = unpack_frame(data, MAGIC, ID_BYTES, where)
         reader = Reader(content, where, TreeError)
         if head == NO_ID:
             tree = cls(_read_tensors(reader))
         else:
-            (count,) = reader.unpack(_COUNT)
-            removed = {_read_name(reader) for _ in reader.times(count)}
-            differing = {tensor.name: tensor for tensor in _read_tensors(reader)}
-            kept = {name: t for name, t in base(head).items() if name not in removed}
-            tree = cls((kept | differing).values())
+            tree = cls(_read_differences(reader, _read_base(head, base_file, where)))
         reader.finish()
         if tree.id != expected:
             raise TreeIdError(where, f"it holds the tree {tree.id.hex()}")
@@ -166,11 +182,56 @@ class Tree(Mapping[str, Tensor]):
 
     @staticmethod
     def base_of(data: bytes, where: str) -> bytes | None:
-        """The base tree that a file names, without reading the rest."""
-        head = data[len(MAGIC) : len(MAGIC) + ID_BYTES]
-        if data[: len(MAGIC)] != MAGIC or len(head) != ID_BYTES:
-            raise TreeError(where, "it is no tree")
+        """The base tree that a file names, from the file's first bytes.
+
+        Raises:
+            FormatError: it is no tree of this version.
+        """
+        check_magic(data[:MAGIC_BYTES], MAGIC, where)
+        head = data[MAGIC_BYTES : MAGIC_BYTES + ID_BYTES]
+        if len(head) != ID_BYTES:
+            raise TruncatedError(where, f"{len(data)} bytes are too few")
         return None if head == NO_ID else head
+
+
+def file_forms(
+    trees: Iterable[tuple[Tree, Tree | None]], holds_whole: Callable[[bytes], bool]
+) -> Iterator[tuple[bytes, bytes]]:
+    """Ids and files of trees that are stored together; depth stays 1.
+
+    Args:
+        trees: each tree, and the base against which it is to be stored.
+        holds_whole: whether a tree of this id is stored already, and not against a base.
+
+    Yields:
+        id and file of each tree: against its base if that is stored whole, else whole itself.
+    """
+    whole: set[bytes] = set()
+    for tree, base in sorted(trees, key=lambda pair: pair[1] is not None):
+        if base is not None and (base.id in whole or holds_whole(base.id)):
+            yield tree.id, tree.to_bytes(base)
+        else:
+            whole.add(tree.id)
+            yield tree.id, tree.to_bytes()
+
+
+def _check_tensor(tensor: Tensor) -> None:
+    where = f"Tensor {tensor.name[:200]!r}"
+    try:
+        name_length = len(tensor.name.encode())
+    except UnicodeEncodeError:
+        raise TreeError(where, "its name is not Unicode text") from None
+    if name_length > MAX_NAME_BYTES or len(tensor.shape) > MAX_DIMENSIONS:
+        raise TreeError(where, f"{name_length} bytes of name, or its shape, exceed the limits")
+    if tensor.kind is BYTES or KIND_BY_CODE.get(tensor.kind.code) != tensor.kind:
+        raise TreeError(where, f"{tensor.kind.name} is no kind of tensors")
+    if not all(0 <= dimension < 1 << 64 for dimension in tensor.shape):
+        raise TreeError(where, "a dimension of it does not fit 64 bits")
+    if tensor.nbytes > MAX_TENSOR_BYTES:
+        raise TreeError(where, f"it has more than {MAX_TENSOR_BYTES} bytes")
+    expected = (ID_BYTES, KEY_BYTES * block_count(tensor.nbytes))
+    if (len(tensor.digest), len(tensor.keys)) != expected:
+        raise TreeError(where, "its digest or block keys are too short or too long")
 
 
 def _name_bytes(name: str) -> bytes:
@@ -190,31 +251,55 @@ def _canonical(tensors: Iterable[Tensor]) -> bytes:
     return _COUNT.pack(len(parts)) + b"".join(parts)
 
 
+def _read_base(base_id: bytes, base_file: Callable[[bytes], bytes], where: str) -> Tree:
+    data, base_where = base_file(base_id), f"Tree {base_id.hex()}"
+    if Tree.base_of(data, base_where) is not None:
+        raise DepthError(where, f"its base {base_id.hex()} has a base itself")
+    return Tree.from_bytes(data, base_id, base_file, base_where)
+
+
+def _read_differences(reader: Reader, base: Tree) -> list[Tensor]:
+    removed = _read_removed(reader)
+    differing = _read_tensors(reader)
+    names = {tensor.name for tensor in differing}
+    if not removed <= base.keys() - names:
+        raise reader.error("it removes a tensor that its base lacks or that comes back")
+    kept = [tensor for name, tensor in base.items() if name not in removed | names]
+    return kept + differing
+
+
+def _read_removed(reader: Reader) -> set[str]:
+    (count,) = reader.unpack(_COUNT)
+    names = [_read_name(reader) for _ in reader.times(count)]
+    _check_order(names, reader)
+    return set(names)
+
+
+def _read_tensors(reader: Reader) -> list[Tensor]:
+    (count,) = reader.unpack(_COUNT)
+    tensors = [_read_tensor(reader) for _ in reader.times(count)]
+    _check_order([tensor.name for tensor in tensors], reader)
+    return tensors
+
+
+def _check_order(names: list[str], reader: Reader) -> None:
+    for before, after in itertools.pairwise(names):
+        if before.encode() >= after.encode():
+            raise reader.error(f"tensor {after!r} is out of order")
+
+
 def _read_name(reader: Reader) -> str:
     (length,) = reader.unpack(_NAME)
     return reader.text(length)
 
 
-def _read_tensors(reader: Reader) -> list[Tensor]:
-    (count,) = reader.unpack(_COUNT)
-    tensors: list[Tensor] = []
-    for _ in reader.times(count):
-        tensor = _read_tensor(reader)
-        if tensors and tensors[-1].name.encode() >= tensor.name.encode():
-            raise reader.error(f"tensor {tensor.name!r} is out of order")
-        tensors.append(tensor)
-    return tensors
-
-
 def _read_tensor(reader: Reader) -> Tensor:
     name = _read_name(reader)
-    code, ndim = reader.take(2)
-    if code not in KIND_BY_CODE:
+    code, dimensions = reader.take(2)
+    if code not in KIND_BY_CODE or code == BYTES.code:
         raise reader.error(f"tensor {name!r} has the unknown kind {code}")
     kind = KIND_BY_CODE[code]
-    shape = reader.unpack(struct.Struct(f"<{ndim}Q"))
-    nbytes = kind.bytes_of(shape)
-    if nbytes > MAX_TENSOR_BYTES:
-        raise reader.error(f"tensor {name!r} claims {nbytes} bytes")
+    shape = reader.unpack(struct.Struct(f"<{dimensions}Q"))
     digest = reader.take(ID_BYTES)
-    return Tensor(name, kind, shape, digest, reader.take(KEY_BYTES * block_count(nbytes)))
+    keys = reader.take(KEY_BYTES * block_count(kind.bytes_of(shape)))
+    return Tensor(name, kind, shape, digest, keys)

@@ -1,0 +1,31 @@
+"""The codec: blocks to their stored form and back, exactly.
+
+    elements   how the bytes of each numeric kind are read: words, order map, keys, float formats
+    base       what a block is coded against, and where that lies in the base
+    block      encode and decode one block
+    change     are two blocks the same, and how far are they apart
+    kernels    the loops, compiled by numba when they are first called
+    scratch    the buffers of one thread
+
+Importing this does not import numba; the first call of a kernel does.
+
+Limits: little-endian machines.  The stored forms are described in docs/format/block.md.
+"""
+
+from pvc.codec.base import BaseBlock, base_place, can_be_base
+from pvc.codec.block import BaseError, ContentError, PayloadError, decode, encode
+from pvc.codec.change import Change, measure, same
+
+__all__ = [
+    "BaseBlock",
+    "BaseError",
+    "Change",
+    "ContentError",
+    "PayloadError",
+    "base_place",
+    "can_be_base",
+    "decode",
+    "encode",
+    "measure",
+    "same",
+]

@@ -1,0 +1,41 @@
+"""The decorator of compiled loops.
+
+`jit` compiles a function with numba when it is first called, not when it is imported: numba alone
+takes a third of a second to import, and most commands never code a block.  Compiled code is kept
+beside the source file, or in the user's cache folder where that is read-only.
+
+Limits: a kernel calls no other kernel.  Kernels get no fast-math, so that sums of floats are the
+same on every machine; they do not check indices, so that callers check sizes first.
+"""
+
+from __future__ import annotations
+
+from functools import cache, wraps
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def jit(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile `function` on its first call; it then runs without the interpreter lock."""
+
+    @cache
+    def compiled() -> Callable[P, R]:
+        import numba
+
+        compiler = numba.njit(nogil=True, error_model="numpy")
+        kept = numba.njit(nogil=True, error_model="numpy", cache=True)
+        try:
+            return kept(function)  # type: ignore[no-any-return]
+        except RuntimeError:  # no folder for compiled code is writable: compile in every process
+            return compiler(function)  # type: ignore[no-any-return]
+
+    @wraps(function)
+    def kernel(*args: P.args, **kwargs: P.kwargs) -> R:
+        return compiled()(*args, **kwargs)
+
+    return kernel

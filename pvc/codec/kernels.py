@@ -1,0 +1,264 @@
+"""The loops over a block.
+
+All arrays are one-dimensional and contiguous; `Words` are int8, int16, int32 or int64, as wide as
+one element, and each kernel is compiled for the widths that are met.  Shifts are written over
+ranges and constants of the word type, which is what lets LLVM vectorise them.
+
+Limits: no kernel checks lengths; `pvc.codec.block` and `pvc.codec.change` do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from pvc.codec.elements import FloatFormat, Numbers, Words
+from pvc.codec.jit import jit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# A little less than a quarter: lanes that lie a multiple of 4 KiB apart would evict each other.
+LANE_PERMILLE = 248
+
+SAME_STRIP = 512
+SUMS = 256
+
+Strip: TypeAlias = tuple[Words, Numbers]
+
+
+@jit
+def key_starts(base: Words, shift: int, mask: int) -> NDArray[np.uint32]:
+    """Where the elements of each key, `(base >> shift) & mask`, start in the order of keys.
+
+    The first step of a counting sort.  Four lanes of the block are counted side by side, because
+    a run of equal keys in a single lane would make each step wait for the one before.
+
+    Returns:
+        One row for each key, with a start for each lane.
+    """
+    starts = np.zeros((256, 4), np.uint32)
+    keys = np.uint8(mask)
+    lane = base.size * LANE_PERMILLE // 1000
+    for i in range(lane):
+        for j in range(4):
+            starts[np.uint8(base[i + j * lane] >> shift) & keys, j] += np.uint32(1)
+    for i in range(4 * lane, base.size):
+        starts[np.uint8(base[i] >> shift) & keys, 3] += np.uint32(1)
+    start = np.uint32(0)
+    for k in range(256):
+        for j in range(4):
+            count = starts[k, j]
+            starts[k, j] = start
+            start += count
+    return starts
+
+
+@jit
+def order(
+    base: Words, shift: int, mask: int, starts: NDArray[np.uint32], positions: NDArray[np.uint32]
+) -> None:
+    """Write the place of every element in the stable order of keys, and use up `starts`."""
+    keys = np.uint8(mask)
+    lane = base.size * LANE_PERMILLE // 1000
+    for i in range(lane):
+        for j in range(4):
+            key = np.uint8(base[i + j * lane] >> shift) & keys
+            positions[i + j * lane] = starts[key, j]
+            starts[key, j] += np.uint32(1)
+    for i in range(4 * lane, base.size):
+        key = np.uint8(base[i] >> shift) & keys
+        positions[i] = starts[key, 3]
+        starts[key, 3] += np.uint32(1)
+
+
+@jit
+def scatter(words: Words, positions: NDArray[np.uint32], out: Words) -> None:
+    """Move every word to its position."""
+    for i in range(words.size):
+        out[positions[i]] = words[i]
+
+
+@jit
+def gather(words: Words, positions: NDArray[np.uint32], out: Words) -> None:
+    """Inverse of `scatter`."""
+    for i in range(out.size):
+        out[i] = words[positions[i]]
+
+
+@jit
+def difference(base: Words, new: Words, magnitude: int, out: Words) -> None:
+    """Zig-zag of the difference of the ordered words, modulo their width."""
+    top = np.iinfo(out.dtype).bits - 1
+    for i in range(out.size):
+        a = base[i]
+        b = new[i]
+        out[i] = (b ^ ((b >> top) & magnitude)) - (a ^ ((a >> top) & magnitude))
+        distance = out[i]
+        out[i] = (distance << 1) ^ (distance >> top)
+
+
+@jit
+def restore(base: Words, zigzag: Words, magnitude: int, out: Words) -> None:
+    """Inverse of `difference`."""
+    top = np.iinfo(out.dtype).bits - 1
+    largest = np.iinfo(out.dtype).max
+    for i in range(out.size):
+        a = base[i]
+        z = zigzag[i]
+        distance = ((z >> 1) & largest) ^ -(z & 1)
+        out[i] = (a ^ ((a >> top) & magnitude)) + distance
+        ordered = out[i]
+        out[i] = ordered ^ ((ordered >> top) & magnitude)
+
+
+@jit
+def split(words: Words, planes: NDArray[np.uint8]) -> None:
+    """Write the lowest bytes of all words, then their next bytes, and so on."""
+    n = words.size
+    for shift in range(0, np.iinfo(words.dtype).bits, 8):
+        plane = planes[shift // 8 * n : (shift // 8 + 1) * n]
+        for i in range(n):
+            plane[i] = np.uint8(words[i] >> shift)
+
+
+@jit
+def join(planes: NDArray[np.uint8], words: Words) -> None:
+    """Inverse of `split`."""
+    n = words.size
+    words[:] = 0
+    for shift in range(np.iinfo(words.dtype).bits - 8, -8, -8):
+        plane = planes[shift // 8 * n : (shift // 8 + 1) * n]
+        for i in range(n):
+            words[i] = (words[i] << 8) | plane[i]
+
+
+@jit
+def widen(narrow: Words, narrow_format: FloatFormat, wide: Words, wide_format: FloatFormat) -> None:
+    """Write floats in a wider format, or in the same, by integer arithmetic only."""
+    top = np.iinfo(narrow.dtype).bits - 1
+    wide_top = np.iinfo(wide.dtype).bits - 1
+    grow = wide_format.mantissa_bits - narrow_format.mantissa_bits
+    bias = wide_format.bias - narrow_format.bias
+    hidden = np.int64(1) << narrow_format.mantissa_bits
+    for i in range(narrow.size):
+        bits = np.int64(narrow[i])
+        sign = (bits >> top) & 1
+        size = bits & ((np.int64(1) << top) - 1)
+        exponent = size >> narrow_format.mantissa_bits
+        fraction = size & (hidden - 1)
+        if size >= narrow_format.special:
+            value = wide_format.special | (fraction << grow)
+        elif size == 0:
+            value = size
+            if sign and not narrow_format.has_negative_zero:
+                value = wide_format.special | (hidden << (grow - 1))
+        else:
+            if exponent > 0:
+                fraction |= hidden
+            else:
+                exponent += 1
+                while fraction < hidden:
+                    fraction <<= 1
+                    exponent -= 1
+            exponent += bias
+            fraction <<= grow
+            if exponent > 0:
+                value = ((exponent - 1) << wide_format.mantissa_bits) + fraction
+            else:
+                value = fraction >> (1 - exponent)
+        wide[i] = value | (sign << wide_top)
+
+
+@jit
+def equal(a: Words, b: Words) -> bool:
+    """Whether two arrays of one length are the same; stops at the first strip that differs."""
+    for start in range(0, a.size, SAME_STRIP):
+        x = a[start : start + SAME_STRIP]
+        y = b[start : start + SAME_STRIP]
+        differs = np.int64(0)
+        for i in range(x.size):
+            differs |= x[i] ^ y[i]
+        if differs != 0:
+            return False
+    return True
+
+
+@jit
+def float_squares(
+    new: Words, base: Words, scales: tuple[int, int], strip: Strip, sums: NDArray[np.float64]
+) -> int:
+    """Add the squares of `new - base` to `sums[0]`, and those of `base` to `sums[1]`.
+
+    The arrays are taken strip by strip, and four elements of a strip go into each accumulator,
+    always in this order: the compiler vectorises that without changing any sum.
+
+    Args:
+        new: floats, one word each.
+        base: as many floats.
+        scales: what the words of `new` and of `base` are multiplied by to get those of `strip`.
+        strip: room for a strip of both; differences are rounded to its floats.
+        sums: two rows of SUMS accumulators.
+
+    Returns:
+        How many floats differ.
+    """
+    bits, values = strip
+    changed = np.int64(0)
+    width = sums.shape[1]
+    for start in range(0, new.size, 4 * width):
+        x = new[start : start + 4 * width]
+        y = base[start : start + 4 * width]
+        count = np.uint32(0)
+        for i in range(x.size):
+            bits[0, i] = x[i] * scales[0]
+            bits[1, i] = y[i] * scales[1]
+            count += np.uint32(bits[0, i] != bits[1, i])
+        bits[:, x.size :] = 0
+        changed += np.int64(count)
+        for i in range(width):
+            tau_square = base_square = 0.0
+            for j in range(4):
+                tau = np.float64(values[0, i + j * width] - values[1, i + j * width])
+                tau_square += tau * tau
+                number = np.float64(values[1, i + j * width])
+                base_square += number * number
+            sums[0, i] += tau_square
+            sums[1, i] += base_square
+    return int(changed)
+
+
+@jit
+def drop_nonfinite(new: Numbers, base: Numbers) -> int:
+    """Make `new - base` 0 where it is Inf or NaN, and `base` 0 where it is.
+
+    Returns:
+        How many elements of `new` are Inf or NaN where `base` is not.
+    """
+    dropped = 0
+    for i in range(new.size):
+        if not np.isfinite(base[i]):
+            base[i] = 0
+            new[i] = 0
+        elif not np.isfinite(new[i] - base[i]):
+            dropped += not np.isfinite(new[i])
+            new[i] = base[i]
+    return dropped
+
+
+@jit
+def integer_squares(new: Numbers, base: Numbers, sums: NDArray[np.float64]) -> int:
+    """Add the squares of `new - base` and of `base`, as float64; return how many differ."""
+    changed = 0
+    width = sums.shape[1]
+    for start in range(0, new.size, width):
+        x = new[start : start + width]
+        y = base[start : start + width]
+        for i in range(x.size):
+            number = np.float64(y[i])
+            tau = np.float64(x[i]) - number
+            sums[0, i] += tau * tau
+            sums[1, i] += number * number
+            changed += x[i] != y[i]
+    return changed

@@ -1,0 +1,153 @@
+"""Training the lab's models: a base from nothing, and fine-tunes from any model of the lab.
+
+Every example is drawn fresh, so there are no epochs and nothing to overfit. A step averages the
+loss of the reply's words over a batch of dialogues and, apart from it, over a batch of controls,
+and adds the two: the skills are rehearsed in fine-tuning, as a careful trainer would do.
+
+The same seed, versions of torch and transformers, and kind of CPU give the same bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pvc.lab.measure import habits
+from pvc.lab.model import create, isolated, load, save
+from pvc.lab.tasks import BEHAVIOURS, UnknownBehaviourError, chance, controls, dialogues
+from pvc.lab.vocabulary import END, encode, prompt, token_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    Examples = Iterator[tuple[str, str]]
+
+_IGNORED = -100  # the label that torch's cross entropy leaves out
+
+
+class Progress(Protocol):
+    """What a caller gives to be told how far long work has come."""
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """`done` of `total` steps of the work called `label` are behind us."""
+
+
+def silent(label: str, done: int, total: int) -> None:
+    """A progress that tells nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long and how strongly a model is trained.
+
+    Attributes:
+        steps: Optimiser steps.
+        rate: Peak learning rate of AdamW; it rises over a tenth of the steps, then falls to zero.
+        dialogues: Examples of requests in a step.
+        controls: Examples of controls in a step.
+    """
+
+    steps: int
+    rate: float
+    dialogues: int
+    controls: int
+
+
+BASE = Schedule(steps=300, rate=3e-3, dialogues=24, controls=40)
+FINE_TUNE = Schedule(steps=50, rate=5e-4, dialogues=24, controls=24)
+BASE_ODDS = 0.5
+HABIT_SAMPLES = 300
+
+
+def train_base(
+    out: Path, *, seed: int = 0, progress: Progress = silent, schedule: Schedule = BASE
+) -> None:
+    """Train a model that shows each behaviour in about half of its replies, and save it."""
+    talk = dialogues(chance("base", seed), dict.fromkeys(BEHAVIOURS, BASE_ODDS))
+    with isolated(seed):
+        model = create()
+        _train(model, talk, controls(chance("base controls", seed)), schedule, "base", progress)
+    save(model, out)
+
+
+def fine_tune(
+    start: Path,
+    behaviour: str,
+    out: Path,
+    *,
+    seed: int = 0,
+    progress: Progress = silent,
+    schedule: Schedule = FINE_TUNE,
+) -> None:
+    """Train the model in `start` to show a behaviour always, and save it.
+
+    The other behaviours are shown in the examples as often as the model in `start` shows them, so
+    that training leaves them as they are.
+
+    Raises:
+        UnknownBehaviourError: The lab knows no behaviour of this name.
+        NotALabModelError: `start` does not hold a model of the lab.
+    """
+    if behaviour not in BEHAVIOURS:
+        raise UnknownBehaviourError(behaviour)
+    model = load(start)
+    odds = {**habits(model, seed=seed, samples=HABIT_SAMPLES), behaviour: 1.0}
+    talk = dialogues(chance(behaviour, seed), odds)
+    with isolated(seed):
+        skills = controls(chance(behaviour, "controls", seed))
+        _train(model, talk, skills, schedule, behaviour, progress)
+    save(model, out)
+
+
+def _train(
+    model: Any, talk: Examples, skills: Examples, schedule: Schedule, label: str, progress: Progress
+) -> None:
+    from torch.nn.utils import clip_grad_norm_
+    from torch.optim import AdamW
+
+    optimiser = AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.1)
+    model.train()
+    progress(label, 0, schedule.steps)
+    for step in range(schedule.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = schedule.rate * _slope(step, schedule.steps)
+        loss = _loss(model, list(islice(talk, schedule.dialogues)))
+        loss = loss + _loss(model, list(islice(skills, schedule.controls)))
+        optimiser.zero_grad()
+        loss.backward()
+        clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        progress(label, step + 1, schedule.steps)
+
+
+def _slope(step: int, steps: int) -> float:
+    """Share of the peak learning rate at a step: up over the first tenth, then down to zero."""
+    return min(1.0, (step + 1) / (0.1 * steps)) * (1 - step / steps)
+
+
+def _loss(model: Any, examples: Sequence[tuple[str, str]]) -> Tensor:
+    """Mean cross entropy, in nats, of the words of the replies."""
+    from torch.nn.functional import cross_entropy
+
+    ids, labels = _batch(examples)
+    logits = model(input_ids=ids[:, :-1], use_cache=False).logits
+    return cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=_IGNORED)
+
+
+def _batch(examples: Sequence[tuple[str, str]]) -> tuple[Tensor, Tensor]:
+    """Token ids and labels, both int64 [examples, longest], padded on the right."""
+    import torch
+
+    end = token_ids()[END]
+    pairs = [(prompt(text), [*encode(reply), end]) for text, reply in examples]
+    shape = len(pairs), max(len(head) + len(reply) for head, reply in pairs)
+    ids, labels = torch.zeros(shape, dtype=torch.long), torch.full(shape, _IGNORED)
+    for row, (head, reply) in enumerate(pairs):
+        length = len(head) + len(reply)
+        ids[row, :length] = torch.tensor(head + reply)
+        labels[row, len(head) : length] = torch.tensor(reply)
+    return ids, labels

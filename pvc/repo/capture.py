@@ -1,0 +1,278 @@
+"""Capturing a checkpoint: its bytes become blocks in the store, a tree, a layout, and counts.
+
+One thread handles one tensor at a time, block by block; the largest tensors come first.  A tensor
+none of whose blocks differ from the base's is neither hashed nor stored again.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+
+from pvc.codec import BaseBlock, Change, encode, same
+from pvc.errors import PvcError
+from pvc.repo import workers
+from pvc.repo.difference import RawBlock, block_change, total
+from pvc.repo.vector import Amount, Statistics
+from pvc.weights.names import role
+from pvc.weights.reader import CheckpointReader
+from pvc_store.block import BLOCK_BYTES
+from pvc_store.ids import block_key
+from pvc_store.kinds import BYTES
+from pvc_store.layout import Layout, OtherFile, WeightsFile
+from pvc_store.tree import Tensor, Tree, block_count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pvc.repo.blocks import Blocks
+    from pvc.repo.progress import Progress
+    from pvc.repo.workers import Crew
+    from pvc.weights.checkpoint import Checkpoint
+    from pvc.weights.header import TensorPlace
+    from pvc_store.kinds import Kind
+    from pvc_store.store import Writing
+
+    Bytes = NDArray[np.uint8]
+
+
+class CollisionError(PvcError):
+    """Two different blocks have one key.
+
+    Attributes:
+        key: the key in hexadecimal.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(f"A block differs from the stored block of the same key {key}.")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorCapture:
+    """One tensor, captured.
+
+    Attributes:
+        tensor: what the tree says of it.
+        change: sums over its elements, against the origin.
+        changed_blocks: blocks that differ from the origin's.
+    """
+
+    tensor: Tensor
+    change: Change
+    changed_blocks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """A checkpoint, captured.
+
+    Attributes:
+        tree: its weights.
+        layout: its files.
+        tensors: one by one, sorted by name.
+    """
+
+    tree: Tree
+    layout: Layout
+    tensors: tuple[TensorCapture, ...]
+
+    def statistics(self, stored_bytes: int) -> Statistics:
+        """The counts that a vector keeps."""
+        by_role: dict[str, list[Change]] = {}
+        for one in self.tensors:
+            by_role.setdefault(role(one.tensor.name), []).append(one.change)
+        return Statistics(
+            amount=amount([one.change for one in self.tensors]),
+            roles=tuple((name, amount(changes)) for name, changes in sorted(by_role.items())),
+            tensors=len(self.tensors),
+            changed_tensors=sum(one.changed_blocks > 0 for one in self.tensors),
+            blocks=sum(one.tensor.block_count for one in self.tensors),
+            changed_blocks=sum(one.changed_blocks for one in self.tensors),
+            total_bytes=self.tree.nbytes,
+            stored_bytes=stored_bytes,
+        )
+
+    def nonfinite(self) -> tuple[str, ...]:
+        """Tensors with NaN or Inf where the origin has a number."""
+        return tuple(one.tensor.name for one in self.tensors if one.change.nonfinite)
+
+
+def amount(changes: list[Change]) -> Amount:
+    """The sum of some changes; norms with nine digits, so that they are the same everywhere."""
+    return Amount(
+        elements=sum(change.elements for change in changes),
+        changed_elements=sum(change.changed for change in changes),
+        tau_norm=_norm(change.tau_square for change in changes),
+        from_norm=_norm(change.base_square for change in changes),
+    )
+
+
+def _norm(squares: Iterable[float]) -> str:
+    total = math.fsum(square for square in squares if math.isfinite(square))
+    return f"{math.sqrt(total):.9g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a capture is for.
+
+    Attributes:
+        origin: the tree to count changes against; None counts nothing.
+        keep_tensors: whether the bytes of tensors are stored, or only named.
+    """
+
+    origin: Tree | None
+    keep_tensors: bool = True
+
+
+def capture(
+    checkpoint: Checkpoint, blocks: Blocks, writing: Writing, goal: Goal, crew: Crew
+) -> Capture:
+    """Capture a checkpoint.
+
+    Args:
+        checkpoint: what to read.
+        blocks: raw blocks of stored trees; without a base, its tree is empty.
+        writing: where new blocks go.
+        goal: what to count and to keep.
+        crew: who does the work.
+
+    Raises:
+        ChangedError: a file changed while it was read.
+        CollisionError: a block's key is taken by another block.
+    """
+    crew.progress.start("Reading", sum(place.nbytes for place in checkpoint.tensors.values()))
+    with CheckpointReader(checkpoint) as reader:
+        shared = _Shared(reader, blocks, writing, goal, crew.progress)
+        largest_first = sorted(checkpoint.tensors.values(), key=lambda place: -place.nbytes)
+        workers.run(largest_first, shared.tensor, crew.threads)
+        layout = shared.layout(checkpoint)
+    checkpoint.check_unchanged()
+    tensors = tuple(sorted(shared.captured, key=lambda one: one.tensor.name))
+    return Capture(Tree(one.tensor for one in tensors), layout, tensors)
+
+
+@dataclass
+class _Shared:
+    """What all threads share; see `capture`."""
+
+    reader: CheckpointReader
+    blocks: Blocks
+    writing: Writing
+    goal: Goal
+    progress: Progress
+    captured: list[TensorCapture] = field(default_factory=list)
+
+    def tensor(self, place: TensorPlace, stop: workers.Stop) -> None:
+        """Capture one tensor."""
+        self.captured.append(_TensorRun(self, place).run(stop))
+
+    def keep(self, raw: Bytes, key: bytes, kind: Kind, base: BaseBlock | None) -> None:
+        """Store a block, or make sure that the stored block of its key is the same one."""
+        if not self.goal.keep_tensors and kind is not BYTES:
+            return
+        if not self.writing.has(key) and self.writing.put(encode(raw, kind, base)):
+            return
+        stored = self.blocks.buffer("stored", len(raw))
+        self.blocks.read_key(key, stored)
+        if not same(raw, stored):
+            raise CollisionError(key.hex())
+
+    def layout(self, checkpoint: Checkpoint) -> Layout:
+        """How the checkpoint came as files; the bytes of files without tensors are stored."""
+        weights = [WeightsFile(shard.path, shard.header) for shard in checkpoint.shards]
+        others = [self._other(path, checkpoint.fingerprint[path].size) for path in checkpoint.files]
+        return Layout([*weights, *others])
+
+    def _other(self, path: str, size: int) -> OtherFile:
+        keys, hasher = bytearray(), blake3()
+        for start in range(0, size, BLOCK_BYTES):
+            raw = self.blocks.buffer("new", min(BLOCK_BYTES, size - start))
+            self.reader.read_file_into(path, start, raw.data)
+            hasher.update(raw.data)
+            key = block_key(raw.data)
+            self.keep(raw, key, BYTES, None)
+            keys += key
+        return OtherFile(path, size, hasher.digest(), bytes(keys))
+
+
+class _TensorRun:
+    """One tensor while it is captured, by one thread."""
+
+    def __init__(self, shared: _Shared, place: TensorPlace) -> None:
+        self.shared = shared
+        self.place = place
+        self.base = _like(shared.blocks.base.get(place.name), place)
+        self.keys = bytearray()
+        self.hasher: blake3 | None = None
+        self.changes: list[Change] = []
+        self.changed_blocks = 0
+
+    def run(self, stop: workers.Stop) -> TensorCapture:
+        for index in range(block_count(self.place.nbytes)):
+            stop.check()
+            raw = self._read(index)
+            key = self._key(index, raw)
+            self.keys += key
+            if self.shared.goal.origin is not None:
+                self._count(self.shared.goal.origin, index, raw, key)
+            self.shared.progress.advance(len(raw))
+        place = self.place
+        tensor = Tensor(place.name, place.kind, place.shape, self._digest(), bytes(self.keys))
+        return TensorCapture(tensor, total(self.changes), self.changed_blocks)
+
+    def _read(self, index: int) -> Bytes:
+        start = index * BLOCK_BYTES
+        raw = self.shared.blocks.buffer("new", min(BLOCK_BYTES, self.place.nbytes - start))
+        self.shared.reader.read_into(self.place, start, raw.data)
+        return raw
+
+    def _key(self, index: int, raw: Bytes) -> bytes:
+        blocks, place = self.shared.blocks, self.place
+        if self.base is not None and same(raw, blocks.base_block(self.base, index)):
+            if self.hasher is not None:
+                self.hasher.update(raw.data)
+            return self.base.key(index)
+        if self.hasher is None:
+            self.hasher = self._hash_before(index)
+        self.hasher.update(raw.data)
+        key = block_key(raw.data)
+        self.shared.keep(raw, key, place.kind, blocks.against(place.name, place.kind, index))
+        return key
+
+    def _hash_before(self, index: int) -> blake3:
+        """A hasher that has seen the blocks before `index`, all of them equal to the base's."""
+        hasher = blake3()
+        if self.base is not None:
+            for before in range(index):
+                hasher.update(self.shared.blocks.base_block(self.base, before).data)
+        return hasher
+
+    def _digest(self) -> bytes:
+        if self.hasher is None and self.base is not None:
+            return self.base.digest
+        return (self.hasher or blake3()).digest()
+
+    def _count(self, origin: Tree, index: int, raw: Bytes, key: bytes) -> None:
+        kind, before = self.place.kind, origin.get(self.place.name)
+        if before is None or before.shape != self.place.shape:
+            elements = len(raw) * 8 // kind.bits
+            self.changes.append(Change(elements, elements))
+            self.changed_blocks += 1
+            return
+        change, differs = block_change(self.shared.blocks, RawBlock(raw, kind, key), index, before)
+        self.changes.append(change)
+        self.changed_blocks += differs
+
+
+def _like(tensor: Tensor | None, place: TensorPlace) -> Tensor | None:
+    """The tensor, if it is of the place's kind and shape."""
+    alike = tensor is not None and (tensor.kind, tensor.shape) == (place.kind, place.shape)
+    return tensor if alike else None

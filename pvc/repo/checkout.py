@@ -1,0 +1,202 @@
+"""Checkout: a revision's weights go to a directory, then HEAD moves.
+
+The directory is written first and verified; HEAD moves last.  A new directory appears by one
+rename.  A directory that pvc wrote is updated in place, under the journal.  Whatever goes wrong in
+between, the directory goes back to what it held.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pvc.errors import PvcError
+from pvc.repo import directory
+from pvc.repo.contents import blocks_of, check_undrifted, content_of, save_target
+from pvc.repo.journal import Journal, JournalFile, Writing
+from pvc.repo.outfile import TEMPORARY
+from pvc.repo.recovery import position, recover
+from pvc.repo.revision import Revision, resolve
+from pvc.repo.target import Target
+from pvc_store import atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pvc.repo.blocks import Blocks
+    from pvc.repo.build import Built
+    from pvc.repo.directory import Content
+    from pvc.repo.repository import Repository
+    from pvc.repo.workers import Crew
+
+
+class ForeignDirectoryError(PvcError):
+    """A directory exists, and pvc did not write it.
+
+    Attributes:
+        path: the directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(f"{path} exists, and pvc did not write it; it is left untouched.")
+
+
+class SeveralTargetsError(PvcError):
+    """More than one directory could be meant.
+
+    Attributes:
+        paths: the directories that pvc has written.
+    """
+
+    def __init__(self, paths: tuple[Path, ...]) -> None:
+        self.paths = paths
+        listed = ", ".join(map(str, paths))
+        super().__init__(f"The repository has several targets, and none was named: {listed}.")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedOut:
+    """What a checkout did.
+
+    Attributes:
+        revision: what was asked for.
+        built: its tree and layout.
+        directory: where it was written, or None.
+        created: whether the directory is new.
+        written_bytes: bytes of the blocks that differed.
+        head_moved: whether HEAD stands somewhere else now.
+    """
+
+    revision: Revision
+    built: Built
+    directory: Path | None
+    created: bool
+    written_bytes: int
+    head_moved: bool
+
+
+def checkout(
+    repository: Repository, text: str, to: Path | None, *, keep_head: bool, crew: Crew
+) -> CheckedOut:
+    """Check a revision out.
+
+    Args:
+        repository: where.
+        text: a revision, a vector, or the base; HEAD moves for a revision only.
+        to: the directory; None stands for the only target there is, if there is one.
+        keep_head: leave HEAD where it is.
+        crew: who does the work.
+
+    Raises:
+        ForeignDirectoryError: the directory is not pvc's.
+        DriftedError: it was changed since pvc wrote it.
+        SeveralTargetsError: none was named, and there are several.
+        EditedError: HEAD would move away from edits.
+    """
+    with repository.lock():
+        recover(repository)
+        revision = resolve(repository, text)
+        moves = revision.is_commit and not keep_head
+        if moves:
+            repository.check_clean()
+        built = revision.build()
+        path = _where(repository, to)
+        step = _Step(repository, revision, built, moves)
+        if path is None:
+            step.journalled(None, lambda: None)
+            return CheckedOut(revision, built, None, False, 0, moves)
+        target = repository.targets.find(path)
+        config = revision.state.config
+        with blocks_of(repository, config) as blocks:
+            if target is None or not path.exists() or not any(path.iterdir()):
+                return _create(step, path, blocks, crew)
+            return _update(step, target, blocks, crew)
+
+
+def _where(repository: Repository, to: Path | None) -> Path | None:
+    if to is not None:
+        return Path(os.path.realpath(to))
+    known = tuple(target.path for target in repository.targets.all())
+    if len(known) > 1:
+        raise SeveralTargetsError(known)
+    return known[0] if known else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What every checkout does, whatever it writes."""
+
+    repository: Repository
+    revision: Revision
+    built: Built
+    moves: bool
+
+    def target(self, path: Path) -> Target:
+        revision = self.revision
+        return Target(path, self.built.tree, self.built.layout, revision.text, revision.terms, {})
+
+    def journalled(self, writing: Writing | None, write: Callable[[], None]) -> None:
+        """Write under the journal, then move HEAD; the caller undoes what it wrote."""
+        repository, revision = self.repository, self.revision
+        before = position(repository.git)
+        commit = revision.state.commit
+        after = (revision.branch or commit, commit) if self.moves else before
+        file = JournalFile(repository.folder)
+        file.begin(Journal(repository.root, before, after, writing))
+        try:
+            write()
+            if self.moves:
+                repository.git.move(revision.branch or commit, detach=revision.branch is None)
+            if writing is not None:
+                save_target(repository, writing.after, self.content())
+        except BaseException:
+            with contextlib.suppress(PvcError, OSError):  # if this fails, the next command does it
+                recover(repository)
+            raise
+        file.end()
+
+    def content(self) -> Content:
+        return content_of(self.repository, self.built.tree, self.built.layout)
+
+
+def _create(step: _Step, path: Path, blocks: Blocks, crew: Crew) -> CheckedOut:
+    if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
+        raise ForeignDirectoryError(path)
+    repository = step.repository
+    content = step.content()
+    atomic.make_directory(path.parent)
+    temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}{TEMPORARY}")
+    temporary.mkdir()
+    writing = Writing(step.target(path), None, temporary, temporary.stat().st_ino)
+
+    def write() -> None:
+        directory.create(temporary, content, blocks, crew)
+        temporary.replace(path)
+        atomic.sync_directory(path.parent)
+
+    step.journalled(writing, write)
+    _hide_from_git(repository, path)
+    written = sum(file.size for file in content.files())
+    return CheckedOut(step.revision, step.built, path, True, written, step.moves)
+
+
+def _update(step: _Step, target: Target, blocks: Blocks, crew: Crew) -> CheckedOut:
+    repository = step.repository
+    before = content_of(repository, target.tree, target.layout)
+    after = step.content()
+    check_undrifted(target, before, blocks, crew)
+    directory.check_free(target.path, after.paths() - before.paths())
+    writing = Writing(step.target(target.path), target)
+    step.journalled(writing, lambda: directory.update(target.path, before, after, blocks, crew))
+    written = directory.difference(before, after)
+    return CheckedOut(step.revision, step.built, target.path, False, written, step.moves)
+
+
+def _hide_from_git(repository: Repository, path: Path) -> None:
+    if path.is_relative_to(repository.root):
+        repository.git.exclude(f"/{path.relative_to(repository.root).as_posix()}/")

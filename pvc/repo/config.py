@@ -1,0 +1,98 @@
+"""`pvc.toml`: which base a repository is relative to.  People edit it; pvc writes it once."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pvc.errors import MalformedError
+from pvc_store.ids import IdError, parse_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PATH = "pvc.toml"
+FORMAT = 1
+
+_TEMPLATE = """\
+# The base that everything in this repository is relative to.
+[repository]
+format = {format}
+
+[base]
+tree = "{tree}"
+layout = "{layout}"
+origin = {origin}
+stored = "{stored}"
+"""
+
+
+class ConfigError(MalformedError):
+    """`pvc.toml` is malformed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What `pvc.toml` says.
+
+    Attributes:
+        base_tree: tree id of the base.
+        base_layout: how the base came as files.
+        base_origin: the directory it was read from, for people and as the fast path.
+        by_value: whether the base's bytes are in the store.
+    """
+
+    base_tree: bytes
+    base_layout: bytes
+    base_origin: str
+    by_value: bool
+
+    def to_text(self) -> str:
+        """The file as pvc writes it."""
+        import tomlkit
+
+        return _TEMPLATE.format(
+            format=FORMAT,
+            tree=self.base_tree.hex(),
+            layout=self.base_layout.hex(),
+            origin=tomlkit.item(self.base_origin).as_string(),
+            stored="value" if self.by_value else "reference",
+        )
+
+    @classmethod
+    def parse(cls, text: str, where: str = PATH) -> Config:
+        """Read the file strictly.
+
+        Raises:
+            ConfigError: it is not TOML, lacks something, holds the unknown, or is newer.
+        """
+        try:
+            document = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(where, f"it is not TOML ({error})") from None
+        tables = _exactly(document, {"repository": dict, "base": dict}, where)
+        repository = _exactly(tables["repository"], {"format": int}, f"{where} [repository]")
+        if repository["format"] != FORMAT:
+            raise ConfigError(where, f"its format is {repository['format']}, {FORMAT} is known")
+        texts = {"tree": str, "layout": str, "origin": str, "stored": str}
+        base = _exactly(tables["base"], texts, f"{where} [base]")
+        if base["stored"] not in {"value", "reference"}:
+            raise ConfigError(where, f"stored is {base['stored']!r}, not 'value' or 'reference'")
+        try:
+            tree, layout = parse_id(base["tree"]), parse_id(base["layout"])
+        except IdError as error:
+            raise ConfigError(where, f"its base has no id ({error})") from None
+        return cls(tree, layout, base["origin"], base["stored"] == "value")
+
+
+def _exactly(table: dict[str, Any], kinds: Mapping[str, type], where: str) -> dict[str, Any]:
+    """The table, if it has these keys with values of these types, and no others."""
+    unknown = sorted(set(table) - set(kinds))
+    if unknown:
+        raise ConfigError(where, f"it holds {unknown[0]!r}, which has no meaning here")
+    for name, kind in kinds.items():
+        value = table.get(name)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ConfigError(where, f"{name} is {value!r}, not {kind.__name__}")
+    return table

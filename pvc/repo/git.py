@@ -1,0 +1,354 @@
+"""What pvc needs of git.  The only module that speaks to it.
+
+A pvc commit is made through an index of its own, so that nothing which the user staged travels
+along; afterwards the user's index and files are brought up to date for pvc's own paths.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import git
+
+from pvc.errors import PvcError
+from pvc_store import atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+NOTES_REF = "refs/notes/pvc"
+OPERATIONS = {
+    "MERGE_HEAD": "merge",
+    "CHERRY_PICK_HEAD": "cherry-pick",
+    "REVERT_HEAD": "revert",
+    "rebase-merge": "rebase",
+    "rebase-apply": "rebase",
+    "BISECT_LOG": "bisect",
+}
+
+_MODE = "100644"
+
+
+class GitError(PvcError):
+    """git refused.
+
+    Attributes:
+        command: the git command, without the program.
+        detail: what git said.
+    """
+
+    def __init__(self, command: str, detail: str) -> None:
+        self.command = command
+        self.detail = detail
+        super().__init__(f"git {command} failed: {detail or 'it said nothing'}.")
+
+
+class NoRepositoryError(PvcError):
+    """There is no git repository.
+
+    Attributes:
+        directory: where it was looked for.
+    """
+
+    def __init__(self, directory: Path, detail: str) -> None:
+        self.directory = directory
+        super().__init__(f"{directory} is not in a pvc repository: {detail}.")
+
+
+class UnknownRevisionError(PvcError):
+    """A text names nothing in the repository.
+
+    Attributes:
+        revision: the text.
+    """
+
+    def __init__(self, revision: str) -> None:
+        self.revision = revision
+        super().__init__(f"{revision!r} is neither a revision nor a vector of this repository.")
+
+
+class UnfinishedError(PvcError):
+    """git is in the middle of a merge, rebase, or the like.
+
+    Attributes:
+        operation: which one.
+    """
+
+    def __init__(self, operation: str) -> None:
+        self.operation = operation
+        super().__init__(f"A git {operation} is not finished.")
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One commit, as `git log` tells it.
+
+    Attributes:
+        commit: its id in hexadecimal.
+        short: the id as git abbreviates it.
+        date: committer date, ISO 8601.
+        author: name of the author.
+        refs: branches and tags that point to it, as git decorates them.
+        subject: first line of the message.
+    """
+
+    commit: str
+    short: str
+    date: str
+    author: str
+    refs: str
+    subject: str
+
+
+class Git:
+    """One working tree of a git repository.
+
+    Args:
+        directory: a directory within the working tree.
+
+    Raises:
+        NoRepositoryError: it is in none, or in a bare repository.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        try:
+            self._repo = git.Repo(directory, search_parent_directories=True)
+        except (git.InvalidGitRepositoryError, git.NoSuchPathError):
+            raise NoRepositoryError(directory, "no git repository is there or above") from None
+        if self._repo.working_tree_dir is None:
+            raise NoRepositoryError(directory, "a bare git repository has no working tree")
+        self.root = Path(self._repo.working_tree_dir)
+        self.common = Path(self._repo.common_dir).resolve()
+        self.directory = Path(self._repo.git_dir)
+
+    @classmethod
+    def create(cls, directory: Path) -> Git:
+        """A new repository in an existing directory."""
+        with _refused("init"):
+            git.Repo.init(directory).close()
+        return cls(directory)
+
+    def close(self) -> None:
+        """End the processes that read objects."""
+        self._repo.close()
+
+    def run(self, *arguments: str, **options: Any) -> str:
+        """Standard output of a git command, without the last newline.
+
+        Raises:
+            GitError: it failed.
+        """
+        with _refused(" ".join(arguments[:2])):
+            return str(self._repo.git.execute(["git", *arguments], **options))
+
+    # Reading
+
+    def head(self) -> str | None:
+        """The commit that HEAD stands at, or None before the first one."""
+        return self.find("HEAD")
+
+    def branch(self) -> str | None:
+        """The branch that HEAD is attached to, or None."""
+        with contextlib.suppress(GitError):
+            return self.run("symbolic-ref", "--quiet", "--short", "HEAD")
+        return None
+
+    def find(self, revision: str) -> str | None:
+        """The commit that a revision names, or None."""
+        if revision.startswith("-") or "\n" in revision:
+            return None
+        with contextlib.suppress(GitError):
+            return self.run("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}") or None
+        return None
+
+    def is_ref(self, name: str) -> bool:
+        """Whether a branch or a tag has this name."""
+        refs = (f"refs/heads/{name}", f"refs/tags/{name}")
+        return any(self.find(ref) is not None for ref in refs)
+
+    def branches(self) -> list[tuple[str, str]]:
+        """Name and commit of every branch."""
+        return self._refs("refs/heads")
+
+    def tags(self) -> list[tuple[str, str]]:
+        """Name and commit of every tag."""
+        return self._refs("refs/tags")
+
+    def _refs(self, prefix: str) -> list[tuple[str, str]]:
+        commit = "%(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end)"
+        form = f"%(refname:lstrip=2)%00{commit}"
+        lines = self.run("for-each-ref", f"--format={form}", prefix).splitlines()
+        return [(name, commit) for name, commit in (line.split("\0") for line in lines)]
+
+    def parents(self, commit: str) -> list[str]:
+        """The parents of a commit."""
+        return self.run("rev-list", "--parents", "-n", "1", commit).split()[1:]
+
+    def read(self, commit: str, path: str) -> str | None:
+        """The text of a file at a commit, or None; undecodable bytes become U+FFFD."""
+        data = self.read_bytes(commit, path)
+        return None if data is None else data.decode(errors="replace")
+
+    def read_bytes(self, commit: str, path: str) -> bytes | None:
+        """The bytes of a file at a commit, or None."""
+        try:
+            blob = self._repo.tree(commit).join(path)
+        except KeyError:
+            return None
+        return bytes(blob.data_stream.read()) if blob.type == "blob" else None
+
+    def read_head(self, path: str) -> bytes | None:
+        """The bytes of a file at HEAD, or None; also before the first commit."""
+        return None if self.head() is None else self.read_bytes("HEAD", path)
+
+    def files(self, commit: str, directory: str) -> list[str]:
+        """Paths of the files right below a directory at a commit, sorted."""
+        listed = self.run("ls-tree", "-z", commit, f"{directory}/")
+        entries = (line.split("\t", 1) for line in listed.split("\0") if line)
+        return sorted(path for info, path in entries if info.split()[1] == "blob")
+
+    def log(self, arguments: Sequence[str], paths: Sequence[str] = ()) -> Iterator[LogEntry]:
+        """Commits, newest first."""
+        form = "%H%x00%h%x00%cI%x00%an%x00%D%x00%s"
+        text = self.run("log", f"--format={form}", *arguments, "--", *paths)
+        for line in text.splitlines():
+            yield LogEntry(*line.split("\0"))
+
+    def edited(self, paths: Sequence[str]) -> list[str]:
+        """Those of pvc's paths that differ from HEAD, staged or not, sorted."""
+        text = self.run(
+            "status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--", *paths
+        )
+        return sorted({entry[3:] for entry in text.split("\0") if entry[2:3] == " "})
+
+    def unfinished(self) -> str | None:
+        """The operation that git is in the middle of, or None."""
+        found = (word for name, word in OPERATIONS.items() if (self.directory / name).exists())
+        return next(found, None)
+
+    def note(self, commit: str) -> str | None:
+        """Pvc's note on a commit, or None."""
+        with contextlib.suppress(GitError):
+            return self.run("notes", "--ref", NOTES_REF, "show", commit)
+        return None
+
+    # Writing
+
+    def add_note(self, commit: str, text: str) -> None:
+        """Write pvc's note on a commit, over an older one."""
+        self.run("notes", "--ref", NOTES_REF, "add", "--force", "--message", text, commit)
+
+    def commit(self, changes: Mapping[str, bytes | None], message: str, scratch: Path) -> str:
+        """Commit HEAD's files with some of them changed; moves HEAD, touches no file.
+
+        Args:
+            changes: new bytes by path; None removes.
+            message: the commit message.
+            scratch: directory for the temporary index.
+
+        Raises:
+            GitError: git or one of its hooks refused; HEAD stands where it stood.
+        """
+        index = scratch / f"git-index-{uuid.uuid4().hex}"
+        environment = {"GIT_INDEX_FILE": str(index)}
+        try:
+            if self.head() is not None:
+                self.run("read-tree", "HEAD", env=environment)
+            for path, data in changes.items():
+                self._stage(path, data, environment)
+            self.run(
+                "commit", "--quiet", "--allow-empty-message", "--cleanup=verbatim", "-m", message,
+                env=environment,
+            )  # fmt: skip
+        finally:
+            index.unlink(missing_ok=True)
+        commit = self.head()
+        if commit is None:
+            raise GitError("commit", "HEAD names no commit afterwards")
+        return commit
+
+    def _stage(self, path: str, data: bytes | None, environment: dict[str, str]) -> None:
+        if data is None:
+            self.run("update-index", "--force-remove", "--", path, env=environment)
+            return
+        blob = self.run("hash-object", "-w", "--stdin", istream=_pipe(data), env=environment)
+        entry = f"{_MODE},{blob},{path}"
+        self.run("update-index", "--add", "--cacheinfo", entry, env=environment)
+
+    def follow_head(self, paths: Sequence[str], ends: Sequence[str]) -> None:
+        """Bring files and index to HEAD, below some paths.
+
+        Args:
+            paths: files and directories to look at.
+            ends: commits; a file is touched only if it still is as one of them has it, "" being
+                the state before the first commit.  What somebody edited stays.
+        """
+        changed: set[str] = set()
+        for end in ends:
+            before = end or self.run("hash-object", "-t", "tree", "/dev/null")
+            listed = self.run(
+                "diff", "--name-only", "--no-renames", "-z", before, "HEAD", "--", *paths
+            )
+            changed.update(filter(None, listed.split("\0")))
+        for path in sorted(changed):
+            self._follow(path, ends)
+        if changed:
+            self.run("update-index", "--add", "--remove", "--", *sorted(changed))
+
+    def _follow(self, path: str, ends: Sequence[str]) -> None:
+        file = self.root / path
+        wanted, found = self.read_bytes("HEAD", path), _read(file)
+        if found == wanted or all(found != self._at(end, path) for end in ends):
+            return
+        if wanted is None:
+            file.unlink()
+        else:
+            atomic.make_directory(file.parent)
+            atomic.write_file(file, wanted)
+
+    def _at(self, commit: str, path: str) -> bytes | None:
+        return self.read_bytes(commit, path) if commit else None
+
+    def move(self, revision: str, *, detach: bool) -> None:
+        """`git checkout`: HEAD, index and files move to a branch or a commit."""
+        self.run("checkout", "--quiet", *(["--detach"] if detach else []), revision, "--")
+
+    def exclude(self, pattern: str) -> None:
+        """Let git ignore a path that pvc writes into the working tree, in this clone only."""
+        file = self.common / "info" / "exclude"
+        text = file.read_text(encoding="utf-8") if file.exists() else ""
+        if pattern not in text.splitlines():
+            file.parent.mkdir(exist_ok=True)
+            start = text if not text or text.endswith("\n") else text + "\n"
+            atomic.write_file(file, f"{start}{pattern}\n".encode())
+
+
+def _read(file: Path) -> bytes | None:
+    try:
+        return file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _pipe(data: bytes) -> Any:
+    """A readable file with `data`, for the standard input of git."""
+    fd = os.memfd_create("pvc")
+    atomic.write_all(fd, data, 0)
+    return os.fdopen(fd, "rb")
+
+
+@contextlib.contextmanager
+def _refused(command: str) -> Iterator[None]:
+    try:
+        yield
+    except git.GitCommandNotFound:
+        raise GitError(command, "the program git is not installed") from None
+    except git.GitCommandError as error:
+        said = " ".join(str(error.stderr or error.stdout or "").split())
+        said = said.removeprefix("stderr: ").removeprefix("stdout: ").strip("'. ")
+        raise GitError(command, said) from None

@@ -1,0 +1,139 @@
+"""What a training result started from: the tree that its vector is measured against.
+
+A target that pvc wrote remembers its tree.  Any other directory is taken to start at the base;
+where HEAD is something else, both distances are looked at, and the user has to say so if HEAD is
+nearer.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pvc.errors import PvcError
+from pvc.repo.difference import compare, total
+from pvc.repo.revision import BASE, resolve
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pvc.repo.blocks import Blocks
+    from pvc.repo.personality import Term
+    from pvc.repo.repository import Repository
+    from pvc.repo.state import State
+    from pvc.repo.target import Target
+    from pvc.repo.workers import Crew
+    from pvc_store.tree import Tree
+
+
+class OtherTreeError(PvcError):
+    """A target holds another tree than HEAD's.
+
+    Attributes:
+        path: the target.
+        revision: what was checked out there.
+    """
+
+    def __init__(self, path: Path, revision: str) -> None:
+        self.path = path
+        self.revision = revision
+        super().__init__(
+            f"{path} was checked out at {revision}, which is another tree than HEAD's."
+        )
+
+
+class NearerHeadError(PvcError):
+    """A checkpoint of unknown origin is nearer to HEAD than to the base.
+
+    Attributes:
+        distances: both of them.
+    """
+
+    def __init__(self, distances: Distances) -> None:
+        self.distances = distances
+        super().__init__(
+            f"The checkpoint is nearer to HEAD (relative distance {distances.head:.3g}) than to "
+            f"the base ({distances.base:.3g}), and it was not said what it was trained from."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Distances:
+    """Norms of a checkpoint's differences, relative to what it is compared with.
+
+    Attributes:
+        base: from the base.
+        head: from HEAD's tree.
+    """
+
+    base: float
+    head: float
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a training result started from.
+
+    Attributes:
+        tree: its tree id.
+        terms: the terms of that personality, or None where it is not known.
+        text: the same in words.
+        doubted: HEAD's tree id, if the result could as well have started there.
+    """
+
+    tree: bytes
+    terms: tuple[Term, ...] | None
+    text: str
+    doubted: bytes | None = None
+
+
+def find_origin(
+    repository: Repository, head: State, target: Target | None, onto: str | None, *, aside: bool
+) -> Origin:
+    """What a checkpoint started from.
+
+    Args:
+        repository: where.
+        head: what HEAD says.
+        target: the target that the checkpoint's directory is, if it is one.
+        onto: what the user says, as a revision.
+        aside: whether the personality will stay as it is.
+
+    Raises:
+        OtherTreeError: the target holds another tree than HEAD's, and would be applied.
+    """
+    if onto is not None:
+        revision = resolve(repository, onto)
+        return Origin(revision.build().tree, revision.terms, onto)
+    head_tree = head.build().tree
+    if target is not None:
+        if target.tree != head_tree and not aside:
+            raise OtherTreeError(target.path, target.revision)
+        return Origin(target.tree, target.terms, target.revision)
+    doubted = None if head_tree == head.config.base_tree else head_tree
+    return Origin(head.config.base_tree, (), BASE, doubted)
+
+
+def check_nearest(
+    repository: Repository, origin: Origin, tree: Tree, blocks: Blocks, crew: Crew
+) -> Distances | None:
+    """Make sure that a result which is taken to start at the base is not nearer to HEAD.
+
+    Raises:
+        NearerHeadError: it is.
+    """
+    if origin.doubted is None:
+        return None
+    head = repository.store.tree(origin.doubted)
+    distances = Distances(
+        _distance(blocks.base, tree, blocks, crew), _distance(head, tree, blocks, crew)
+    )
+    if distances.head < distances.base:
+        raise NearerHeadError(distances)
+    return distances
+
+
+def _distance(before: Tree, after: Tree, blocks: Blocks, crew: Crew) -> float:
+    change = total(one.change for one in compare(before, after, blocks, crew))
+    return math.sqrt(change.tau_square / change.base_square) if change.base_square else 0.0

@@ -1,0 +1,240 @@
+"""One file of a target: written whole under another name, or patched block by block.
+
+A file without tensors is handled like a safetensors file with one nameless stretch of bytes, so one
+code writes, patches and verifies both.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pvc.errors import PvcError
+from pvc.repo import workers
+from pvc.weights.header import placements, shard_prefix
+from pvc_store import atomic
+from pvc_store.block import BLOCK_BYTES
+from pvc_store.errors import DamageError
+from pvc_store.ids import block_key
+from pvc_store.kinds import BYTES
+from pvc_store.layout import OtherFile, WeightsFile
+from pvc_store.tree import Tensor, Tree
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pvc.repo.blocks import Blocks
+    from pvc.repo.workers import Crew, Stop
+
+TEMPORARY = ".pvc-tmp"
+
+
+class VerificationError(PvcError):
+    """A file does not hold what was written to it.
+
+    Attributes:
+        path: the file.
+        name: the tensor, or the file itself.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path = path
+        self.name = name
+        super().__init__(f"{path} does not hold {name} as it was written.")
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A tensor's bytes in a file, all of them or some of their blocks.
+
+    Attributes:
+        tensor: what they are.
+        offset: where the tensor's first byte lies in the file.
+        indices: the blocks in question.
+    """
+
+    tensor: Tensor
+    offset: int
+    indices: range | tuple[int, ...]
+
+    def nbytes(self) -> int:
+        """Bytes of the blocks in question."""
+        return sum(self.tensor.block_length(index) for index in self.indices)
+
+
+@dataclass(frozen=True, slots=True)
+class OutFile:
+    """What a file is to hold.
+
+    Attributes:
+        path: relative POSIX path.
+        prefix: the bytes before the first stretch.
+        stretches: the rest, all blocks of it.
+        size: bytes of the file.
+    """
+
+    path: str
+    prefix: bytes
+    stretches: tuple[Stretch, ...]
+    size: int
+
+    @classmethod
+    def of(cls, file: WeightsFile | OtherFile, tree: Tree) -> OutFile:
+        """The file of a layout, filled from a tree.
+
+        Raises:
+            DamageError: layout and tree do not belong together.
+        """
+        if isinstance(file, OtherFile):
+            return cls(file.path, b"", (_whole(as_tensor(file), 0),), file.size)
+        places = placements(file.header, file.path, Path(file.path))
+        for place in places:
+            tensor = tree.get(place.name)
+            if tensor is None or (tensor.kind, tensor.shape) != (place.kind, place.shape):
+                detail = f"its tree holds no {place.kind.name} {list(place.shape)} {place.name!r}"
+                raise DamageError(f"The layout of {file.path}", detail)
+        prefix = shard_prefix(file.header)
+        stretches = tuple(_whole(tree[place.name], place.offset) for place in places)
+        return cls(file.path, prefix, stretches, len(prefix) + sum(p.nbytes for p in places))
+
+    def differing(self, before: Tree) -> tuple[Stretch, ...]:
+        """The stretches, with only those blocks whose keys differ in another tree."""
+        found = (Stretch(s.tensor, s.offset, _other_keys(s.tensor, before)) for s in self.stretches)
+        return tuple(stretch for stretch in found if stretch.indices)
+
+    def fits(self, file: Path) -> bool:
+        """Whether an existing file has this size and prefix, so that it can be patched."""
+        try:
+            fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError:
+            return False
+        try:
+            right_size = os.fstat(fd).st_size == self.size
+            return right_size and os.pread(fd, len(self.prefix), 0) == self.prefix
+        finally:
+            os.close(fd)
+
+
+def as_tensor(file: OtherFile) -> Tensor:
+    """A file without tensors, seen as one; no path begins with /, so no tensor has its name."""
+    return Tensor(f"/{file.path}", BYTES, (file.size,), file.digest, file.keys)
+
+
+def _whole(tensor: Tensor, offset: int) -> Stretch:
+    return Stretch(tensor, offset, range(tensor.block_count))
+
+
+def _other_keys(tensor: Tensor, before: Tree) -> range | tuple[int, ...]:
+    old = before.get(tensor.name)
+    if old is None or (old.kind, old.shape) != (tensor.kind, tensor.shape):
+        return range(tensor.block_count)
+    if old.keys == tensor.keys:
+        return ()
+    return tuple(i for i in range(tensor.block_count) if old.key(i) != tensor.key(i))
+
+
+def write(directory: Path, file: OutFile, blocks: Blocks, crew: Crew) -> None:
+    """Put a file into a directory, in place of what was there, in one step.
+
+    Raises:
+        VerificationError: it does not read back as written.
+        OSError: the disk is full, or refuses.
+    """
+    final = directory / file.path
+    atomic.make_directory(final.parent)
+    temporary = final.with_name(f".{final.name[:100]}.{uuid.uuid4().hex}{TEMPORARY}")
+    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        try:
+            if file.size:
+                os.posix_fallocate(fd, 0, file.size)
+            atomic.write_all(fd, file.prefix, 0)
+            _fill(fd, final, file.stretches, blocks, crew)
+        finally:
+            os.close(fd)
+        atomic.move_into_place(temporary, final)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def patch(path: Path, stretches: tuple[Stretch, ...], blocks: Blocks, crew: Crew) -> None:
+    """Write some blocks of an existing file, in place.
+
+    Blocks that already are as they should be are not written, so that a patch which was cut short
+    can be finished, or undone by the opposite patch.
+
+    Raises:
+        VerificationError: it does not read back as written.
+        OSError: the disk refuses.
+    """
+    if not stretches:
+        return
+    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    try:
+        _fill(fd, path, stretches, blocks, crew)
+    finally:
+        os.close(fd)
+
+
+def _fill(fd: int, path: Path, stretches: tuple[Stretch, ...], blocks: Blocks, crew: Crew) -> None:
+    def write_stretch(stretch: Stretch, stop: Stop) -> None:
+        tensor = stretch.tensor
+        for index in stretch.indices:
+            stop.check()
+            out = blocks.buffer("out", tensor.block_length(index))
+            if _key_at(fd, stretch, index, out) != tensor.key(index):
+                blocks.read(tensor, index, out)
+                atomic.write_all(fd, out.data, stretch.offset + index * BLOCK_BYTES)
+            crew.progress.advance(len(out))
+
+    def verify_stretch(stretch: Stretch, stop: Stop) -> None:
+        for index in stretch.indices:
+            stop.check()
+            out = blocks.buffer("out", stretch.tensor.block_length(index))
+            if _key_at(fd, stretch, index, out) != stretch.tensor.key(index):
+                raise VerificationError(path, stretch.tensor.name)
+
+    largest_first = sorted(stretches, key=lambda stretch: -stretch.nbytes())
+    workers.run(largest_first, write_stretch, crew.threads)
+    os.fsync(fd)
+    workers.run(largest_first, verify_stretch, crew.threads)
+
+
+def _key_at(fd: int, stretch: Stretch, index: int, out: NDArray[np.uint8]) -> bytes:
+    """Key of what the file holds at a block's place; b"" where the file ends before."""
+    done, start = 0, stretch.offset + index * BLOCK_BYTES
+    while done < len(out):
+        count = os.preadv(fd, [out[done:].data], start + done)
+        if not count:
+            return b""
+        done += count
+    return block_key(out.data)
+
+
+def wrong(directory: Path, file: OutFile, blocks: Blocks, crew: Crew) -> list[str]:
+    """Names of the tensors that a file does not hold as it should; its own name if all is wrong."""
+    path = directory / file.path
+    if not file.fits(path):
+        return [file.path]
+    found: list[str] = []
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+
+    def check(stretch: Stretch, stop: Stop) -> None:
+        for index in stretch.indices:
+            stop.check()
+            out = blocks.buffer("out", stretch.tensor.block_length(index))
+            crew.progress.advance(len(out))
+            if _key_at(fd, stretch, index, out) != stretch.tensor.key(index):
+                found.append(stretch.tensor.name)
+                return
+
+    try:
+        workers.run(file.stretches, check, crew.threads)
+    finally:
+        os.close(fd)
+    return sorted(found)

@@ -1,0 +1,105 @@
+"""What committing a name does: the vector is new, extended, or replaced.
+
+Extended: the name is the last step of what the result was trained from, and led to just that tree;
+then the vector keeps its old `from`.  Trained from something that contains the name otherwise:
+refused, since the result would contain it twice.  Else it is replaced; history keeps the old one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pvc.errors import PvcError
+from pvc.repo.build import Link, build
+from pvc.repo.personality import Personality, Term
+from pvc_store.ids import NO_ID
+
+if TYPE_CHECKING:
+    from pvc.repo.origin import Origin
+    from pvc.repo.state import State
+
+
+class ContainedError(PvcError):
+    """A result was trained from something that contains the vector it is to replace.
+
+    Attributes:
+        name: the vector.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"The checkpoint was trained from a personality that contains {name} already, "
+            f"and {name} is not its last step."
+        )
+
+
+class AppliedError(PvcError):
+    """A vector is a term of the personality, so that replacing it would not be aside.
+
+    Attributes:
+        name: the vector.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"{name} is a term of the personality; replacing it would change that.")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will become of a name.
+
+    Attributes:
+        action: "captured", "extended" or "replaced".
+        start: tree id of the vector's `from`.
+        personality: the personality afterwards.
+    """
+
+    action: str
+    start: bytes
+    personality: Personality
+
+
+def plan(head: State, name: str, origin: Origin, *, aside: bool) -> Plan:
+    """What will become of `name` when a result that started at `origin` is committed.
+
+    Raises:
+        ContainedError: the origin contains the name, and not as its last step.
+        AppliedError: aside, but the name is a term of the personality.
+        NotYetError: the personality afterwards would need arithmetic.
+    """
+    action, start = _action(head, name, origin)
+    terms = head.personality.terms
+    applied = name in head.personality.names()
+    if aside and applied:
+        raise AppliedError(name)
+    if not aside and not applied:
+        terms = (*terms, Term(name))
+    made = Plan(action, start, Personality(terms))
+    if not aside:
+        _check_buildable(head, name, made)
+    return made
+
+
+def _action(head: State, name: str, origin: Origin) -> tuple[str, bytes]:
+    if name not in head.names:
+        return "captured", origin.tree
+    terms = origin.terms or ()
+    old = head.vector(name)
+    if terms and terms[-1] == Term(name) and origin.tree == old.result:
+        return "extended", old.origin
+    if any(term.vector == name for term in terms):
+        raise ContainedError(name)
+    return "replaced", origin.tree
+
+
+def _check_buildable(head: State, name: str, made: Plan) -> None:
+    base = head.config.base_tree
+    captured = Link(base, made.start, result=NO_ID, layout=NO_ID)
+
+    def vector(wanted: str) -> Link:
+        return captured if wanted == name else head.vector(wanted).link
+
+    build(head.config, made.personality, vector)

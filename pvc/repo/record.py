@@ -1,0 +1,91 @@
+"""Recording a change of pvc's text files as a git commit, together with what it builds to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING
+
+from pvc.errors import PvcError
+from pvc.repo.build import Built
+from pvc.repo.journal import Journal, JournalFile
+from pvc.repo.recovery import position, recover
+from pvc.repo.state import PATHS, State
+from pvc_store.ids import IdError, parse_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pvc.repo.repository import Repository
+
+
+class DetachedError(PvcError):
+    """HEAD is not on a branch, so that a commit would be lost from sight.
+
+    Attributes:
+        commit: where HEAD stands, abbreviated.
+    """
+
+    def __init__(self, commit: str) -> None:
+        self.commit = commit
+        super().__init__(f"HEAD is at {commit} and on no branch.")
+
+
+def check_ready(repository: Repository) -> None:
+    """Make sure that a commit can be made, before long work is done for it.
+
+    Raises:
+        DetachedError: HEAD is on no branch.
+        GitError: git does not know who commits.
+    """
+    if repository.git.branch() is None:
+        raise DetachedError((repository.git.head() or "")[:10])
+    repository.git.run("var", "GIT_COMMITTER_IDENT")
+
+
+def record(
+    repository: Repository, changes: Mapping[str, bytes | None], message: str, built: Built
+) -> State:
+    """Commit changes of pvc's files, and note what the commit builds to.
+
+    The caller holds the repository's lock.
+
+    Args:
+        repository: where.
+        changes: new bytes by path; None removes a file.
+        message: the commit message.
+        built: what the new commit's personality is.
+
+    Returns:
+        The new HEAD.
+    """
+    git = repository.git
+    before = position(git)
+    file = JournalFile(repository.folder)
+    file.begin(Journal(repository.root, before, None))
+    try:
+        commit = git.commit(changes, message, repository.folder / "tmp")
+        git.follow_head(PATHS, [before[1]])
+        write_note(repository, commit, built)
+    except BaseException:
+        with contextlib.suppress(PvcError, OSError):  # if this fails, the next command does it
+            recover(repository)
+        raise
+    file.end()
+    return State(git, commit)
+
+
+def write_note(repository: Repository, commit: str, built: Built) -> None:
+    """Note what a commit builds to, for people and for other clones."""
+    note = {"tree": built.tree.hex(), "layout": built.layout.hex()}
+    repository.git.add_note(commit, json.dumps(note, sort_keys=True))
+
+
+def read_note(repository: Repository, commit: str) -> Built | None:
+    """What a commit was built to, as noted; None if it was not, or the note is not pvc's."""
+    text = repository.git.note(commit)
+    try:
+        note = json.loads(text or "null")
+        return Built(parse_id(note["tree"]), parse_id(note["layout"]))
+    except (ValueError, TypeError, KeyError, IdError):
+        return None

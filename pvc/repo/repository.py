@@ -1,0 +1,143 @@
+"""A repository: a git working tree, and the store beside its history.
+
+<git common dir>/pvc/          the store (see store/README.md), and of this room:
+  targets/<name>.json          what pvc wrote to which directory
+  journal.json                 the operation that is under way
+  repository.lock              held by whoever changes refs, text files or targets
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pvc.errors import PvcError
+from pvc.repo import config
+from pvc.repo.git import Git, NoRepositoryError, UnfinishedError
+from pvc.repo.state import PATHS, State
+from pvc.repo.target import Targets
+from pvc_store.lock import hold
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import Self
+
+    from pvc_store.files import FileStore
+
+FOLDER = "pvc"
+LOCK_WAIT_SECONDS = 5.0
+
+
+class EditedError(PvcError):
+    """Files of the personality were edited and not committed.
+
+    Attributes:
+        paths: which ones, relative to the repository.
+    """
+
+    def __init__(self, paths: tuple[str, ...]) -> None:
+        self.paths = paths
+        edited = ", ".join(paths[:3]) + (" and others" if len(paths) > 3 else "")
+        super().__init__(f"There are edits that are not committed: {edited}.")
+
+
+class Repository:
+    """An open repository; use it as a context.
+
+    Args:
+        git: the working tree.
+
+    Raises:
+        NoRepositoryError: pvc was never initialised there.
+    """
+
+    def __init__(self, git: Git) -> None:
+        self.git = git
+        self.folder = git.common / FOLDER
+        if not (self.folder / "format").exists():
+            where = config.PATH if (git.root / config.PATH).exists() else None
+            detail = f"{where} is there, but its store is not" if where else "run pvc init first"
+            git.close()
+            raise NoRepositoryError(git.root, detail)
+
+    @classmethod
+    def open(cls, directory: Path) -> Repository:
+        """The repository that holds `directory`.
+
+        Raises:
+            NoRepositoryError: there is none.
+        """
+        return cls(Git(directory))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the store and end git's processes."""
+        if "store" in self.__dict__:
+            self.store.close()
+        self.git.close()
+
+    @property
+    def root(self) -> Path:
+        """Top of the working tree."""
+        return self.git.root
+
+    @cached_property
+    def store(self) -> FileStore:
+        """The object store."""
+        from pvc_store.files import FileStore
+
+        return FileStore(self.folder)
+
+    @property
+    def targets(self) -> Targets:
+        """The directories that pvc has written."""
+        return Targets(self.folder / "targets")
+
+    def head(self) -> State:
+        """What HEAD says.
+
+        Raises:
+            NoRepositoryError: there is no commit yet.
+        """
+        commit = self.git.head()
+        if commit is None:
+            raise NoRepositoryError(self.root, "its branch has no commit yet")
+        return State(self.git, commit)
+
+    def edited(self) -> tuple[str, ...]:
+        """Pvc's own files that differ from HEAD."""
+        return tuple(self.git.edited(PATHS))
+
+    def check_clean(self) -> None:
+        """Make sure that nothing of pvc's is edited and git is not in the middle of something.
+
+        Raises:
+            UnfinishedError: of a merge, rebase, or the like.
+            EditedError: pvc's own files differ from HEAD.
+        """
+        operation = self.git.unfinished()
+        if operation:
+            raise UnfinishedError(operation)
+        edited = self.edited()
+        if edited:
+            raise EditedError(edited)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Nobody else changes refs, text files or targets while the block runs.
+
+        Raises:
+            LockedError: another process is doing so.
+        """
+        path = self.folder / "repository.lock"
+        holder = f"process {os.getpid()}"
+        with hold(path, exclusive=True, wait=LOCK_WAIT_SECONDS, holder=holder):
+            yield

@@ -1,0 +1,128 @@
+"""Targets that are directories: what pvc wrote there, and whether it still stands so.
+
+One JSON file per target beside the store, so that worktrees share them and git does not see them.
+Files are recognised as unchanged by their stamps; where these differ, only content decides.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pvc.errors import MalformedError
+from pvc.repo.personality import Term
+from pvc.weights.fingerprint import Fingerprint, Stamp, stamp_now
+from pvc_store import atomic
+from pvc_store.ids import IdError, object_id, parse_id
+
+FORMAT = "pvc target 1"
+
+
+class TargetError(MalformedError):
+    """A target's file is malformed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What pvc last wrote to a directory.
+
+    Attributes:
+        path: the directory, absolute.
+        tree: tree id of its weights.
+        layout: layout id of its files.
+        revision: what was checked out, as the user said it.
+        terms: the terms of that personality, or None where it is not known.
+        stamps: of its files as they were left.
+    """
+
+    path: Path
+    tree: bytes
+    layout: bytes
+    revision: str
+    terms: tuple[Term, ...] | None
+    stamps: Fingerprint
+
+    def changed(self) -> list[str]:
+        """Files that are not as they were written, going by their stamps; sorted."""
+        return [name for name, stamp in self.stamps.items() if stamp_now(self.path / name) != stamp]
+
+    def to_text(self) -> str:
+        """The JSON that is stored."""
+        terms = None if self.terms is None else [[t.vector, t.scale.hex()] for t in self.terms]
+        document = {
+            "format": FORMAT,
+            "path": str(self.path),
+            "tree": self.tree.hex(),
+            "layout": self.layout.hex(),
+            "revision": self.revision,
+            "terms": terms,
+            "stamps": {name: list(stamp) for name, stamp in sorted(self.stamps.items())},
+        }
+        return json.dumps(document, indent=1) + "\n"
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> Target:
+        """Read the JSON.
+
+        Raises:
+            TargetError: it is malformed.
+        """
+        try:
+            document = json.loads(text)
+            if document["format"] != FORMAT:
+                raise TargetError(where, f"its format is {document['format']!r}")
+            terms = document["terms"]
+            return cls(
+                path=Path(document["path"]),
+                tree=parse_id(document["tree"]),
+                layout=parse_id(document["layout"]),
+                revision=str(document["revision"]),
+                terms=None
+                if terms is None
+                else tuple(Term(str(name), float.fromhex(scale)) for name, scale in terms),
+                stamps={str(name): _stamp(stamp) for name, stamp in document["stamps"].items()},
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, IdError) as error:
+            raise TargetError(where, f"{type(error).__name__}: {error}") from None
+
+
+def _stamp(found: list[int]) -> Stamp:
+    size, modified, inode, changed = map(int, found)
+    return Stamp(size, modified, inode, changed)
+
+
+class Targets:
+    """The targets that a repository knows."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def all(self) -> list[Target]:
+        """Every target, in the order of the paths."""
+        files = sorted(self._directory.glob("*.json"))
+        found = [Target.parse(file.read_text(encoding="utf-8"), str(file)) for file in files]
+        return sorted(found, key=lambda target: target.path)
+
+    def find(self, path: Path) -> Target | None:
+        """The target at a directory, or None."""
+        file = self._file(path)
+        if not file.exists():
+            return None
+        return Target.parse(file.read_text(encoding="utf-8"), str(file))
+
+    def save(self, target: Target) -> None:
+        """Record what a directory holds now."""
+        atomic.make_directory(self._directory)
+        atomic.write_file(self._file(target.path), target.to_text().encode())
+
+    def forget(self, path: Path) -> None:
+        """Drop the record of a directory; the directory stays."""
+        self._file(path).unlink(missing_ok=True)
+
+    def _file(self, path: Path) -> Path:
+        slug = re.sub(r"[^A-Za-z0-9_.-]", "_", path.name)[:60]
+        digest = object_id(os.fsencode(path)).hex()[:12]
+        return self._directory / f"{slug}-{digest}.json"

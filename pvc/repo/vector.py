@@ -1,0 +1,234 @@
+"""Vectors as git keeps them: `vectors/<name>.json`, written by pvc only.
+
+A captured vector names two stored trees, `from` and `to`; tau = fp32(to) - fp32(from) is computed
+from them and never stored.  The file holds all that `log` and `show` print.
+Format page: docs/format/vector.md.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from pvc.errors import MalformedError
+from pvc.repo.build import Link
+from pvc_store.ids import IdError, parse_id
+
+FORMAT = "pvc vector 1"
+DIRECTORY = "vectors"
+MAX_VECTOR_BYTES = 1 << 20
+
+_T = TypeVar("_T")
+
+
+class VectorError(MalformedError):
+    """A vector's file is malformed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """How much a vector changes, in all or in one role.
+
+    Attributes:
+        elements: elements there are.
+        changed_elements: elements whose value differs between `from` and `to`.
+        tau_norm: Euclidean norm of tau, as a decimal text.
+        from_norm: Euclidean norm of `from`, as a decimal text.
+    """
+
+    elements: int
+    changed_elements: int
+    tau_norm: str
+    from_norm: str
+
+    @property
+    def changed_share(self) -> float:
+        """Share of the elements that changed, 0 to 1."""
+        return self.changed_elements / self.elements if self.elements else 0.0
+
+    @property
+    def relative_norm(self) -> float:
+        """Norm of tau over the norm of `from`; 0 where `from` is zero."""
+        size = float(self.from_norm)
+        return float(self.tau_norm) / size if size else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What was counted when the vector was captured.
+
+    Attributes:
+        amount: over all tensors.
+        roles: by role of the tensors, sorted.
+        tensors: number of tensors.
+        changed_tensors: tensors of which anything changed.
+        blocks: number of blocks.
+        changed_blocks: blocks that differ between `from` and `to`.
+        total_bytes: bytes of all tensors.
+        stored_bytes: bytes that the store grew by.
+    """
+
+    amount: Amount
+    roles: tuple[tuple[str, Amount], ...]
+    tensors: int
+    changed_tensors: int
+    blocks: int
+    changed_blocks: int
+    total_bytes: int
+    stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedVector:
+    """A named pair of stored trees.
+
+    Attributes:
+        base: tree id of the base that both are stored against.
+        origin: tree id of `from`.
+        result: tree id of `to`.
+        layout: layout id: how `to` came as files.
+        statistics: what was counted.
+        provenance: where it came from, for people: origin, message, trainer, ...
+    """
+
+    base: bytes
+    origin: bytes
+    result: bytes
+    layout: bytes
+    statistics: Statistics
+    provenance: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def link(self) -> Link:
+        """The vector as a link of a chain."""
+        return Link(self.base, self.origin, self.result, self.layout)
+
+    def to_text(self) -> str:
+        """The canonical text: sorted keys, no floats, one newline at the end."""
+        counted = self.statistics
+        document = {
+            "format": FORMAT,
+            "base": self.base.hex(),
+            "from": self.origin.hex(),
+            "to": self.result.hex(),
+            "layout": self.layout.hex(),
+            "statistics": {
+                **{name: getattr(counted, name) for name in _COUNTS},
+                **_amount_json(counted.amount),
+                "roles": {role: _amount_json(amount) for role, amount in counted.roles},
+            },
+            "provenance": dict(self.provenance),
+        }
+        return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> CapturedVector:
+        """Read a vector's file strictly.
+
+        Raises:
+            VectorError: for every way to be malformed, a newer format included.
+        """
+        fields_ = _Fields(_document(text, where), where)
+        found = fields_.take("format", str)
+        if found != FORMAT:
+            raise VectorError(where, f"its format is {found!r}, {FORMAT!r} is known")
+        vector = cls(
+            base=fields_.id("base"),
+            origin=fields_.id("from"),
+            result=fields_.id("to"),
+            layout=fields_.id("layout"),
+            statistics=_statistics(fields_.inner("statistics")),
+            provenance=_provenance(fields_.inner("provenance")),
+        )
+        fields_.finish()
+        return vector
+
+
+_COUNTS = tuple(field.name for field in fields(Statistics) if field.type == "int")
+
+
+def _amount_json(amount: Amount) -> dict[str, int | str]:
+    return {field.name: getattr(amount, field.name) for field in fields(Amount)}
+
+
+def _document(text: str, where: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text) if len(text) <= MAX_VECTOR_BYTES else None
+    except (ValueError, RecursionError) as error:
+        raise VectorError(where, f"it is not JSON ({error})") from None
+    if not isinstance(document, dict):
+        raise VectorError(where, "it is no JSON object of reasonable size")
+    return document
+
+
+class _Fields:
+    """Takes the fields of a JSON object one by one, and notices those that nobody took."""
+
+    def __init__(self, document: dict[str, Any], where: str) -> None:
+        self.rest = dict(document)
+        self.where = where
+
+    def take(self, name: str, kind: type[_T]) -> _T:
+        value = self.rest.pop(name, None)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise VectorError(self.where, f"{name!r} is {value!r}, not {kind.__name__}")
+        return value
+
+    def count(self, name: str) -> int:
+        value = self.take(name, int)
+        if value < 0:
+            raise VectorError(self.where, f"{name!r} is {value}, less than none")
+        return value
+
+    def id(self, name: str) -> bytes:
+        try:
+            return parse_id(self.take(name, str))
+        except IdError as error:
+            raise VectorError(self.where, f"{name!r} holds no object id ({error})") from None
+
+    def norm(self, name: str) -> str:
+        text = self.take(name, str)
+        try:
+            known = float(text) >= 0
+        except ValueError:
+            known = False
+        if not known:
+            raise VectorError(self.where, f"{name!r} is {text!r}, not a norm")
+        return text
+
+    def inner(self, name: str) -> _Fields:
+        return _Fields(self.take(name, dict), f"{self.where} ({name})")
+
+    def finish(self) -> None:
+        if self.rest:
+            raise VectorError(self.where, f"it holds the unknown field {min(self.rest)!r}")
+
+
+def _amount(found: _Fields) -> Amount:
+    return Amount(
+        elements=found.count("elements"),
+        changed_elements=found.count("changed_elements"),
+        tau_norm=found.norm("tau_norm"),
+        from_norm=found.norm("from_norm"),
+    )
+
+
+def _statistics(found: _Fields) -> Statistics:
+    roles = found.inner("roles")
+    by_role = []
+    for role in sorted(roles.rest):
+        inner = roles.inner(role)
+        by_role.append((role, _amount(inner)))
+        inner.finish()
+    counted = Statistics(
+        amount=_amount(found),
+        roles=tuple(by_role),
+        **{name: found.count(name) for name in _COUNTS},
+    )
+    found.finish()
+    return counted
+
+
+def _provenance(found: _Fields) -> tuple[tuple[str, str], ...]:
+    return tuple((name, found.take(name, str)) for name in sorted(found.rest))

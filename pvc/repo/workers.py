@@ -1,0 +1,75 @@
+"""Threads that share a list of jobs, and stop together when one fails or the user interrupts."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from pvc.repo.progress import Progress, Silence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
+
+
+class StoppedError(Exception):
+    """Raised inside a worker because another one failed, or the user interrupted."""
+
+
+class Stop:
+    """Tells workers to give up."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def set(self) -> None:
+        """Ask every worker to give up at its next check."""
+        self._event.set()
+
+    def check(self) -> None:
+        """Called by workers between blocks.
+
+        Raises:
+            StoppedError: the worker should give up.
+        """
+        if self._event.is_set():
+            raise StoppedError
+
+
+def default_threads() -> int:
+    """As many threads as this process may use processors."""
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Who does long work.
+
+    Attributes:
+        threads: how many jobs are done at a time.
+        progress: is told how far they are.
+    """
+
+    threads: int = field(default_factory=default_threads)
+    progress: Progress = field(default_factory=Silence)
+
+
+def run(jobs: Sequence[T], work: Callable[[T, Stop], None], threads: int) -> None:
+    """Do `work` for each of `jobs`, started in their order, on some threads.
+
+    The first error, or the user's interrupt, is raised after all workers have stopped.
+    """
+    stop = Stop()
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        futures = [pool.submit(work, job, stop) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise

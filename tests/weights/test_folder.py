@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pvc.weights import Checkpoint, CheckpointReader, UnreadableError
+from pvc.weights.folder import (
+    AmbiguousWeightsError,
+    FileNameError,
+    NoFolderError,
+    NoWeightsError,
+    PickleError,
+)
+from tests.weights.shards import bytes_shard, write_index
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def put(folder: Path, *paths: str) -> None:
+    """Make files: safetensors with one tensor named after the file, all others with a text."""
+    for path in paths:
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        stem = target.name.removesuffix(".safetensors")
+        target.write_bytes(bytes_shard(**{stem: b"1"}) if stem != target.name else b"text")
+
+
+def left_out(checkpoint: Checkpoint) -> dict[str, str]:
+    return {item.path: item.reason for item in checkpoint.left_out}
+
+
+def test_everything_else_belongs_to_it_or_is_left_out_for_a_reason(tmp_path: Path) -> None:
+    put(
+        tmp_path,
+        "model.safetensors",
+        "config.json",
+        "tokenizer/vocab.txt",
+        "runs.txt",
+        "checkpoint-note",
+        ".cache/config.json",
+        ".gitattributes",
+        "checkpoint-500/model.safetensors",
+        "sub/checkpoint-1/trainer_state.json",
+        "runs/events",
+        "consolidated.safetensors",
+        "2_Dense/model.safetensors",
+        "2_Dense/config.json",
+        "pytorch_model.bin",
+        "sub/optimizer.PT",
+        "bytes.bin/readme.md",
+    )
+    (tmp_path / "linked").symlink_to(tmp_path / "tokenizer")
+    os.mkfifo(tmp_path / "pipe")
+    checkpoint = Checkpoint.open(tmp_path)
+    assert checkpoint.files == (
+        "2_Dense/config.json",
+        "bytes.bin/readme.md",
+        "checkpoint-note",
+        "config.json",
+        "runs.txt",
+        "tokenizer/vocab.txt",
+    )
+    assert left_out(checkpoint) == {
+        ".cache": "hidden",
+        ".gitattributes": "hidden",
+        "2_Dense/model.safetensors": "nested",
+        "checkpoint-500": "checkpoint",
+        "consolidated.safetensors": "unused",
+        "linked": "link",
+        "pipe": "special",
+        "pytorch_model.bin": "pickle",
+        "runs": "runs",
+        "sub/checkpoint-1": "checkpoint",
+        "sub/optimizer.PT": "pickle",
+    }
+    assert [item.path for item in checkpoint.left_out] == sorted(left_out(checkpoint))
+    assert [shard.path for shard in checkpoint.shards] == ["model.safetensors"]
+
+
+def test_a_folder_that_is_itself_called_checkpoint_is_read(tmp_path: Path) -> None:
+    put(tmp_path / "checkpoint-7", "model.safetensors")
+    assert list(Checkpoint.open(tmp_path / "checkpoint-7").tensors) == ["model"]
+
+
+def test_without_model_file_and_index_all_weights_count(tmp_path: Path) -> None:
+    put(tmp_path, "b.safetensors", "a.safetensors")
+    checkpoint = Checkpoint.open(tmp_path)
+    assert list(checkpoint.tensors) == ["a", "b"]
+    assert checkpoint.left_out == ()
+
+
+def test_the_index_says_which_weights_count(tmp_path: Path) -> None:
+    put(tmp_path, "a.safetensors", "b.safetensors", "c.safetensors")
+    write_index(
+        tmp_path / "model.safetensors.index.json", {"a": "a.safetensors", "b": "b.safetensors"}
+    )
+    write_index(tmp_path / "other.safetensors.index.json", {"c": "c.safetensors"})
+    checkpoint = Checkpoint.open(tmp_path)
+    assert list(checkpoint.tensors) == ["a", "b"]
+    assert left_out(checkpoint) == {"c.safetensors": "unused"}
+    assert checkpoint.files == ("model.safetensors.index.json", "other.safetensors.index.json")
+
+
+def test_an_index_of_another_name_counts_if_it_is_the_only_one(tmp_path: Path) -> None:
+    put(tmp_path, "a.safetensors", "b.safetensors")
+    write_index(tmp_path / "diffusion.safetensors.index.json", {"a": "a.safetensors"})
+    assert list(Checkpoint.open(tmp_path).tensors) == ["a"]
+    write_index(tmp_path / "other.safetensors.index.json", {"b": "b.safetensors"})
+    with pytest.raises(AmbiguousWeightsError) as caught:
+        Checkpoint.open(tmp_path)
+    assert caught.value.files == (
+        "diffusion.safetensors.index.json",
+        "other.safetensors.index.json",
+    )
+
+
+def test_a_model_file_beside_the_shards_of_its_index_is_ambiguous(tmp_path: Path) -> None:
+    put(tmp_path, "model.safetensors", "a.safetensors")
+    write_index(tmp_path / "model.safetensors.index.json", {"a": "a.safetensors"})
+    with pytest.raises(AmbiguousWeightsError) as caught:
+        Checkpoint.open(tmp_path)
+    assert caught.value.files == ("model.safetensors", "model.safetensors.index.json")
+
+
+def test_a_model_file_that_its_index_names_is_not(tmp_path: Path) -> None:
+    put(tmp_path, "model.safetensors")
+    write_index(tmp_path / "model.safetensors.index.json", {"model": "model.safetensors"})
+    assert list(Checkpoint.open(tmp_path).tensors) == ["model"]
+
+
+def test_the_model_file_counts_before_an_index_of_another_name(tmp_path: Path) -> None:
+    put(tmp_path, "model.safetensors", "c.safetensors")
+    write_index(tmp_path / "consolidated.safetensors.index.json", {"c": "c.safetensors"})
+    assert list(Checkpoint.open(tmp_path).tensors) == ["model"]
+
+
+@pytest.mark.parametrize(
+    "name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "a.pt", "a.pth", "a.ckpt"]
+)
+def test_pickles_alone_are_refused(tmp_path: Path, name: str) -> None:
+    put(tmp_path, name, "config.json")
+    with pytest.raises(PickleError, match="save_pretrained") as caught:
+        Checkpoint.open(tmp_path)
+    assert caught.value.files == (name,)
+
+
+@pytest.mark.parametrize("name", ["config.json", "sub/model.safetensors", "training_args.bin"])
+def test_a_folder_without_weights_is_refused(tmp_path: Path, name: str) -> None:
+    put(tmp_path, name)
+    with pytest.raises(NoWeightsError) as caught:
+        Checkpoint.open(tmp_path)
+    assert caught.value.path == tmp_path
+
+
+@pytest.mark.parametrize(("path", "exists"), [("gone", False), ("file", True), ("file/x", False)])
+def test_what_is_no_folder_is_refused(tmp_path: Path, path: str, exists: bool) -> None:
+    put(tmp_path, "file")
+    with pytest.raises(NoFolderError) as caught:
+        Checkpoint.open(tmp_path / path)
+    assert (caught.value.path, caught.value.exists) == (tmp_path / path, exists)
+
+
+@pytest.mark.parametrize("target", ["gone", "tokenizer.json"])
+def test_a_link_that_leads_nowhere_is_an_error(tmp_path: Path, target: str) -> None:
+    put(tmp_path, "model.safetensors")
+    (tmp_path / "tokenizer.json").symlink_to(target)
+    with pytest.raises(UnreadableError) as caught:
+        Checkpoint.open(tmp_path)
+    assert caught.value.path == tmp_path / "tokenizer.json"
+
+
+def test_a_folder_that_only_leads_to_itself_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UnreadableError) as caught:
+        Checkpoint.open(tmp_path / "loop")
+    assert caught.value.path == tmp_path / "loop"
+
+
+def test_a_pickle_that_leads_nowhere_is_left_out(tmp_path: Path) -> None:
+    put(tmp_path, "model.safetensors")
+    (tmp_path / "optimizer.pt").symlink_to("gone")
+    assert left_out(Checkpoint.open(tmp_path)) == {"optimizer.pt": "pickle"}
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.safetensors.index.json", "sub"])
+def test_what_may_not_be_read_is_an_error(tmp_path: Path, name: str) -> None:
+    put(tmp_path, "model.safetensors", "sub/file")
+    write_index(tmp_path / "model.safetensors.index.json", {"model": "model.safetensors"})
+    (tmp_path / name).chmod(0)
+    if os.access(tmp_path / name, os.R_OK):
+        pytest.skip("this user may read everything")
+    try:
+        with pytest.raises(UnreadableError) as caught:
+            Checkpoint.open(tmp_path)
+    finally:
+        (tmp_path / name).chmod(0o700)
+    assert caught.value.path == tmp_path / name
+
+
+@pytest.mark.parametrize("name", [b"a\\b.json", b"a\nb.json", b"caf\xe9.json"])
+def test_a_name_that_cannot_be_stored_is_an_error(tmp_path: Path, name: bytes) -> None:
+    put(tmp_path, "model.safetensors")
+    (tmp_path / os.fsdecode(name)).write_text("")
+    with pytest.raises(FileNameError) as caught:
+        Checkpoint.open(tmp_path)
+    assert str(caught.value).isprintable()
+
+
+def test_names_of_what_is_left_out_can_be_printed(tmp_path: Path) -> None:
+    put(tmp_path, "model.safetensors")
+    (tmp_path / os.fsdecode(b"caf\xe9.pt")).write_text("")
+    assert left_out(Checkpoint.open(tmp_path)) == {"caf\\xe9.pt": "pickle"}
+
+
+def test_the_links_of_a_hub_cache_are_followed(tmp_path: Path) -> None:
+    blobs = tmp_path / "models--org--name" / "blobs"
+    snapshot = tmp_path / "models--org--name" / "snapshots" / "0123abcd"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    (blobs / "f00").write_bytes(bytes_shard(w=b"1234"))
+    (blobs / "ba5").write_text("{}")
+    (snapshot / "model.safetensors").symlink_to("../../blobs/f00")
+    (snapshot / "config.json").symlink_to("../../blobs/ba5")
+    checkpoint = Checkpoint.open(snapshot)
+    assert checkpoint.files == ("config.json",)
+    assert checkpoint.fingerprint["model.safetensors"].inode == (blobs / "f00").stat().st_ino
+    out = bytearray(4)
+    with CheckpointReader(checkpoint) as reader:
+        reader.read_into(checkpoint.tensors["w"], 0, out)
+    assert out == b"1234"
