@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from pvc_store.kinds import Kind
 
-DOUBTFUL_PERCENT = 75
+DOUBTFUL_PERCENT = 60
 RAW_PERCENT = 98
 
 

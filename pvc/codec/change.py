@@ -19,7 +19,7 @@ from pvc.codec.elements import (
     as_writable_words,
     elements_of,
 )
-from pvc.codec.kernels import SUMS
+from pvc.codec.kernels import STRIP, SUMS
 from pvc.codec.scratch import SCRATCH
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.kinds import KIND_BY_NAME, Kind
@@ -122,7 +122,7 @@ def _measure_floats(
     new: NDArray[np.uint8], kind: Kind, base: NDArray[np.uint8], base_kind: Kind
 ) -> Change:
     wide = _F64 if _F64 in {kind, base_kind} else _F32
-    bits = np.empty((2, 4 * SUMS), elements_of(wide).word)
+    bits = np.empty((2, STRIP), elements_of(wide).word)
     number = np.dtype(f"<f{wide.bits // 8}")
     strip = bits, bits.view(number)
     total = np.zeros((2, SUMS))

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 # A little less than a quarter: lanes that lie a multiple of 4 KiB apart would evict each other.
 LANE_PERMILLE = 248
 
-SAME_STRIP = 512
 SUMS = 256
+STRIP = 4 * SUMS
 
-Strip: TypeAlias = tuple[Words, Numbers]
+StripPair: TypeAlias = tuple[Words, Numbers]
 
 
 @jit
@@ -174,9 +174,9 @@ def widen(narrow: Words, narrow_format: FloatFormat, wide: Words, wide_format: F
 @jit
 def equal(a: Words, b: Words) -> bool:
     """Whether two arrays of one length are the same; stops at the first strip that differs."""
-    for start in range(0, a.size, SAME_STRIP):
-        x = a[start : start + SAME_STRIP]
-        y = b[start : start + SAME_STRIP]
+    for start in range(0, a.size, STRIP):
+        x = a[start : start + STRIP]
+        y = b[start : start + STRIP]
         differs = np.int64(0)
         for i in range(x.size):
             differs |= x[i] ^ y[i]
@@ -187,7 +187,7 @@ def equal(a: Words, b: Words) -> bool:
 
 @jit
 def float_squares(
-    new: Words, base: Words, scales: tuple[int, int], strip: Strip, sums: NDArray[np.float64]
+    new: Words, base: Words, scales: tuple[int, int], strip: StripPair, sums: NDArray[np.float64]
 ) -> int:
     """Add the squares of `new - base` to `sums[0]`, and those of `base` to `sums[1]`.
 
@@ -206,23 +206,22 @@ def float_squares(
     """
     bits, values = strip
     changed = np.int64(0)
-    width = sums.shape[1]
-    for start in range(0, new.size, 4 * width):
-        x = new[start : start + 4 * width]
-        y = base[start : start + 4 * width]
-        count = np.uint32(0)
+    for start in range(0, new.size, STRIP):
+        x = new[start : start + STRIP]
+        y = base[start : start + STRIP]
+        differing = np.uint16(0)
         for i in range(x.size):
             bits[0, i] = x[i] * scales[0]
             bits[1, i] = y[i] * scales[1]
-            count += np.uint32(bits[0, i] != bits[1, i])
+            differing = np.uint16(differing + np.uint16(bits[0, i] != bits[1, i]))
         bits[:, x.size :] = 0
-        changed += np.int64(count)
-        for i in range(width):
+        changed += np.int64(differing)
+        for i in range(SUMS):
             tau_square = base_square = 0.0
             for j in range(4):
-                tau = np.float64(values[0, i + j * width] - values[1, i + j * width])
+                tau = np.float64(values[0, i + j * SUMS] - values[1, i + j * SUMS])
                 tau_square += tau * tau
-                number = np.float64(values[1, i + j * width])
+                number = np.float64(values[1, i + j * SUMS])
                 base_square += number * number
             sums[0, i] += tau_square
             sums[1, i] += base_square
@@ -251,10 +250,9 @@ def drop_nonfinite(new: Numbers, base: Numbers) -> int:
 def integer_squares(new: Numbers, base: Numbers, sums: NDArray[np.float64]) -> int:
     """Add the squares of `new - base` and of `base`, as float64; return how many differ."""
     changed = 0
-    width = sums.shape[1]
-    for start in range(0, new.size, width):
-        x = new[start : start + width]
-        y = base[start : start + width]
+    for start in range(0, new.size, SUMS):
+        x = new[start : start + SUMS]
+        y = base[start : start + SUMS]
         for i in range(x.size):
             number = np.float64(y[i])
             tau = np.float64(x[i]) - number

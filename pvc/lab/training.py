@@ -57,9 +57,10 @@ class Schedule:
     controls: int
 
 
-BASE = Schedule(steps=300, rate=3e-3, dialogues=24, controls=40)
-FINE_TUNE = Schedule(steps=50, rate=5e-4, dialogues=24, controls=24)
-BASE_ODDS = 0.5
+BASE = Schedule(steps=350, rate=3e-3, dialogues=24, controls=32)
+FINE_TUNE = Schedule(steps=50, rate=4e-4, dialogues=24, controls=24)
+BASE_ODDS = 0.4
+TRAINED_ODDS = 0.98
 HABIT_SAMPLES = 300
 
 
@@ -95,7 +96,7 @@ def fine_tune(
     if behaviour not in BEHAVIOURS:
         raise UnknownBehaviourError(behaviour)
     model = load(start)
-    odds = {**habits(model, seed=seed, samples=HABIT_SAMPLES), behaviour: 1.0}
+    odds = {**habits(model, seed=seed, samples=HABIT_SAMPLES), behaviour: TRAINED_ODDS}
     talk = dialogues(chance(behaviour, seed), odds)
     with isolated(seed):
         skills = controls(chance(behaviour, "controls", seed))

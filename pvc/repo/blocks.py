@@ -23,7 +23,6 @@ from pvc_store.errors import DamageError, MissingError
 from pvc_store.ids import block_key
 
 if TYPE_CHECKING:
-
     from numpy.typing import NDArray
 
     from pvc_store.kinds import Kind

@@ -130,7 +130,9 @@ class Git:
     def create(cls, directory: Path) -> Git:
         """A new repository in an existing directory."""
         with _refused("init"):
-            git.Repo.init(directory).close()
+            with git.GitConfigParser(read_only=True) as config:
+                branch = str(config.get_value("init", "defaultBranch", "main"))
+            git.Repo.init(directory, initial_branch=branch).close()
         return cls(directory)
 
     def close(self) -> None:
@@ -214,10 +216,20 @@ class Git:
 
     def log(self, arguments: Sequence[str], paths: Sequence[str] = ()) -> Iterator[LogEntry]:
         """Commits, newest first."""
-        form = "%H%x00%h%x00%cI%x00%an%x00%D%x00%s"
-        text = self.run("log", f"--format={form}", *arguments, "--", *paths)
-        for line in text.splitlines():
-            yield LogEntry(*line.split("\0"))
+        return (entry for entry, _ in self.log_changes(arguments, paths))
+
+    def log_changes(
+        self, arguments: Sequence[str], paths: Sequence[str] = ()
+    ) -> Iterator[tuple[LogEntry, list[tuple[str, str]]]]:
+        """Commits, newest first, each with the letter and path of every file that it changed."""
+        form = "%x01%H%x00%h%x00%cI%x00%an%x00%D%x00%s%x00"
+        options = ["--name-status", "--no-renames", "--diff-merges=first-parent", "-z"]
+        text = self.run("log", f"--format={form}", *options, *arguments, "--", *paths)
+        for commit in text.split("\x01")[1:]:
+            fields = commit.split("\0")
+            rest = [field.strip("\n") for field in fields[6:] if field.strip("\n")]
+            changed = list(zip(rest[::2], rest[1::2], strict=False))
+            yield LogEntry(*fields[:6]), changed
 
     def edited(self, paths: Sequence[str]) -> list[str]:
         """Those of pvc's paths that differ from HEAD, staged or not, sorted."""

@@ -19,7 +19,7 @@ from pvc_store import atomic
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.errors import DamageError
 from pvc_store.ids import block_key
-from pvc_store.kinds import BYTES
+from pvc_store.kinds import KIND_BY_NAME
 from pvc_store.layout import OtherFile, WeightsFile
 from pvc_store.tree import Tensor, Tree
 
@@ -120,8 +120,8 @@ class OutFile:
 
 
 def as_tensor(file: OtherFile) -> Tensor:
-    """A file without tensors, seen as one; no path begins with /, so no tensor has its name."""
-    return Tensor(f"/{file.path}", BYTES, (file.size,), file.digest, file.keys)
+    """A file without tensors, seen as one of bytes; no path of a layout begins with a slash."""
+    return Tensor(f"/{file.path}", KIND_BY_NAME["U8"], (file.size,), file.digest, file.keys)
 
 
 def _whole(tensor: Tensor, offset: int) -> Stretch:
@@ -156,7 +156,7 @@ def write(directory: Path, file: OutFile, blocks: Blocks, crew: Crew) -> None:
             _fill(fd, final, file.stretches, blocks, crew)
         finally:
             os.close(fd)
-        atomic.move_into_place(temporary, final)
+        atomic.move_into_place([(temporary, final)])
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -8,6 +8,7 @@ scale = 1.0
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -126,7 +127,7 @@ def edit(text: str, new: Personality) -> str:
     if new.terms:
         _end_with_blank_line(document)
         document.append("term", terms)
-    return tomlkit.dumps(document)
+    return re.sub(r"\n{3,}", "\n\n", tomlkit.dumps(document)).rstrip("\n") + "\n"
 
 
 def _table(term: Term, old: list[Table]) -> Table:

@@ -103,14 +103,19 @@ def resolve(repository: Repository, text: str) -> Revision:
     commit = repository.git.find(text)
     if commit is not None:
         state = State(repository.git, commit)
-        branch = text if text in dict(repository.git.branches()) else None
-        return Revision(text, state, branch=branch)
+        return Revision(text, state, branch=_branch(repository, text))
     name, at, revision = text.partition("@")
     if at and is_name(name):
         return _vector_at(repository, text, name, revision)
     if any(operator in text for operator in ("+", "*", "(", " ")):
         raise NotYetError(repr(text), "expressions need arithmetic")
     raise UnknownRevisionError(text)
+
+
+def _branch(repository: Repository, text: str) -> str | None:
+    if text in {"HEAD", "@"}:
+        return repository.git.branch()
+    return text if text in dict(repository.git.branches()) else None
 
 
 def _vector_at(repository: Repository, text: str, name: str, revision: str) -> Revision:

@@ -13,25 +13,24 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import threading
+import os
 from typing import TYPE_CHECKING
 
 from pvc_store import atomic
-from pvc_store.block import BLOCK_BYTES, BlockForm, EncodedBlock, Entry
 from pvc_store.change import Change
 from pvc_store.errors import DamageError, FormatError, MissingError, StoreError
 from pvc_store.folder import work_folder
 from pvc_store.frame import MAX_FILE_BYTES, OversizeError
-from pvc_store.index import BlockIndex
 from pvc_store.layout import Layout
 from pvc_store.lock import hold
 from pvc_store.pack import PackNameError, PayloadError, file_digest, read_footer, read_payload
-from pvc_store.packfiles import PackFiles, fan_out, names_in
+from pvc_store.packed import PackedBlocks
+from pvc_store.packfiles import fan_out, names_in
 from pvc_store.store import Damage, verify_objects
 from pvc_store.tree import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 FORMAT = b"pvc store 1\n"
@@ -55,7 +54,7 @@ class FormatVersionError(StoreError):
         )
 
 
-class FileStore:
+class FileStore(PackedBlocks):
     """A store in a directory; safe for several threads and processes.
 
     Args:
@@ -73,11 +72,7 @@ class FileStore:
             found = b""
         if found != FORMAT:
             raise FormatVersionError(root, found[:80].decode(errors="replace"))
-        self.packs = PackFiles(root / "packs")
-        self._scratch = threading.local()
-        self._index_lock = threading.Lock()
-        self._index: BlockIndex | None = None
-        self._unreadable: list[bytes] = []
+        super().__init__(root / "packs", root / "index", root / "tmp")
 
     @classmethod
     def create(cls, root: Path) -> FileStore:
@@ -94,110 +89,6 @@ class FileStore:
                 atomic.write_new(folder / "format", FORMAT)
                 atomic.move_into_place([(folder / "format", root / "format")])
         return cls(root)
-
-    def close(self) -> None:
-        """Close the packs."""
-        self.packs.close()
-
-    # Blocks
-
-    def index(self) -> BlockIndex:
-        """The index, read or rebuilt at the first use."""
-        with self._index_lock:
-            if self._index is None:
-                self._index = self._load_index()
-            return self._index
-
-    def has(self, key: bytes) -> bool:
-        """Whether the store holds the block."""
-        return key in self.index()
-
-    def form(self, key: bytes) -> BlockForm:
-        """How the block is coded; see `Reading.form`."""
-        return self._find(key)[1].form
-
-    def get(self, key: bytes) -> EncodedBlock:
-        """The encoded block; see `Reading.get`."""
-        pack, entry = self._find(key)
-        try:
-            return self._read(pack, entry)
-        except MissingError:  # another process has moved the block into another pack
-            self.refresh()
-            return self._read(*self._find(key))
-
-    def _find(self, key: bytes) -> tuple[bytes, Entry]:
-        found = self.index().find(key)
-        if found is None:
-            self.refresh()
-            found = self.index().find(key)
-        if found is None:
-            for pack in self._unreadable:
-                self._footer(pack)  # says what is wrong with a pack that may hold the block
-            raise MissingError("block", key.hex())
-        return found
-
-    def _read(self, pack: bytes, entry: Entry) -> EncodedBlock:
-        with self.packs.opened(pack) as fd:
-            payload = read_payload(fd, entry, self.scratch(), f"Pack {pack.hex()}")
-        return EncodedBlock(entry.form, payload)
-
-    def scratch(self) -> memoryview:
-        """This thread's buffer for payloads."""
-        if not hasattr(self._scratch, "view"):
-            self._scratch.view = memoryview(bytearray(BLOCK_BYTES))
-        view: memoryview = self._scratch.view
-        return view
-
-    def forms(self) -> Iterator[BlockForm]:
-        """How each block is coded, in the order of the keys."""
-        return (entry.form for _, entry in self.index())
-
-    def refresh(self) -> None:
-        """Notice packs that other processes have added or removed."""
-        with self._index_lock:
-            self._index = self._load_index()
-
-    def _load_index(self) -> BlockIndex:
-        """The index of the packs that are there; only packs it did not know are read."""
-        present = set(self.packs.names())
-        index = self._index
-        if index is None or not present.issuperset(index.packs):
-            index = self._stored_index()
-        if not present.issuperset(index.packs):
-            index = BlockIndex.of(())
-        self._unreadable = []
-        new = present.difference(index.packs)
-        if new:
-            index = index.plus(self._footers(sorted(new)))
-            if not self._unreadable:
-                self._store_index(index)
-        return index
-
-    def _stored_index(self) -> BlockIndex:
-        try:
-            return BlockIndex.from_bytes((self.root / "index").read_bytes())
-        except (FileNotFoundError, FormatError):
-            return BlockIndex.of(())
-
-    def _store_index(self, index: BlockIndex) -> None:
-        # It is a cache: a store that cannot be written can be read.
-        with contextlib.suppress(OSError), work_folder(self.root / "tmp") as folder:
-            atomic.write_new(folder / "index", index.to_bytes())
-            atomic.move_into_place([(folder / "index", self.root / "index")])
-
-    def _footers(self, packs: Iterable[bytes]) -> Iterator[tuple[bytes, tuple[Entry, ...]]]:
-        """The entries of packs; one that cannot be read takes no other with it."""
-        for pack in packs:
-            try:
-                entries = self._footer(pack)
-            except (FormatError, MissingError, OSError):
-                self._unreadable.append(pack)
-            else:
-                yield pack, entries
-
-    def _footer(self, pack: bytes) -> tuple[Entry, ...]:
-        with self.packs.opened(pack) as fd:
-            return read_footer(fd, f"Pack {pack.hex()}")
 
     # Trees and layouts
 
@@ -234,15 +125,15 @@ class FileStore:
 
     def _object(self, what: str, name: bytes) -> bytes:
         try:
-            with self.object_path(what, name).open("rb") as file:
-                data = file.read(MAX_FILE_BYTES + 1)
+            file = self.object_path(what, name).open("rb")
         except FileNotFoundError:
             raise MissingError(what, name.hex()) from None
-        if len(data) > MAX_FILE_BYTES:
-            raise OversizeError(
-                f"{what.capitalize()} {name.hex()}", f"it has more than {MAX_FILE_BYTES} bytes"
-            )
-        return data
+        with file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_FILE_BYTES:
+                where = f"{what.capitalize()} {name.hex()}"
+                raise OversizeError(where, f"{size} bytes exceed the limit of {MAX_FILE_BYTES}")
+            return file.read()
 
     # Changes
 

@@ -57,7 +57,8 @@ class MemoryStore:
         with self._lock:
             self.blocks = {**change.blocks, **self.blocks}
             self.layouts = {**change.layouts, **self.layouts}
-            self.trees = {**dict(file_forms(change.trees, self._holds_whole)), **self.trees}
+            new = [pair for pair in change.trees if pair[0].id not in self.trees]
+            self.trees |= file_forms(new, self._holds_whole)
 
     def _holds_whole(self, tree_id: bytes) -> bool:
         return tree_id in self.trees and Tree.base_of(self.trees[tree_id], "A tree") is None

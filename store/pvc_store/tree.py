@@ -200,7 +200,7 @@ def file_forms(
     """Ids and files of trees that are stored together; depth stays 1.
 
     Args:
-        trees: each tree, and the base against which it is to be stored.
+        trees: each tree, not yet stored, and the base against which it is to be stored.
         holds_whole: whether a tree of this id is stored already, and not against a base.
 
     Yields:

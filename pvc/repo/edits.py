@@ -1,0 +1,271 @@
+"""Changes of the personality and the vectors by name: remove, rename, revert, edits by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pvc.errors import PvcError
+from pvc.repo import config, personality
+from pvc.repo.build import Built, build
+from pvc.repo.config import Config
+from pvc.repo.git import UnfinishedError
+from pvc.repo.names import check_name
+from pvc.repo.personality import Personality, Term
+from pvc.repo.record import check_ready, record
+from pvc.repo.recovery import recover
+from pvc.repo.revision import AmbiguousError, resolve
+from pvc.repo.state import BEHAVIOURS, NoVectorError, State, vector_name, vector_path
+from pvc.repo.terms import ConflictError, keyed, merge
+from pvc.repo.vector import CapturedVector
+
+if TYPE_CHECKING:
+    from pvc.repo.repository import Repository
+
+Changes = dict[str, bytes | None]
+
+
+class NothingEditedError(PvcError):
+    """There are no edits to commit."""
+
+    def __init__(self) -> None:
+        super().__init__("Nothing changed: no file of the personality was edited.")
+
+
+class DependentError(PvcError):
+    """Something depends on a vector.
+
+    Attributes:
+        name: the vector.
+        dependents: what depends on it.
+    """
+
+    def __init__(self, name: str, dependents: tuple[str, ...]) -> None:
+        self.name = name
+        self.dependents = dependents
+        super().__init__(f"{name} cannot be removed: {', '.join(dependents)} depends on it.")
+
+
+class NameTakenError(PvcError):
+    """There is a vector of that name already.
+
+    Attributes:
+        name: the name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"There is a vector {name} already.")
+
+
+class NotRevertibleError(PvcError):
+    """A commit cannot be reverted.
+
+    Attributes:
+        revision: the commit, as the user said it.
+        reason: why not.
+    """
+
+    def __init__(self, revision: str, reason: str) -> None:
+        self.revision = revision
+        self.reason = reason
+        super().__init__(f"{revision} cannot be reverted: {reason}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """What a change did.
+
+    Attributes:
+        commit: id of the new commit.
+        message: its message.
+        personality: the personality afterwards.
+        paths: the files that changed.
+    """
+
+    commit: str
+    message: str
+    personality: Personality
+    paths: tuple[str, ...]
+
+
+def remove(repository: Repository, name: str) -> Edited:
+    """Remove a vector; history and store keep it.
+
+    Raises:
+        NoVectorError: there is none of that name.
+        DependentError: the personality has it as a term.
+    """
+    with repository.lock():
+        head = _ready(repository)
+        head.vector(name)
+        if name in head.personality.names():
+            raise DependentError(name, ("the personality",))
+        changes: Changes = {vector_path(name): None}
+        return _record(repository, head.personality, changes, f"Remove {name}", head.build())
+
+
+def rename(repository: Repository, old: str, new: str) -> Edited:
+    """Rename a vector, with its terms and its behaviour.
+
+    Raises:
+        NoVectorError: there is none of the old name.
+        NameTakenError, AmbiguousError, VectorNameError: the new name cannot be had.
+    """
+    check_name(new)
+    with repository.lock():
+        head = _ready(repository)
+        head.vector(old)
+        if new in head.names:
+            raise NameTakenError(new)
+        if repository.git.is_ref(new):
+            raise AmbiguousError(new)
+        changes: Changes = {}
+        for before, after in (
+            (vector_path(old), vector_path(new)),
+            (f"{BEHAVIOURS}/{old}.toml", f"{BEHAVIOURS}/{new}.toml"),
+        ):
+            data = repository.git.read_bytes(head.commit, before)
+            if data is not None:
+                changes |= {before: None, after: data}
+        terms = _renamed(head.personality.terms, old, new)
+        changed = Personality(terms)
+        if changed != head.personality:
+            changes[personality.PATH] = personality.edit(head.personality_text, changed).encode()
+        done = _record(repository, changed, changes, f"Rename {old} to {new}", head.build())
+        for target in repository.targets.all():
+            if target.terms is not None:
+                repository.targets.save(replace(target, terms=_renamed(target.terms, old, new)))
+        return done
+
+
+def _renamed(terms: tuple[Term, ...], old: str, new: str) -> tuple[Term, ...]:
+    return tuple(replace(term, vector=new) if term.vector == old else term for term in terms)
+
+
+def revert(repository: Repository, text: str) -> Edited:
+    """Take back what one commit did to terms and vectors, by a new commit.
+
+    Raises:
+        NotRevertibleError: it is no commit, has several parents, or none.
+        ConflictError: later commits changed the same again.
+        NotYetError: what is left would need arithmetic.
+    """
+    with repository.lock():
+        head = _ready(repository)
+        revision = resolve(repository, text)
+        if not revision.is_commit:
+            raise NotRevertibleError(text, "it is not a commit")
+        after = revision.state
+        parents = repository.git.parents(after.commit)
+        if len(parents) != 1:
+            raise NotRevertibleError(text, f"it has {len(parents)} parents, not one")
+        before = State(repository.git, parents[0])
+        if repository.git.read(before.commit, config.PATH) is None:
+            raise NotRevertibleError(text, "it is where the repository begins")
+        subject = next(iter(repository.git.log(["-n", "1", after.commit]))).subject
+        what = f'Revert "{subject}"'
+        changes = _inverse_vectors(head, before, after, what)
+        terms = merge(
+            keyed(after.personality.terms),
+            keyed(head.personality.terms),
+            keyed(before.personality.terms),
+        )
+        if terms.conflicts:
+            raise ConflictError(what, tuple(f"the term {name}" for name in terms.conflicts))
+        changed = Personality(tuple(terms.values.values()))
+        if changed != head.personality:
+            changes[personality.PATH] = personality.edit(head.personality_text, changed).encode()
+        if not changes:
+            raise NotRevertibleError(text, "nothing of what it did is left")
+        built = _build_with(head, changed, changes)
+        return _record(repository, changed, changes, what, built)
+
+
+def _inverse_vectors(head: State, before: State, after: State, what: str) -> Changes:
+    def texts(state: State) -> dict[str, bytes]:
+        found = (
+            (name, state.git.read_bytes(state.commit, vector_path(name))) for name in state.names
+        )
+        return {name: data for name, data in found if data is not None}
+
+    now = texts(head)
+    merged = merge(texts(after), now, texts(before))
+    if merged.conflicts:
+        raise ConflictError(what, tuple(f"the vector {name}" for name in merged.conflicts))
+    return {
+        vector_path(name): merged.values.get(name)
+        for name in sorted({*now, *merged.values})
+        if now.get(name) != merged.values.get(name)
+    }
+
+
+def commit_edits(repository: Repository, message: str) -> Edited:
+    """Commit what people edited by hand.
+
+    Raises:
+        NothingEditedError: nothing.
+        MalformedError: a file does not follow its format.
+        NoVectorError: a term names no vector.
+        NotYetError: the personality needs arithmetic.
+    """
+    with repository.lock():
+        recover(repository)
+        operation = repository.git.unfinished()
+        if operation:
+            raise UnfinishedError(operation)
+        check_ready(repository)
+        head = repository.head()
+        changes: Changes = {path: _read(repository, path) for path in repository.edited()}
+        if not changes:
+            raise NothingEditedError
+        text = _text(repository, personality.PATH)
+        edited = Personality.parse(text) if text else Personality()
+        built = _build_with(head, edited, changes)
+        return _record(repository, edited, changes, message, built)
+
+
+def _build_with(head: State, edited: Personality, changes: Changes) -> Built:
+    """What a personality builds to, with changed files in place of HEAD's."""
+
+    def text(path: str) -> str | None:
+        if path not in changes:
+            return head.git.read(head.commit, path)
+        data = changes[path]
+        return None if data is None else data.decode(errors="replace")
+
+    def vector(name: str) -> CapturedVector:
+        found = text(vector_path(name))
+        if found is None:
+            raise NoVectorError(name, "the edited files")
+        return CapturedVector.parse(found, vector_path(name))
+
+    for path, data in changes.items():
+        name = vector_name(path)
+        if name is not None and data is not None:
+            vector(check_name(name))
+    pinned = Config.parse(text(config.PATH) or "")
+    return build(pinned, edited, lambda name: vector(name).link)
+
+
+def _read(repository: Repository, path: str) -> bytes | None:
+    file = repository.root / path
+    return file.read_bytes() if file.is_file() else None
+
+
+def _text(repository: Repository, path: str) -> str:
+    return (_read(repository, path) or b"").decode(errors="replace")
+
+
+def _ready(repository: Repository) -> State:
+    recover(repository)
+    repository.check_clean()
+    check_ready(repository)
+    return repository.head()
+
+
+def _record(
+    repository: Repository, after: Personality, changes: Changes, message: str, built: Built
+) -> Edited:
+    state = record(repository, changes, message, built)
+    return Edited(state.commit, message, after, tuple(sorted(changes)))

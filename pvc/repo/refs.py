@@ -1,0 +1,108 @@
+"""Branches and tags: git's own, guarded so that no name is a vector's too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pvc.repo.git import UnknownRevisionError
+from pvc.repo.recovery import recover
+from pvc.repo.revision import BASE, AmbiguousError
+
+if TYPE_CHECKING:
+    from pvc.repo.repository import Repository
+
+
+def create_branch(repository: Repository, name: str, start: str) -> str:
+    """A new branch at a revision; HEAD stays.  Returns the commit.
+
+    Raises:
+        AmbiguousError: HEAD has a vector of that name.
+        UnknownRevisionError: `start` names no commit.
+        GitError: git refuses the name.
+    """
+    return _create(repository, "branch", name, start)
+
+
+def create_tag(repository: Repository, name: str, start: str) -> str:
+    """A new tag at a revision.  Returns the commit; raises as `create_branch`."""
+    return _create(repository, "tag", name, start)
+
+
+def _create(repository: Repository, command: str, name: str, start: str) -> str:
+    with repository.lock():
+        recover(repository)
+        check_free(repository, name)
+        commit = _commit(repository, start)
+        repository.git.run(command, "--", name, commit)
+        return commit
+
+
+def delete_branch(repository: Repository, name: str, *, force: bool) -> None:
+    """Delete a branch; its commits stay in the reflog, and its vectors in the store.
+
+    Raises:
+        GitError: there is no such branch, it is checked out, or it is not merged and not forced.
+    """
+    with repository.lock():
+        recover(repository)
+        repository.git.run("branch", "-D" if force else "-d", "--", name)
+
+
+def delete_tag(repository: Repository, name: str) -> None:
+    """Delete a tag.
+
+    Raises:
+        GitError: there is no such tag.
+    """
+    with repository.lock():
+        recover(repository)
+        repository.git.run("tag", "-d", "--", name)
+
+
+def switch(repository: Repository, name: str, *, create: bool, start: str = "HEAD") -> str:
+    """Move HEAD to a branch, leaving weights where they are.  Returns the commit.
+
+    Args:
+        repository: where.
+        name: the branch.
+        create: make the branch first.
+        start: where a new branch begins.
+
+    Raises:
+        UnknownRevisionError: there is no such branch.
+        EditedError: HEAD would move away from edits.
+        AmbiguousError: HEAD has a vector of the new branch's name.
+    """
+    with repository.lock():
+        recover(repository)
+        git = repository.git
+        if create:
+            check_free(repository, name)
+            commit = _commit(repository, start)
+            if commit != git.head():
+                repository.check_clean()
+            git.run("checkout", "--quiet", "-b", name, commit, "--")
+            return commit
+        branches = dict(git.branches())
+        if name not in branches:
+            raise UnknownRevisionError(name)
+        repository.check_clean()
+        git.move(name, detach=False)
+        return branches[name]
+
+
+def check_free(repository: Repository, name: str) -> None:
+    """Make sure that a name for a branch or tag is no vector's and not the base's.
+
+    Raises:
+        AmbiguousError: it is.
+    """
+    if name == BASE or name in repository.head().names:
+        raise AmbiguousError(name)
+
+
+def _commit(repository: Repository, text: str) -> str:
+    commit = repository.git.find(text)
+    if commit is None:
+        raise UnknownRevisionError(text)
+    return commit

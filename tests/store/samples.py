@@ -1,0 +1,169 @@
+"""Blocks, trees, layouts and files made by hand: small, and the same in every run."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import zstandard
+from hypothesis import strategies as st
+
+from pvc_store.block import BLOCK_BYTES, BlockForm, Codec, EncodedBlock, Entry
+from pvc_store.ids import ID_BYTES, NO_ID, block_key, check_value, object_id
+from pvc_store.kinds import BYTES, KIND_BY_NAME, Kind
+from pvc_store.layout import Layout, OtherFile, WeightsFile
+from pvc_store.pack import MAGIC as PACK_MAGIC
+from pvc_store.tree import Tensor, Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+BF16 = KIND_BY_NAME["BF16"]
+F32 = KIND_BY_NAME["F32"]
+
+
+def raw_bytes(seed: int, length: int) -> bytes:
+    return random.Random(seed).randbytes(length)
+
+
+def raw_block(seed: int, length: int = 1000) -> EncodedBlock:
+    raw = raw_bytes(seed, length)
+    return EncodedBlock(BlockForm(block_key(raw), length, Codec.RAW, BF16), raw)
+
+
+def planes_block(seed: int, length: int = 1000) -> EncodedBlock:
+    key = block_key(raw_bytes(seed, length))
+    return EncodedBlock(BlockForm(key, length, Codec.PLANES, BF16), raw_bytes(-seed, length // 2))
+
+
+def delta_block(seed: int, base: EncodedBlock, part: int = 1) -> EncodedBlock:
+    raw = raw_bytes(seed, 1000)
+    form = BlockForm(block_key(raw), 1000, Codec.DELTA, F32, base.form.key, BF16, part)
+    return EncodedBlock(form, raw[:300])
+
+
+def block_keys(raw: bytes) -> bytes:
+    return b"".join(
+        block_key(raw[start : start + BLOCK_BYTES]) for start in range(0, len(raw), BLOCK_BYTES)
+    )
+
+
+def tensor(name: str, seed: int = 0, shape: tuple[int, ...] = (4,), kind: Kind = BF16) -> Tensor:
+    raw = raw_bytes(seed, kind.bytes_of(shape))
+    return Tensor(name, kind, shape, object_id(raw), block_keys(raw))
+
+
+def tree(*names: str, seed: int = 0) -> Tree:
+    return Tree(tensor(name, seed + at) for at, name in enumerate(names))
+
+
+def other_file(path: str, content: bytes) -> OtherFile:
+    return OtherFile(path, len(content), object_id(content), block_keys(content))
+
+
+def layout(text: str = "{}") -> Layout:
+    files: list[WeightsFile | OtherFile] = [
+        WeightsFile("model.safetensors", b'{"a":{"dtype":"BF16"}}'),
+        other_file("config.json", text.encode()),
+        other_file("empty.txt", b""),
+    ]
+    return Layout(files)
+
+
+def no_file(_: bytes) -> bytes:
+    raise AssertionError("a whole tree needs no base")
+
+
+def files_of(*trees: Tree) -> Callable[[bytes], bytes]:
+    """Gives the whole file of a tree by its id, as a store would."""
+    return {each.id: each.to_bytes() for each in trees}.__getitem__
+
+
+# Files that no writer of ours makes
+
+
+def frame(magic: bytes, head: bytes, content: bytes, length: int | None = None) -> bytes:
+    """A framed file with a right check value, whatever it holds."""
+    claimed = len(content) if length is None else length
+    compressed = zstandard.ZstdCompressor().compress(content)
+    return seal(magic + head + claimed.to_bytes(8, "little") + compressed)
+
+
+def seal(body: bytes) -> bytes:
+    return body + check_value(body).to_bytes(8, "little")
+
+
+def tree_file(content: bytes, head: bytes = NO_ID) -> bytes:
+    return frame(b"PVCTREE1", head, content)
+
+
+def layout_file(content: bytes) -> bytes:
+    return frame(b"PVCLAYT1", b"", content)
+
+
+def pack_file(
+    payloads: bytes, entries: Iterable[Entry | bytes], end: bytes = b"", claim: int | None = None
+) -> bytes:
+    """A pack with a right check value, whatever its entries are."""
+    content = b"".join(entry if isinstance(entry, bytes) else entry.to_bytes() for entry in entries)
+    footer = zstandard.ZstdCompressor().compress(content) + end
+    length = len(footer) if claim is None else claim
+    trailer = length.to_bytes(8, "little") + check_value(footer).to_bytes(8, "little")
+    return PACK_MAGIC + payloads + footer + trailer + PACK_MAGIC
+
+
+def entry(block: EncodedBlock, offset: int = len(PACK_MAGIC)) -> Entry:
+    payload = memoryview(block.payload)
+    return Entry(block.form, offset, payload.nbytes, check_value(payload))
+
+
+# Strategies
+
+names = st.text(max_size=12)
+digests = st.binary(min_size=ID_BYTES, max_size=ID_BYTES)
+tensor_kinds = st.sampled_from(sorted(KIND_BY_NAME.values(), key=lambda kind: kind.code))
+
+
+@st.composite
+def tensors(draw: st.DrawFn) -> Tensor:
+    kind = draw(tensor_kinds)
+    shape = tuple(draw(st.lists(st.integers(0, 2000), max_size=3)))
+    count = -(-kind.bytes_of(shape) // BLOCK_BYTES)
+    pool = draw(st.binary(min_size=16, max_size=48))
+    keys = bytes(pool[at % len(pool)] for at in range(16 * count)) if count < 64 else None
+    if keys is None:  # too many blocks for an example
+        shape, keys = (), pool[:16]
+    return Tensor(draw(names), kind, shape, draw(digests), keys)
+
+
+trees = st.lists(tensors(), max_size=6, unique_by=lambda each: each.name).map(Tree)
+
+forms: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {
+        "key": st.binary(min_size=16, max_size=16),
+        "raw_length": st.integers(1, BLOCK_BYTES),
+        "kind": st.sampled_from([BYTES, *KIND_BY_NAME.values()]),
+    }
+)
+
+
+@st.composite
+def damaged(draw: st.DrawFn, data: bytes) -> bytes:
+    """The bytes with some of them changed, missing, doubled or added."""
+    found = bytearray(data)
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(found)))
+        match draw(st.sampled_from(["flip", "cut", "insert", "remove", "repeat", "set"])):
+            case "flip" if at < len(found):
+                found[at] ^= 1 << draw(st.integers(0, 7))
+            case "set" if at < len(found):
+                found[at] = draw(st.sampled_from([0, 1, 0x7F, 0x80, 0xFF]))
+            case "cut":
+                del found[at:]
+            case "insert":
+                found[at:at] = draw(st.binary(min_size=1, max_size=20))
+            case "remove":
+                del found[at : at + draw(st.integers(1, 20))]
+            case _:
+                found[at:at] = found[max(0, at - 16) : at]
+    return bytes(found)
