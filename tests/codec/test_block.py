@@ -215,12 +215,11 @@ class TestDamage:
 
     def test_another_base_does_not_spoil_the_next_encode(self) -> None:
         encoded = self.delta()
-        decode_first, _ = weights(11, elements=4000)
-        encode(decode_first, BF16, base_block(decode_first, BF16))  # the thread forgets self.base
-        other = self.old[::-1].copy()
+        third, _ = weights(11, elements=4000)
+        encode(third, BF16, base_block(third, BF16))  # the thread now remembers another base
         with pytest.raises(ContentError):
-            self.decode(encoded, other)
-        assert self.decode(self.delta(), self.old) == self.new.tobytes()
+            self.decode(encoded, self.old[::-1].copy())
+        assert bytes(self.delta().payload) == bytes(encoded.payload)
 
     @pytest.mark.parametrize("cut", [None, 0, 7998])
     def test_missing_and_short_bases_are_refused(self, cut: int | None) -> None:
@@ -268,7 +267,7 @@ class TestDamage:
         forged[5:7] = (8000 - 256).to_bytes(2, "little")
         assert zstandard.frame_content_size(bytes(forged)) == 8000
         for payload in (
-            compress(bytes(1 << 30)),
+            compress(bytes(1 << 24)),
             compress(bytes(7999)),
             compress(b""),
             unsized(bytes(8000)),

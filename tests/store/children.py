@@ -115,16 +115,17 @@ def lock(path: str, exclusive: str) -> None:
         ready()
 
 
-def try_lock(path: str, exclusive: str) -> None:
-    """Say whether a lock can be had at once."""
-    try:
-        with hold(Path(path), exclusive=exclusive == "exclusive"):
-            say("held")
-    except LockedError as error:
-        say(f"refused, held by {error.holder!r}")
+def try_locks(path: str, *wanted: str) -> None:
+    """Say which locks can be had at once."""
+    for exclusive in wanted:
+        try:
+            with hold(Path(path), exclusive=exclusive == "exclusive"):
+                say(exclusive, "held")
+        except LockedError as error:
+            say(exclusive, f"refused, held by {error.holder!r}")
 
 
-def create(root: str, _: str) -> None:
+def create(root: str) -> None:
     """Create a store when told to."""
     ready()
     FileStore.create(Path(root))
@@ -163,23 +164,16 @@ def _put_until_it_fails(store: FileStore) -> None:
         say(os.strerror(error.errno or 0))
 
 
-CHILDREN: dict[str, Callable[[str, str], None]] = {
+CHILDREN: dict[str, Callable[..., None]] = {
+    "put": put,
     "read": read,
     "read_as_nobody": read_as_nobody,
     "lock": lock,
-    "try_lock": try_lock,
+    "try_locks": try_locks,
     "create": create,
     "small_files": small_files,
     "small_disk": small_disk,
 }
 
-
-def main(name: str, *arguments: str) -> None:
-    if name == "put":
-        put(*arguments)
-    else:
-        CHILDREN[name](*arguments)
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    CHILDREN[sys.argv[1]](*sys.argv[2:])
