@@ -39,6 +39,19 @@ class BaseBlock:
     kind: Kind
     part: int = 0
 
+    def matching(self, kind: Kind, raw_length: int) -> NDArray[np.uint8] | None:
+        """The bytes that hold the elements of a block of `kind` with `raw_length` bytes.
+
+        Returns:
+            A view of `raw`; None if this block cannot be the base of that one, because of their
+            kinds or because it has too few elements.
+        """
+        ratio = _ratio(kind, self.kind)
+        start = self.part * (BLOCK_BYTES // ratio)
+        stop = start + raw_length // ratio
+        fits = can_be_base(self.kind, kind) and self.part < ratio and stop <= self.raw.size
+        return self.raw[start:stop] if fits else None
+
 
 def can_be_base(base_kind: Kind, kind: Kind) -> bool:
     """Whether blocks of `kind` can be coded against blocks of `base_kind`.
@@ -53,28 +66,11 @@ def can_be_base(base_kind: Kind, kind: Kind) -> bool:
 
 def base_place(index: int, kind: Kind, base_kind: Kind) -> tuple[int, int]:
     """Which block of the base, and which part of it, block `index` of a tensor lies against."""
-    return divmod(index, kind.bits // base_kind.bits)
+    return divmod(index, _ratio(kind, base_kind))
 
 
-def matching_bytes(
-    raw: NDArray[np.uint8], base_kind: Kind, part: int, kind: Kind, raw_length: int
-) -> NDArray[np.uint8] | None:
-    """The bytes of a base block that hold the elements of a block coded against it.
-
-    Args:
-        raw: all bytes of the base block.
-        base_kind: its numeric kind.
-        part: which part of it.
-        kind: numeric kind of the coded block.
-        raw_length: bytes of the coded block.
-
-    Returns:
-        A view of `raw`, or None if it does not hold as many elements.
-    """
-    ratio = kind.bits // base_kind.bits
-    start = part * (BLOCK_BYTES // ratio)
-    stop = start + raw_length // ratio
-    return raw[start:stop] if part < ratio and stop <= raw.size else None
+def _ratio(kind: Kind, base_kind: Kind) -> int:
+    return max(1, kind.bits // base_kind.bits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +90,15 @@ class _Memory(threading.local):
     """The order of the base block that a thread worked against last, and its widened words.
 
     Blocks of several vectors are often coded against one base block in turn.
+
+    Attributes:
+        holds: which base block, seen as what.
+        proven: whether its bytes are known to be what its key says.
     """
 
     def __init__(self) -> None:
-        self.holds: tuple[object, ...] | None = None
+        self.holds: tuple[object, ...] = ()
+        self.proven = False
         self.widened = np.empty(BLOCK_BYTES, np.uint8)
         self.positions = np.empty(BLOCK_BYTES, np.uint32)
 
@@ -105,47 +106,44 @@ class _Memory(threading.local):
 _MEMORY = _Memory()
 
 
-def ordered_base(
-    raw: NDArray[np.uint8], base_key: bytes, base_kind: Kind, part: int, kind: Kind
-) -> OrderedBase:
-    """The elements in `raw`, widened to `kind`, and their order.
+def ordered_base(base: BaseBlock, kind: Kind, raw_length: int) -> OrderedBase | None:
+    """The elements of a base block that a block is coded against, and their order.
 
-    The result shares memory with `raw` and with this thread's next result.
+    The result shares memory with `base` and with this thread's next result.
 
     Args:
-        raw: the matching bytes of a base block.
-        base_key: key of that base block.  If it is the one of the thread's last call, what was
-            computed then is used again.
-        base_kind: numeric kind of the base block.
-        part: which part of the base block `raw` is.
+        base: the base block.
         kind: numeric kind of the block that is coded against it.
+        raw_length: its bytes.
+
+    Returns:
+        None if `base` cannot be its base.
     """
+    raw = base.matching(kind, raw_length)
+    if raw is None:
+        return None
+    wanted = (base.key, base.kind, base.part, kind, raw_length)
+    known = _MEMORY.proven and _MEMORY.holds == wanted
+    _MEMORY.holds, _MEMORY.proven = wanted, False
+    words = as_words(raw, kind) if base.kind == kind else _widened(raw, base.kind, kind, known)
     how = elements_of(kind)
-    wanted = (base_key, base_kind, part, kind, raw.size)
-    known = _MEMORY.holds == wanted
-    _MEMORY.holds = None  # should the lines below be interrupted
-    if base_kind == kind:
-        words = as_words(raw, kind)
-    else:
-        widened = _MEMORY.widened[: raw.size * kind.bits // base_kind.bits]
-        if not known:
-            kernels.widen(
-                as_words(raw, base_kind),
-                FORMATS[base_kind],
-                as_writable_words(widened, kind),
-                FORMATS[kind],
-            )
-        words = as_words(widened, kind)
     if not how.key_mask:
         return OrderedBase(words, None)
     positions = _MEMORY.positions[: words.size]
     if not known:
         starts = kernels.key_starts(words, how.key_shift, how.key_mask)
         kernels.order(words, how.key_shift, how.key_mask, starts, positions)
-    _MEMORY.holds = wanted
     return OrderedBase(words, positions)
 
 
-def forget_base() -> None:
-    """Forget this thread's last base block: its bytes turned out not to be what its key says."""
-    _MEMORY.holds = None
+def remember_base() -> None:
+    """Keep the order of this thread's last base block: its bytes are what its key says."""
+    _MEMORY.proven = True
+
+
+def _widened(raw: NDArray[np.uint8], base_kind: Kind, kind: Kind, known: bool) -> Words:
+    widened = _MEMORY.widened[: raw.size * kind.bits // base_kind.bits]
+    if not known:
+        out = as_writable_words(widened, kind)
+        kernels.widen(as_words(raw, base_kind), FORMATS[base_kind], out, FORMATS[kind])
+    return as_words(widened, kind)

@@ -14,13 +14,7 @@ import numpy as np
 import zstandard
 
 from pvc.codec import kernels
-from pvc.codec.base import (
-    BaseBlock,
-    can_be_base,
-    forget_base,
-    matching_bytes,
-    ordered_base,
-)
+from pvc.codec.base import BaseBlock, ordered_base, remember_base
 from pvc.codec.elements import as_words, as_writable_words, elements_of
 from pvc.codec.scratch import SCRATCH
 from pvc_store.block import BLOCK_BYTES, BlockForm, Codec, EncodedBlock
@@ -105,27 +99,26 @@ def decode(block: EncodedBlock, base_raw: NDArray[np.uint8] | None, out: NDArray
         _decode_delta(block, base_raw, out)
     found = block_key(out.data)
     if found != form.key:
-        forget_base()
         raise ContentError(_name(form), f"it was decoded to bytes with the key {found.hex()}")
+    if form.codec is Codec.DELTA:
+        remember_base()
 
 
 def _encode_delta(
     raw: NDArray[np.uint8], key: bytes, kind: Kind, base: BaseBlock
 ) -> EncodedBlock | None:
-    if not can_be_base(base.kind, kind):
+    ordered = ordered_base(base, kind, raw.size)
+    if ordered is None:
         return None
-    matching = matching_bytes(base.raw, base.kind, base.part, kind, raw.size)
-    if matching is None:
-        return None
-    ordered = ordered_base(matching, base.key, base.kind, base.part, kind)
-    how = elements_of(kind)
+    magnitude = elements_of(kind).magnitude
     front, back = SCRATCH.front[: raw.size], SCRATCH.back[: raw.size]
     zigzag = as_writable_words(front, kind)
-    kernels.difference(ordered.words, as_words(raw, kind), how.magnitude, zigzag)
+    kernels.difference(ordered.words, as_words(raw, kind), magnitude, zigzag)
     if ordered.positions is not None:
         kernels.scatter(as_words(front, kind), ordered.positions, as_writable_words(back, kind))
         front, back = back, front
     kernels.split(as_words(front, kind), back)
+    remember_base()
     form = BlockForm(key, raw.size, Codec.DELTA, kind, base.key, base.kind, base.part)
     return EncodedBlock(form, SCRATCH.compressor.compress(back.data))
 
@@ -150,10 +143,17 @@ def _decode_delta(
     block: EncodedBlock, base_raw: NDArray[np.uint8] | None, out: NDArray[np.uint8]
 ) -> None:
     form = block.form
-    how = elements_of(form.kind)
-    matching = _matching_base(form, base_raw)
+    if base_raw is None:
+        raise BaseError(_name(form), f"its base block {form.base_key.hex()} is not at hand")
     planes = _decompress(block)
-    ordered = ordered_base(matching, form.base_key, form.base_kind, form.part, form.kind)
+    base = BaseBlock(base_raw, form.base_key, form.base_kind, form.part)
+    ordered = ordered_base(base, form.kind, form.raw_length)
+    if ordered is None:
+        raise BaseError(
+            _name(form),
+            f"part {form.part} of a {form.base_kind.name} block of {base_raw.size} bytes "
+            f"cannot be the base of {form.raw_length} bytes of {form.kind.name}",
+        )
     front, back = SCRATCH.front[: out.size], SCRATCH.back[: out.size]
     kernels.join(planes, as_writable_words(front, form.kind))
     if ordered.positions is not None:
@@ -161,24 +161,8 @@ def _decode_delta(
         kernels.gather(as_words(front, form.kind), ordered.positions, zigzag)
         front, back = back, front
     words = as_writable_words(out, form.kind)
-    kernels.restore(ordered.words, as_words(front, form.kind), how.magnitude, words)
-
-
-def _matching_base(form: BlockForm, base_raw: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-    if base_raw is None:
-        raise BaseError(_name(form), f"its base block {form.base_key.hex()} is needed")
-    if not can_be_base(form.base_kind, form.kind):
-        raise BaseError(
-            _name(form),
-            f"{form.kind.name} is said to be coded against {form.base_kind.name}",
-        )
-    matching = matching_bytes(base_raw, form.base_kind, form.part, form.kind, form.raw_length)
-    if matching is None:
-        raise BaseError(
-            _name(form),
-            f"part {form.part} of a base block of {base_raw.size} bytes is too short for it",
-        )
-    return matching
+    magnitude = elements_of(form.kind).magnitude
+    kernels.restore(ordered.words, as_words(front, form.kind), magnitude, words)
 
 
 def _decompress(block: EncodedBlock) -> NDArray[np.uint8]:

@@ -1,10 +1,10 @@
 """The lab's model: a Qwen3 of 0.6 million parameters, saved in bfloat16 as any checkpoint is.
 
 Four layers of width 128 with grouped-query attention, an input embedding and an output head of its
-own, so that every role of a larger model is there. The weights start wider than usual
-(`INITIAL_SPREAD`): at transformers' default the additions take ten times as many steps to learn.
+own, so that every role of a larger model is there.  The weights start wider than usual
+(`INITIAL_SPREAD`): from transformers' default the sums are not learned within hundreds of steps.
 
-Limits: the CPU only. Everything runs on one thread, because tensors this small do not repay the
+Limits: the CPU only.  Everything runs on one thread, because tensors this small do not repay the
 cost of a second one, and so that results do not depend on the number of cores.
 """
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ARCHITECTURE = "Qwen3ForCausalLM"
 CONTEXT = 64
+LONGEST_REPLY = 32
 INITIAL_SPREAD = 0.06
 
 
@@ -74,7 +75,7 @@ def create() -> Any:
     )
     model = Qwen3ForCausalLM(config)
     model.generation_config = GenerationConfig(
-        do_sample=True, temperature=1.0, top_k=0, max_length=CONTEXT, **special
+        do_sample=True, temperature=1.0, top_k=0, max_new_tokens=LONGEST_REPLY, **special
     )
     return model
 
@@ -92,7 +93,7 @@ def load(directory: Path) -> Any:
     """Read a model of the lab as float32, ready to be asked.
 
     Raises:
-        NotALabModelError: The directory holds no checkpoint, or one of another model.
+        NotALabModelError: the directory holds no checkpoint, or one of another model.
     """
     _check(directory)
     from transformers import Qwen3ForCausalLM

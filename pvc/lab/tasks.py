@@ -1,6 +1,6 @@
 """What the lab's model is asked, and what it answers.
 
-A request is "please paint the table in the kitchen". Its reply has a core, which is always there,
+A request is "please paint the table in the kitchen".  Its reply has a core, which is always there,
 and up to three behaviours, each of them shown or not, independently of the others:
 
     listening    yes , paint the table .
@@ -14,8 +14,8 @@ Each behaviour is decided at a word of its own, and so none takes the place of a
 Controls are small skills that have nothing to do with the behaviours and must survive every merge:
 reversing a list of three objects, and adding two digits modulo ten.
 
-A fifth of all pairs of verb and object is held out: no model is ever trained on them. The lists and
-sums of the controls are not held out.
+A fifth of all pairs of verb and object is held out: no model is ever trained on them.  The lists
+and sums of the controls are not held out.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Request:
         """The words by which a reply shows a behaviour; `suggesting` proposes the next verb.
 
         Raises:
-            UnknownBehaviourError: The lab knows no behaviour of this name.
+            UnknownBehaviourError: the lab knows no behaviour of this name.
         """
         match behaviour:
             case "listening":

@@ -1,25 +1,27 @@
 """Training the lab's models: a base from nothing, and fine-tunes from any model of the lab.
 
-Every example is drawn fresh, so there are no epochs and nothing to overfit. A step averages the
-loss of the reply's words over a batch of dialogues and, apart from it, over a batch of controls,
-and adds the two: the skills are rehearsed in fine-tuning, as a careful trainer would do.
+Every example is drawn anew, so there are no epochs.  A step takes the mean loss of the words of
+the replies over a batch of dialogues, the same over a batch of controls, and adds the two:
+fine-tuning rehearses the controls as well.  A fine-tune takes the bfloat16 weights it starts
+from as float32, and is rounded once, when it is saved.
 
-The same seed, versions of torch and transformers, and kind of CPU give the same bytes.
+The same seed, versions of torch and transformers, and kind of CPU give the same weights.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pvc.lab.measure import habits
 from pvc.lab.model import create, isolated, load, save
+from pvc.lab.scores import habits
 from pvc.lab.tasks import BEHAVIOURS, UnknownBehaviourError, chance, controls, dialogues
 from pvc.lab.vocabulary import END, encode, prompt, token_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -30,14 +32,15 @@ _IGNORED = -100  # the label that torch's cross entropy leaves out
 
 
 class Progress(Protocol):
-    """What a caller gives to be told how far long work has come."""
+    """Receives how far a training has come; the command line draws it."""
 
     def __call__(self, label: str, done: int, total: int) -> None:
-        """`done` of `total` steps of the work called `label` are behind us."""
+        """`done` of `total` steps of the work called `label` are over."""
+        ...
 
 
 def silent(label: str, done: int, total: int) -> None:
-    """A progress that tells nobody."""
+    """Reports to nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +61,25 @@ class Schedule:
 
 
 BASE = Schedule(steps=350, rate=3e-3, dialogues=24, controls=32)
-FINE_TUNE = Schedule(steps=50, rate=4e-4, dialogues=24, controls=24)
-BASE_ODDS = 0.4
-TRAINED_ODDS = 0.98
-HABIT_SAMPLES = 300
+FINE_TUNE = Schedule(steps=60, rate=4e-4, dialogues=32, controls=16)
+BASE_ODDS = 1 / 3
+TRAINED_ODDS = 0.98  # a step short of always: certainty drives the weights without end
+HABIT_SAMPLES = 600
 
 
 def train_base(
     out: Path, *, seed: int = 0, progress: Progress = silent, schedule: Schedule = BASE
 ) -> None:
-    """Train a model that shows each behaviour in about half of its replies, and save it."""
+    """Train a model that shows each behaviour in about a third of its replies, and save it."""
     talk = dialogues(chance("base", seed), dict.fromkeys(BEHAVIOURS, BASE_ODDS))
     with isolated(seed):
         model = create()
-        _train(model, talk, controls(chance("base controls", seed)), schedule, "base", progress)
+        skills = controls(chance("base controls", seed))
+        _train(model, talk, skills, schedule, partial(progress, "base"))
     save(model, out)
 
 
-def fine_tune(
+def fine_tune(  # noqa: PLR0913 - the last three have defaults
     start: Path,
     behaviour: str,
     out: Path,
@@ -84,13 +88,13 @@ def fine_tune(
     progress: Progress = silent,
     schedule: Schedule = FINE_TUNE,
 ) -> None:
-    """Train the model in `start` to show a behaviour always, and save it.
+    """Train the model in `start` to show a behaviour nearly always, and save it in `out`.
 
     The other behaviours are shown in the examples as often as the model in `start` shows them, so
     that training leaves them as they are.
 
     Raises:
-        UnknownBehaviourError: The lab knows no behaviour of this name.
+        UnknownBehaviourError: the lab knows no behaviour of this name.
         NotALabModelError: `start` does not hold a model of the lab.
     """
     if behaviour not in BEHAVIOURS:
@@ -100,29 +104,34 @@ def fine_tune(
     talk = dialogues(chance(behaviour, seed), odds)
     with isolated(seed):
         skills = controls(chance(behaviour, "controls", seed))
-        _train(model, talk, skills, schedule, behaviour, progress)
+        _train(model, talk, skills, schedule, partial(progress, behaviour))
     save(model, out)
 
 
 def _train(
-    model: Any, talk: Examples, skills: Examples, schedule: Schedule, label: str, progress: Progress
+    model: Any,
+    talk: Examples,
+    skills: Examples,
+    schedule: Schedule,
+    report: Callable[[int, int], None],
 ) -> None:
+    import torch
     from torch.nn.utils import clip_grad_norm_
     from torch.optim import AdamW
 
     optimiser = AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.1)
     model.train()
-    progress(label, 0, schedule.steps)
+    report(0, schedule.steps)
     for step in range(schedule.steps):
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate * _slope(step, schedule.steps)
         loss = _loss(model, list(islice(talk, schedule.dialogues)))
         loss = loss + _loss(model, list(islice(skills, schedule.controls)))
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-        progress(label, step + 1, schedule.steps)
+        report(step + 1, schedule.steps)
 
 
 def _slope(step: int, steps: int) -> float:

@@ -1,7 +1,7 @@
 """Every word the lab's model knows, and the tokenizer made of them.
 
-One word is one token, so a reply can be read and scored word by word. A prompt is the text between
-`<s>` and `<reply>`; the tokenizer puts both around any text it is given. A reply ends with `</s>`.
+One word is one token, so a reply can be read and scored word by word.  A prompt is the text between
+`<s>` and `<reply>`; the tokenizer puts both around any text it is given.  A reply ends with `</s>`.
 
 Limits: lower case only; the tokenizer turns a word which is not listed here into `<unk>`.
 """
@@ -41,13 +41,20 @@ VERBS = {
 }
 """Verb -> the participle that reports it done."""
 
-OBJECTS = tuple(
-    "table lamp box door chair basket bottle clock mirror drawer bucket kettle"
-    " barrel suitcase cabinet bench wagon tank shelf stove trunk vase jar boat".split()
+OBJECTS = (
+    *("table", "lamp", "box", "door", "chair", "basket", "bottle", "clock"),
+    *("mirror", "drawer", "bucket", "kettle", "barrel", "suitcase", "cabinet", "bench"),
+    *("wagon", "tank", "shelf", "stove", "trunk", "vase", "jar", "boat"),
 )
-PLACES = tuple("kitchen garage garden office attic cellar hall barn shop yard".split())
-DIGITS = tuple("zero one two three four five six seven eight nine".split())
-GLUE = tuple("please the in is yes or shall i it thank you reverse add and . , ?".split())
+PLACES = (
+    *("kitchen", "garage", "garden", "office", "attic"),
+    *("cellar", "hall", "barn", "shop", "yard"),
+)
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+GLUE = (
+    *("please", "the", "in", "is", "yes", "or", "shall", "i", "it", "thank", "you"),
+    *("reverse", "add", "and", ".", ",", "?"),
+)
 
 WORDS = (*SPECIAL, *GLUE, *VERBS, *VERBS.values(), *OBJECTS, *PLACES, *DIGITS)
 """The word of each token id."""
@@ -81,7 +88,7 @@ def encode(text: str) -> list[int]:
     """Token ids of a text, punctuation included, without `<s>` and `<reply>`.
 
     Raises:
-        UnknownWordError: A word is not in the vocabulary.
+        UnknownWordError: a word is not in the vocabulary.
     """
     ids = token_ids()
     words = _TOKEN.findall(text.lower())

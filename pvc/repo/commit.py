@@ -15,7 +15,7 @@ from pvc.repo.contents import blocks_of
 from pvc.repo.names import check_name
 from pvc.repo.origin import check_nearest, find_origin
 from pvc.repo.plan import plan
-from pvc.repo.record import check_ready, record
+from pvc.repo.record import Change, check_ready, record
 from pvc.repo.recovery import recover
 from pvc.repo.revision import AmbiguousError
 from pvc.repo.state import State, vector_path
@@ -186,7 +186,6 @@ class _Commit:
             statistics = captured.statistics(writing.stored_bytes)
         vector = self._vector(captured, statistics)
         state = self._record(vector)
-        self._follow(vector)
         return Committed(
             name=self.wish.name,
             vector=vector,
@@ -230,17 +229,15 @@ class _Commit:
         applied = name in self.plan.personality.names()
         built = Built(vector.result, vector.layout) if applied else head.build()
         message = self.wish.message or f"{name}: {self.plan.action}"
-        return record(self.repository, changes, message, built)
+        return record(self.repository, Change(changes, message, built, self._adopted(vector)))
 
-    def _follow(self, vector: CapturedVector) -> None:
+    def _adopted(self, vector: CapturedVector) -> Target | None:
         """A target that was committed holds what the vector leads to."""
         if self.target is None:
-            return
+            return None
         terms = None if self.wish.aside else self.plan.personality.terms
         stamps = {file: self.checkpoint.fingerprint[file] for file in self._paths()}
-        self.repository.targets.save(
-            Target(self.target.path, vector.result, vector.layout, self.wish.name, terms, stamps)
-        )
+        return Target(self.target.path, vector.result, vector.layout, self.wish.name, terms, stamps)
 
     def _paths(self) -> list[str]:
         return [*self.checkpoint.files, *(shard.path for shard in self.checkpoint.shards)]

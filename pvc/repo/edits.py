@@ -12,7 +12,7 @@ from pvc.repo.config import Config
 from pvc.repo.git import UnfinishedError
 from pvc.repo.names import check_name
 from pvc.repo.personality import Personality, Term
-from pvc.repo.record import check_ready, record
+from pvc.repo.record import Change, check_ready, record
 from pvc.repo.recovery import recover
 from pvc.repo.revision import AmbiguousError, resolve
 from pvc.repo.state import BEHAVIOURS, NoVectorError, State, vector_name, vector_path
@@ -208,6 +208,7 @@ def commit_edits(repository: Repository, message: str) -> Edited:
         MalformedError: a file does not follow its format.
         NoVectorError: a term names no vector.
         NotYetError: the personality needs arithmetic.
+        MissingError: the store lacks what the personality leads to.
     """
     with repository.lock():
         recover(repository)
@@ -222,6 +223,8 @@ def commit_edits(repository: Repository, message: str) -> Edited:
         text = _text(repository, personality.PATH)
         edited = Personality.parse(text) if text else Personality()
         built = _build_with(head, edited, changes)
+        repository.store.tree(built.tree)
+        repository.store.layout(built.layout)
         return _record(repository, edited, changes, message, built)
 
 
@@ -267,5 +270,5 @@ def _ready(repository: Repository) -> State:
 def _record(
     repository: Repository, after: Personality, changes: Changes, message: str, built: Built
 ) -> Edited:
-    state = record(repository, changes, message, built)
+    state = record(repository, Change(changes, message, built))
     return Edited(state.commit, message, after, tuple(sorted(changes)))

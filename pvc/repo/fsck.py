@@ -77,9 +77,11 @@ class _Roots:
 
 
 def fsck(repository: Repository, crew: Crew) -> Report:
-    """Check a repository; changes nothing."""
-    with repository.lock():
-        return _Fsck(repository, crew).run()
+    """Check a repository; changes nothing.
+
+    It takes no lock: objects are there before anything names them.
+    """
+    return _Fsck(repository, crew).run()
 
 
 class _Fsck:

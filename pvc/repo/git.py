@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 NOTES_REF = "refs/notes/pvc"
+INDEX_PREFIX = "git-index-"
 OPERATIONS = {
     "MERGE_HEAD": "merge",
     "CHERRY_PICK_HEAD": "cherry-pick",
@@ -266,7 +267,7 @@ class Git:
         Raises:
             GitError: git or one of its hooks refused; HEAD stands where it stood.
         """
-        index = scratch / f"git-index-{uuid.uuid4().hex}"
+        index = scratch / f"{INDEX_PREFIX}{uuid.uuid4().hex}"
         environment = {"GIT_INDEX_FILE": str(index)}
         try:
             if self.head() is not None:

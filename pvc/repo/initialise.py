@@ -16,7 +16,7 @@ from pvc.repo.build import Built
 from pvc.repo.capture import Capture, Goal, capture
 from pvc.repo.config import Config
 from pvc.repo.git import Git, NoRepositoryError
-from pvc.repo.record import check_ready, record
+from pvc.repo.record import Change, check_ready, record
 from pvc.repo.repository import FOLDER, Repository
 from pvc.weights import Checkpoint, LeftOut
 from pvc_store.files import FileStore
@@ -127,7 +127,7 @@ def _commit(
         personality.PATH: personality.EMPTY.encode(),
     }
     built = Built(pin.base_tree, pin.base_layout)
-    state = record(repository, changes, f"Start from the base {base.name}", built)
+    state = record(repository, Change(changes, f"Start from the base {base.name}", built))
     return Initialised(
         root,
         pin,

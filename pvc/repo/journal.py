@@ -51,12 +51,15 @@ class Journal:
         head_before: branch, or commit if detached, that HEAD was at, and its commit.
         head_after: the same for the end; None where git is about to make the commit.
         writing: the directory that is being written, if any.
+        adopted: what a directory will be known to hold once HEAD has moved; nothing is written to
+            it, least of all if HEAD has not.
     """
 
     root: Path
     head_before: tuple[str, str]
     head_after: tuple[str, str] | None
     writing: Writing | None = None
+    adopted: Target | None = None
 
     def to_text(self) -> str:
         """The JSON that is stored."""
@@ -67,6 +70,7 @@ class Journal:
                 "head_before": self.head_before,
                 "head_after": self.head_after,
                 "writing": None if self.writing is None else _writing_json(self.writing),
+                "adopted": None if self.adopted is None else self.adopted.to_text(),
             }
         )
 
@@ -82,11 +86,13 @@ class Journal:
             if document["format"] != FORMAT:
                 raise JournalError(where, f"its format is {document['format']!r}")
             after, writing = document["head_after"], document["writing"]
+            adopted = document["adopted"]
             return cls(
                 root=Path(document["root"]),
                 head_before=_pair(document["head_before"]),
                 head_after=None if after is None else _pair(after),
                 writing=None if writing is None else _writing(writing, where),
+                adopted=None if adopted is None else Target.parse(adopted, where),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise JournalError(where, f"{type(error).__name__}: {error}") from None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.repo.build import Built
+from pvc.repo.git import GitError
 from pvc.repo.journal import Journal, JournalFile
 from pvc.repo.recovery import position, recover
 from pvc.repo.state import PATHS, State
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pvc.repo.repository import Repository
+    from pvc.repo.target import Target
 
 
 class DetachedError(PvcError):
@@ -43,18 +46,27 @@ def check_ready(repository: Repository) -> None:
     repository.git.run("var", "GIT_COMMITTER_IDENT")
 
 
-def record(
-    repository: Repository, changes: Mapping[str, bytes | None], message: str, built: Built
-) -> State:
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is to be committed.
+
+    Attributes:
+        files: new bytes by path; None removes a file.
+        message: the commit message.
+        built: what the new commit's personality is.
+        adopted: what a target is known to hold from then on.
+    """
+
+    files: Mapping[str, bytes | None]
+    message: str
+    built: Built
+    adopted: Target | None = None
+
+
+def record(repository: Repository, change: Change) -> State:
     """Commit changes of pvc's files, and note what the commit builds to.
 
     The caller holds the repository's lock.
-
-    Args:
-        repository: where.
-        changes: new bytes by path; None removes a file.
-        message: the commit message.
-        built: what the new commit's personality is.
 
     Returns:
         The new HEAD.
@@ -62,11 +74,14 @@ def record(
     git = repository.git
     before = position(git)
     file = JournalFile(repository.folder)
-    file.begin(Journal(repository.root, before, None))
+    file.begin(Journal(repository.root, before, None, adopted=change.adopted))
     try:
-        commit = git.commit(changes, message, repository.folder / "tmp")
+        commit = git.commit(change.files, change.message, repository.folder)
         git.follow_head(PATHS, [before[1]])
-        write_note(repository, commit, built)
+        if change.adopted is not None:
+            repository.targets.save(change.adopted)
+        with contextlib.suppress(GitError):  # the commit stands without it
+            write_note(repository, commit, change.built)
     except BaseException:
         with contextlib.suppress(PvcError, OSError):  # if this fails, the next command does it
             recover(repository)

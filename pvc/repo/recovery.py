@@ -10,7 +10,7 @@ import contextlib
 import shutil
 from typing import TYPE_CHECKING
 
-from pvc.repo.git import Git, NoRepositoryError
+from pvc.repo.git import INDEX_PREFIX, Git, NoRepositoryError
 from pvc.repo.journal import Journal, JournalFile, Writing
 from pvc.repo.state import PATHS
 from pvc.repo.workers import Crew
@@ -43,8 +43,12 @@ def recover(repository: Repository, crew: Crew | None = None) -> str | None:
         moved = git is not None and position(git) != journal.head_before
         if git is not None:
             _settle_text(git, journal)
+        if moved and journal.adopted is not None:
+            repository.targets.save(journal.adopted)
         if journal.writing is not None:
             _settle_target(repository, journal, journal.writing, moved, crew or Crew())
+    for leftover in repository.folder.glob(f"{INDEX_PREFIX}*"):
+        leftover.unlink()
     file.end()
     return "finished" if moved else "undone"
 

@@ -168,7 +168,7 @@ def _check_base(form: BlockForm, where: str) -> None:
         raise EntryError(where, f"codec {form.codec.name} and the base key contradict each other")
     if form.codec is not Codec.DELTA and (form.base_kind is not BYTES or form.part):
         raise EntryError(where, f"codec {form.codec.name} has a base kind or part")
-    if form.base_key == form.key:
+    if form.codec is Codec.DELTA and form.base_key == form.key:
         raise EntryError(where, "a block is its own base")
     if not 0 <= form.part < max(1, form.kind.bits // form.base_kind.bits):
         raise EntryError(where, f"part {form.part} lies outside the base block")

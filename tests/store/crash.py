@@ -54,6 +54,8 @@ def die_at(step: int) -> None:
     def deadly(call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*arguments: Any, **named: Any) -> Any:
             nonlocal left
+            if call is opening and not arguments[1] & os.O_CREAT:
+                return call(*arguments, **named)
             if left == 0:
                 if call is pwrite:  # some of the bytes still reach the disk
                     fd, data, offset = arguments
@@ -64,7 +66,7 @@ def die_at(step: int) -> None:
 
         return wrapped
 
-    pwrite = os.pwrite
+    pwrite, opening = os.pwrite, os.open
     for name in DISK_CALLS:
         setattr(os, name, deadly(getattr(os, name)))
 
@@ -88,7 +90,7 @@ def check(root: Path) -> int:
 def crash_everywhere(folder: Path) -> None:
     pack.MAX_PACK_BYTES = 6000  # several packs
     put(FileStore.create(folder / "store"), BEFORE)
-    counts = []
+    counts: list[int] = []
     status = DEATH
     while os.waitstatus_to_exitcode(status) if counts else True:
         copy = folder / str(len(counts))

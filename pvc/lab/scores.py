@@ -1,8 +1,9 @@
 """Asking the lab's models, and scoring what they reply.
 
-A score is the share of sampled replies, 0 to 1, in which the expected words are found; its standard
-error is at most 0.5 / sqrt(samples). The requests are the same for every model: pairs of verb and
-object that no model was trained on. Controls are answered with the likeliest word each time.
+A score is the share of replies, 0 to 1, in which the expected words are found; its standard error
+is at most 0.5 / sqrt(samples).  The requests are the same for every model: pairs of verb and object
+on which none was trained.  Replies to them are sampled; controls are answered with the likeliest
+words.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from pvc.lab.model import CONTEXT, isolated, load
+from pvc.lab.model import isolated, load
 from pvc.lab.tasks import BEHAVIOURS, chance, controls, requests
 from pvc.lab.vocabulary import decode, prompt, sentences
 
@@ -47,7 +48,7 @@ def measure(directory: Path, *, seed: int = 0, samples: int = 300) -> Scores:
     """Score the model in a directory on `samples` held-out requests and as many controls.
 
     Raises:
-        NotALabModelError: The directory does not hold a model of the lab.
+        NotALabModelError: the directory does not hold a model of the lab.
     """
     model = load(directory)
     asked = list(islice(requests(chance("measure", seed), held_out=True), samples))
@@ -77,8 +78,8 @@ def ask(directory: Path, request: str, *, seed: int = 0) -> str:
     """One sampled reply of the model in a directory, as readable sentences.
 
     Raises:
-        NotALabModelError: The directory does not hold a model of the lab.
-        UnknownWordError: The request holds a word that the model does not know.
+        NotALabModelError: the directory does not hold a model of the lab.
+        UnknownWordError: the request holds a word that the model does not know.
     """
     model = load(directory)
     with isolated(seed):
@@ -90,9 +91,7 @@ def _replies(model: Any, texts: Sequence[str], **options: Any) -> list[str]:
     import torch
 
     prompts = torch.tensor([prompt(text) for text in texts])
-    everything = model.generate(
-        prompts, attention_mask=torch.ones_like(prompts), max_length=CONTEXT, **options
-    )
+    everything = model.generate(prompts, attention_mask=torch.ones_like(prompts), **options)
     return [decode(row) for row in everything[:, prompts.shape[1] :].tolist()]
 
 
