@@ -12,8 +12,8 @@ Importing this does not import numba; the first call of a kernel does.
 Limits: little-endian machines.  The stored forms are described in docs/format/block.md.
 """
 
-from pvc.codec.base import BaseBlock, base_place, can_be_base
-from pvc.codec.block import BaseError, ContentError, PayloadError, decode, encode
+from pvc.codec.base import BaseBlock, BaseError, base_place, can_be_base
+from pvc.codec.block import ContentError, PayloadError, decode, encode
 from pvc.codec.change import Change, measure, same
 
 __all__ = [

@@ -16,11 +16,17 @@ import numpy as np
 from pvc.codec import kernels
 from pvc.codec.elements import FORMATS, REALS, Words, as_words, as_writable_words, elements_of
 from pvc_store.block import BLOCK_BYTES
+from pvc_store.errors import DamageError
+from pvc_store.ids import block_key
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pvc_store.kinds import Kind
+
+
+class BaseError(DamageError):
+    """The bytes given as the base of a block cannot be its base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +96,10 @@ class _Memory(threading.local):
     """The order of the base block that a thread worked against last, and its widened words.
 
     Blocks of several vectors are often coded against one base block in turn.
-
-    Attributes:
-        holds: which base block, seen as what.
-        proven: whether its bytes are known to be what its key says.
     """
 
     def __init__(self) -> None:
         self.holds: tuple[object, ...] = ()
-        self.proven = False
         self.widened = np.empty(BLOCK_BYTES, np.uint8)
         self.positions = np.empty(BLOCK_BYTES, np.uint32)
 
@@ -118,27 +119,24 @@ def ordered_base(base: BaseBlock, kind: Kind, raw_length: int) -> OrderedBase | 
 
     Returns:
         None if `base` cannot be its base.
+
+    Raises:
+        BaseError: the bytes of `base` do not have its key; nothing coded against them could ever
+            be decoded.
     """
     raw = base.matching(kind, raw_length)
     if raw is None:
         return None
+    found = block_key(base.raw.data)
+    if found != base.key:
+        raise BaseError(f"Base block {base.key.hex()}", f"its bytes have the key {found.hex()}")
     wanted = (base.key, base.kind, base.part, kind, raw_length)
-    known = _MEMORY.proven and _MEMORY.holds == wanted
-    _MEMORY.holds, _MEMORY.proven = wanted, False
+    known = _MEMORY.holds == wanted
+    _MEMORY.holds = ()  # until the buffers are complete
     words = as_words(raw, kind) if base.kind == kind else _widened(raw, base.kind, kind, known)
-    how = elements_of(kind)
-    if not how.key_mask:
-        return OrderedBase(words, None)
-    positions = _MEMORY.positions[: words.size]
-    if not known:
-        starts = kernels.key_starts(words, how.key_shift, how.key_mask)
-        kernels.order(words, how.key_shift, how.key_mask, starts, positions)
+    positions = _positions(words, kind, known)
+    _MEMORY.holds = wanted
     return OrderedBase(words, positions)
-
-
-def remember_base() -> None:
-    """Keep the order of this thread's last base block: its bytes are what its key says."""
-    _MEMORY.proven = True
 
 
 def _widened(raw: NDArray[np.uint8], base_kind: Kind, kind: Kind, known: bool) -> Words:
@@ -147,3 +145,14 @@ def _widened(raw: NDArray[np.uint8], base_kind: Kind, kind: Kind, known: bool) -
         out = as_writable_words(widened, kind)
         kernels.widen(as_words(raw, base_kind), FORMATS[base_kind], out, FORMATS[kind])
     return as_words(widened, kind)
+
+
+def _positions(words: Words, kind: Kind, known: bool) -> NDArray[np.uint32] | None:
+    how = elements_of(kind)
+    if not how.key_mask:
+        return None
+    positions = _MEMORY.positions[: words.size]
+    if not known:
+        starts = kernels.key_starts(words, how.key_shift, how.key_mask)
+        kernels.order(words, how.key_shift, how.key_mask, starts, positions)
+    return positions

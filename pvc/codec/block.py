@@ -14,7 +14,7 @@ import numpy as np
 import zstandard
 
 from pvc.codec import kernels
-from pvc.codec.base import BaseBlock, ordered_base, remember_base
+from pvc.codec.base import BaseBlock, BaseError, ordered_base
 from pvc.codec.elements import as_words, as_writable_words, elements_of
 from pvc.codec.scratch import SCRATCH
 from pvc_store.block import BLOCK_BYTES, BlockForm, Codec, EncodedBlock
@@ -32,10 +32,6 @@ RAW_PERCENT = 98
 
 class PayloadError(FormatError):
     """The payload of a block is not what its stored form requires."""
-
-
-class BaseError(DamageError):
-    """The bytes given as the base of a block cannot be its base."""
 
 
 class ContentError(DamageError):
@@ -58,9 +54,11 @@ def encode(raw: NDArray[np.uint8], kind: Kind, base: BaseBlock | None = None) ->
         The stored form.  The payload of a RAW block is `raw` itself.
 
     Raises:
+        BaseError: the bytes of `base` do not have its key.
         ValueError: `raw` is not a block of this kind.
     """
-    _check_size(raw.size, kind)
+    if not _is_block(raw.size, kind):
+        raise ValueError(f"{raw.size} bytes are no block of {kind.name}")
     key = block_key(raw.data)
     encoded = _encode_delta(raw, key, kind, base) if base is not None else None
     if encoded is None or _exceeds(encoded, DOUBTFUL_PERCENT):
@@ -82,13 +80,13 @@ def decode(block: EncodedBlock, base_raw: NDArray[np.uint8] | None, out: NDArray
 
     Raises:
         PayloadError: the payload does not follow its form.
-        BaseError: `base_raw` is missing, or cannot be the base of this block.
-        ContentError: the decoded bytes do not have the block's key; the payload is damaged or
-            the base is another one.
-        ValueError: `out` does not have the right size, or the form describes no block.
+        BaseError: `base_raw` is missing, is another block, or cannot be the base of this one.
+        ContentError: the decoded bytes do not have the block's key.
+        ValueError: `out` does not have the right size.
     """
     form = block.form
-    _check_size(form.raw_length, form.kind)
+    if not _is_block(form.raw_length, form.kind):
+        raise PayloadError(_name(form), f"{form.raw_length} bytes are no block of {form.kind.name}")
     if out.size != form.raw_length:
         raise ValueError(f"{out.size} bytes cannot receive a block of {form.raw_length}")
     if form.codec is Codec.RAW:
@@ -100,8 +98,6 @@ def decode(block: EncodedBlock, base_raw: NDArray[np.uint8] | None, out: NDArray
     found = block_key(out.data)
     if found != form.key:
         raise ContentError(_name(form), f"it was decoded to bytes with the key {found.hex()}")
-    if form.codec is Codec.DELTA:
-        remember_base()
 
 
 def _encode_delta(
@@ -118,7 +114,6 @@ def _encode_delta(
         kernels.scatter(as_words(front, kind), ordered.positions, as_writable_words(back, kind))
         front, back = back, front
     kernels.split(as_words(front, kind), back)
-    remember_base()
     form = BlockForm(key, raw.size, Codec.DELTA, kind, base.key, base.kind, base.part)
     return EncodedBlock(form, SCRATCH.compressor.compress(back.data))
 
@@ -181,9 +176,8 @@ def _decompress(block: EncodedBlock) -> NDArray[np.uint8]:
     )
 
 
-def _check_size(size: int, kind: Kind) -> None:
-    if not 0 < size <= BLOCK_BYTES or size % elements_of(kind).word.itemsize:
-        raise ValueError(f"{size} bytes are not a block of {kind.name}")
+def _is_block(size: int, kind: Kind) -> bool:
+    return 0 < size <= BLOCK_BYTES and size % elements_of(kind).word.itemsize == 0
 
 
 def _stored_bytes(block: EncodedBlock) -> int:

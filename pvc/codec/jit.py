@@ -4,8 +4,9 @@
 takes a third of a second to import, and most commands never code a block.  Compiled code is kept
 beside the source file, or in the user's cache folder where that is read-only.
 
-Limits: a kernel calls no other kernel.  Kernels get no fast-math, so that sums of floats are the
-same on every machine; they do not check indices, so that callers check sizes first.
+Limits: a kernel calls no other kernel, because kept code is renewed only when its own source file
+changes.  Kernels get no fast-math, so that sums of floats are the same on every machine.  They do
+not check indices: their callers check sizes first.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ ZSTD_LEVEL = 1
 
 
 class Scratch(threading.local):
-    """What a thread needs to code blocks, about 7 MiB; pages that are not used cost nothing.
+    """What a thread needs to code blocks, besides the order of its last base block.
 
     Attributes:
         front, back: a block each, in whatever form the current step leaves it.

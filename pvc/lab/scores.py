@@ -28,12 +28,12 @@ class Scores:
     """What a model does, each as a share from 0 to 1.
 
     Attributes:
-        listening: Replies that repeat the direction.
-        suggesting: Replies that offer the alternative as a question.
-        polite: Replies with thanks.
-        core: Replies that report the right thing done, in the right place.
-        reverse: Lists reversed without a mistake.
-        add: Sums that are right.
+        listening: replies that repeat the direction.
+        suggesting: replies that offer the alternative as a question.
+        polite: replies with thanks.
+        core: replies that report the right thing done, in the right place.
+        reverse: lists reversed without a mistake.
+        add: sums that are right.
     """
 
     listening: float

@@ -48,10 +48,10 @@ class Schedule:
     """How long and how strongly a model is trained.
 
     Attributes:
-        steps: Optimiser steps.
-        rate: Peak learning rate of AdamW; it rises over a tenth of the steps, then falls to zero.
-        dialogues: Examples of requests in a step.
-        controls: Examples of controls in a step.
+        steps: optimiser steps.
+        rate: peak learning rate of AdamW; it rises over a tenth of the steps, then falls to zero.
+        dialogues: examples of requests in a step.
+        controls: examples of controls in a step.
     """
 
     steps: int
@@ -64,13 +64,13 @@ BASE = Schedule(steps=350, rate=3e-3, dialogues=24, controls=32)
 FINE_TUNE = Schedule(steps=60, rate=4e-4, dialogues=32, controls=16)
 BASE_ODDS = 1 / 3
 TRAINED_ODDS = 0.98  # a step short of always: certainty drives the weights without end
-HABIT_SAMPLES = 600
 
 
 def train_base(
     out: Path, *, seed: int = 0, progress: Progress = silent, schedule: Schedule = BASE
 ) -> None:
     """Train a model that shows each behaviour in about a third of its replies, and save it."""
+    progress("base", 0, schedule.steps)
     talk = dialogues(chance("base", seed), dict.fromkeys(BEHAVIOURS, BASE_ODDS))
     with isolated(seed):
         model = create()
@@ -99,8 +99,10 @@ def fine_tune(  # noqa: PLR0913 - the last three have defaults
     """
     if behaviour not in BEHAVIOURS:
         raise UnknownBehaviourError(behaviour)
+    progress(behaviour, 0, schedule.steps)
     model = load(start)
-    odds = {**habits(model, seed=seed, samples=HABIT_SAMPLES), behaviour: TRAINED_ODDS}
+    samples = max(1, schedule.steps * schedule.dialogues // 3)  # the examples vary as much
+    odds = {**habits(model, seed=seed, samples=samples), behaviour: TRAINED_ODDS}
     talk = dialogues(chance(behaviour, seed), odds)
     with isolated(seed):
         skills = controls(chance(behaviour, "controls", seed))
@@ -121,7 +123,6 @@ def _train(
 
     optimiser = AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.1)
     model.train()
-    report(0, schedule.steps)
     for step in range(schedule.steps):
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate * _slope(step, schedule.steps)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -23,6 +23,8 @@ from pvc_store.errors import DamageError, MissingError
 from pvc_store.ids import block_key
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from pvc_store.kinds import Kind
@@ -37,25 +39,30 @@ class MissingBaseError(PvcError):
 
     Attributes:
         name: the tensor it belongs to.
-        directory: where the base was read from.
+        directory: where the base was read from; None if only the store was looked at.
     """
 
-    def __init__(self, name: str, directory: str) -> None:
+    def __init__(self, name: str, directory: Path | None) -> None:
         self.name = name
         self.directory = directory
-        super().__init__(
-            f"The base is stored by reference, and {directory} no longer holds its tensor {name}."
-        )
+        files = "" if directory is None else f", and {directory} does not hold it (any more)"
+        super().__init__(f"The base's tensor {name} is not in the store{files}.")
 
 
 class BaseFiles:
-    """The checkpoint that the base was read from, as far as it is still there."""
+    """The checkpoint that the base was read from, as far as it is still there.
 
-    def __init__(self, directory: str) -> None:
+    Args:
+        directory: where it was; None if files are not to be looked at.
+    """
+
+    def __init__(self, directory: Path | None) -> None:
         self.directory = directory
         self._reader: CheckpointReader | None = None
+        if directory is None:
+            return
         with contextlib.suppress(CheckpointError):
-            self._checkpoint = Checkpoint.open(Path(directory))
+            self._checkpoint = Checkpoint.open(directory)
             self._reader = CheckpointReader(self._checkpoint)
 
     def close(self) -> None:
@@ -104,7 +111,6 @@ class Blocks:
         self.base = base
         self._files = files
         self._buffers = _Buffers()
-        self._places: dict[bytes, tuple[str, int]] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -191,15 +197,21 @@ class Blocks:
 
     def _place(self, base_key: bytes, wanted: bytes) -> tuple[str, int]:
         """Where the base holds a block that was moved to another place."""
-        if self._places is None:
-            self._places = {
-                tensor.key(index): (name, index)
-                for name, tensor in self.base.items()
-                for index in range(tensor.block_count)
-            }
-        if base_key not in self._places:
+        if not self.in_base(base_key):
             raise MissingError("block", wanted.hex())
         return self._places[base_key]
+
+    def in_base(self, key: bytes) -> bool:
+        """Whether any block of the base has this key."""
+        return key in self._places
+
+    @cached_property
+    def _places(self) -> dict[bytes, tuple[str, int]]:
+        return {
+            tensor.key(index): (name, index)
+            for name, tensor in self.base.items()
+            for index in range(tensor.block_count)
+        }
 
     def elements(self, tensor: Tensor, start: int, length: int) -> Bytes:
         """Bytes `start` to `start + length` of a stored tensor, at most a block of them."""

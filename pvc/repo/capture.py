@@ -89,7 +89,7 @@ class Capture:
         for one in self.tensors:
             by_role.setdefault(role(one.tensor.name), []).append(one.change)
         return Statistics(
-            amount=amount([one.change for one in self.tensors]),
+            amount=amount(one.change for one in self.tensors),
             roles=tuple((name, amount(changes)) for name, changes in sorted(by_role.items())),
             tensors=len(self.tensors),
             changed_tensors=sum(one.changed_blocks > 0 for one in self.tensors),
@@ -104,19 +104,15 @@ class Capture:
         return tuple(one.tensor.name for one in self.tensors if one.change.nonfinite)
 
 
-def amount(changes: list[Change]) -> Amount:
+def amount(changes: Iterable[Change]) -> Amount:
     """The sum of some changes; norms with nine digits, so that they are the same everywhere."""
+    sums = total(changes)
     return Amount(
-        elements=sum(change.elements for change in changes),
-        changed_elements=sum(change.changed for change in changes),
-        tau_norm=_norm(change.tau_square for change in changes),
-        from_norm=_norm(change.base_square for change in changes),
+        elements=sums.elements,
+        changed_elements=sums.changed,
+        tau_norm=f"{math.sqrt(sums.tau_square):.9g}",
+        from_norm=f"{math.sqrt(sums.base_square):.9g}",
     )
-
-
-def _norm(squares: Iterable[float]) -> str:
-    total = math.fsum(square for square in squares if math.isfinite(square))
-    return f"{math.sqrt(total):.9g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +171,15 @@ class _Shared:
         self.captured.append(_TensorRun(self, place).run(stop))
 
     def keep(self, raw: Bytes, key: bytes, kind: Kind, base: BaseBlock | None) -> None:
-        """Store a block, or make sure that the stored block of its key is the same one."""
+        """Store a block, or make sure that the stored block of its key is the same one.
+
+        A block that the base has elsewhere is the base's: if it were coded against another block of
+        the base, it could not be the base of others.
+        """
         if not self.goal.keep_tensors and kind is not BYTES:
             return
-        if not self.writing.has(key) and self.writing.put(encode(raw, kind, base)):
+        known = self.writing.has(key) or self.blocks.in_base(key)
+        if not known and self.writing.put(encode(raw, kind, base)):
             return
         stored = self.blocks.buffer("stored", len(raw))
         self.blocks.read_key(key, stored)

@@ -113,7 +113,7 @@ def checkout(
         target = repository.targets.find(path)
         config = revision.state.config
         with blocks_of(repository, config) as blocks:
-            if target is None or not path.exists() or not any(path.iterdir()):
+            if target is None or not path.is_dir() or not any(path.iterdir()):
                 return _create(step, path, blocks, crew)
             return _update(step, target, blocks, crew)
 
@@ -199,4 +199,4 @@ def _update(step: _Step, target: Target, blocks: Blocks, crew: Crew) -> CheckedO
 
 def _hide_from_git(repository: Repository, path: Path) -> None:
     if path.is_relative_to(repository.root):
-        repository.git.exclude(f"/{path.relative_to(repository.root).as_posix()}/")
+        repository.git.exclude(path)

@@ -69,7 +69,7 @@ class Config:
         """
         try:
             document = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(where, f"it is not TOML ({error})") from None
         tables = _exactly(document, {"repository": dict, "base": dict}, where)
         repository = _exactly(tables["repository"], {"format": int}, f"{where} [repository]")
@@ -79,6 +79,8 @@ class Config:
         base = _exactly(tables["base"], texts, f"{where} [base]")
         if base["stored"] not in {"value", "reference"}:
             raise ConfigError(where, f"stored is {base['stored']!r}, not 'value' or 'reference'")
+        if not base["origin"] or "\0" in base["origin"]:
+            raise ConfigError(where, f"origin is {base['origin']!r}, not a path")
         try:
             tree, layout = parse_id(base["tree"]), parse_id(base["layout"])
         except IdError as error:

@@ -40,7 +40,7 @@ class DriftedError(PvcError):
 
 def blocks_of(repository: Repository, config: Config, reading: Reading | None = None) -> Blocks:
     """Raw blocks of the repository's trees, or of a running change to them."""
-    origin = str(repository.root / config.base_origin)
+    origin = repository.root / config.base_origin
     store = repository.store
     return Blocks(reading or store, store.tree(config.base_tree), BaseFiles(origin))
 

@@ -120,19 +120,34 @@ def block_change(
     raw, kind, old = block.raw, block.kind, before.kind
     if old == kind and before.key(index) == block.key:
         return measure(raw, kind, raw, kind), False
-    start = index * BLOCK_BYTES * old.bits // kind.bits
-    stored = blocks.elements(before, start, len(raw) * old.bits // kind.bits)
-    change = measure(raw, kind, stored, old)
+    changes = []
+    piece = min(BLOCK_BYTES, BLOCK_BYTES * kind.bits // old.bits)
+    for start in range(0, len(raw), piece):
+        part = raw[start : start + piece]
+        at = (index * BLOCK_BYTES + start) * old.bits // kind.bits
+        stored = blocks.elements(before, at, len(part) * old.bits // kind.bits)
+        changes.append(measure(part, kind, stored, old))
+    change = total(changes)
     return change, old == kind or change.changed > 0
 
 
 def total(changes: Iterable[Change]) -> Change:
-    """The sum of changes, correctly rounded and so independent of their order."""
+    """The sum of changes, correctly rounded and so independent of their order.
+
+    Sums of squares that exceed float64 are infinite.
+    """
     listed = list(changes)
     return Change(
         elements=sum(change.elements for change in listed),
         changed=sum(change.changed for change in listed),
-        tau_square=math.fsum(change.tau_square for change in listed),
-        base_square=math.fsum(change.base_square for change in listed),
+        tau_square=_sum(change.tau_square for change in listed),
+        base_square=_sum(change.base_square for change in listed),
         nonfinite=sum(change.nonfinite for change in listed),
     )
+
+
+def _sum(squares: Iterable[float]) -> float:
+    try:
+        return math.fsum(squares)
+    except OverflowError:
+        return math.inf

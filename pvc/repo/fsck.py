@@ -196,7 +196,7 @@ class _Fsck:
         self, trees: dict[bytes, Tree], base_id: bytes, pinned: Config, layouts: list[Layout]
     ) -> None:
         """Decode every tensor of the trees that are relative to one base."""
-        origin = str(self.repository.root / pinned.base_origin) if not pinned.by_value else ""
+        origin = None if pinned.by_value else self.repository.root / pinned.base_origin
         owners: dict[tuple[str, bytes], set[str]] = defaultdict(set)
         jobs: dict[tuple[str, bytes], Tensor] = {}
         for tree_id, tree in trees.items():

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import uuid
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +63,20 @@ class NoRepositoryError(PvcError):
         super().__init__(f"{directory} is not in a pvc repository: {detail}.")
 
 
+class ObjectFormatError(PvcError):
+    """A git repository names its objects in a way that pvc cannot read.
+
+    Attributes:
+        directory: top of the working tree.
+        found: the way, as git calls it.
+    """
+
+    def __init__(self, directory: Path, found: str) -> None:
+        self.directory = directory
+        self.found = found
+        super().__init__(f"The git repository {directory} uses {found}; pvc reads sha1 only.")
+
+
 class UnknownRevisionError(PvcError):
     """A text names nothing in the repository.
 
@@ -106,6 +122,9 @@ class LogEntry:
     subject: str
 
 
+_ENTRY = fields(LogEntry)
+
+
 class Git:
     """One working tree of a git repository.
 
@@ -114,6 +133,7 @@ class Git:
 
     Raises:
         NoRepositoryError: it is in none, or in a bare repository.
+        ObjectFormatError: its objects are not named by SHA-1.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -124,16 +144,21 @@ class Git:
         if self._repo.working_tree_dir is None:
             raise NoRepositoryError(directory, "a bare git repository has no working tree")
         self.root = Path(self._repo.working_tree_dir)
+        with self._repo.config_reader("repository") as config:
+            names = str(config.get_value("extensions", "objectformat", "sha1"))
+        if names != "sha1":
+            raise ObjectFormatError(self.root, names)
         self.common = Path(self._repo.common_dir).resolve()
         self.directory = Path(self._repo.git_dir)
 
     @classmethod
     def create(cls, directory: Path) -> Git:
         """A new repository in an existing directory."""
+        key = "init.defaultBranch"
         with _refused("init"):
-            with git.GitConfigParser(read_only=True) as config:
-                branch = str(config.get_value("init", "defaultBranch", "main"))
-            git.Repo.init(directory, initial_branch=branch).close()
+            run = git.Git(directory).execute
+            branch = str(run(["git", "config", "--default", "main", "--get", key]))
+            run(["git", "init", "--quiet", f"--initial-branch={branch}"])
         return cls(directory)
 
     def close(self) -> None:
@@ -163,7 +188,7 @@ class Git:
 
     def find(self, revision: str) -> str | None:
         """The commit that a revision names, or None."""
-        if revision.startswith("-") or "\n" in revision:
+        if revision.startswith(("-", "^")) or {"\n", "\0"} & set(revision):
             return None
         with contextlib.suppress(GitError):
             return self.run("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}") or None
@@ -198,12 +223,26 @@ class Git:
         return None if data is None else data.decode(errors="replace")
 
     def read_bytes(self, commit: str, path: str) -> bytes | None:
-        """The bytes of a file at a commit, or None."""
+        """The bytes of a file at a commit, or None.
+
+        Raises:
+            GitError: an object that should be there is missing.
+        """
         try:
             blob = self._repo.tree(commit).join(path)
+            return bytes(blob.data_stream.read()) if blob.type == "blob" else None
         except KeyError:
             return None
-        return bytes(blob.data_stream.read()) if blob.type == "blob" else None
+        except (ValueError, git.ODBError) as error:
+            raise GitError(f"show {commit[:10]}:{path}", str(error)) from None
+
+    def read_edited(self, path: str) -> bytes | None:
+        """The bytes of a file of the working tree as git would commit them, or None."""
+        if not (self.root / path).is_file():
+            return None
+        blob = self.run("hash-object", "-w", "--", path)
+        with _refused("cat-file"):
+            return bytes(self._repo.git.get_object_data(blob)[3])
 
     def read_head(self, path: str) -> bytes | None:
         """The bytes of a file at HEAD, or None; also before the first commit."""
@@ -223,14 +262,18 @@ class Git:
         self, arguments: Sequence[str], paths: Sequence[str] = ()
     ) -> Iterator[tuple[LogEntry, list[tuple[str, str]]]]:
         """Commits, newest first, each with the letter and path of every file that it changed."""
-        form = "%x01%H%x00%h%x00%cI%x00%an%x00%D%x00%s%x00"
+        form = "%H%x00%h%x00%cI%x00%an%x00%D%x00%s%x00"
         options = ["--name-status", "--no-renames", "--diff-merges=first-parent", "-z"]
         text = self.run("log", f"--format={form}", *options, *arguments, "--", *paths)
-        for commit in text.split("\x01")[1:]:
-            fields = commit.split("\0")
-            rest = [field.strip("\n") for field in fields[6:] if field.strip("\n")]
-            changed = list(zip(rest[::2], rest[1::2], strict=False))
-            yield LogEntry(*fields[:6]), changed
+        rest = deque(text.split("\0"))
+        while len(rest) > len(_ENTRY):
+            entry = LogEntry(*(rest.popleft() for _ in _ENTRY))
+            changed = []
+            while rest and len(rest[0].strip("\n")) <= 1:  # the next commit begins with its id
+                letter = rest.popleft().strip("\n")
+                if letter:
+                    changed.append((letter, rest.popleft()))
+            yield entry, changed
 
     def edited(self, paths: Sequence[str]) -> list[str]:
         """Those of pvc's paths that differ from HEAD, staged or not, sorted."""
@@ -311,11 +354,11 @@ class Git:
         for path in sorted(changed):
             self._follow(path, ends)
         if changed:
-            self.run("update-index", "--add", "--remove", "--", *sorted(changed))
+            self.run("reset", "--quiet", "HEAD", "--", *sorted(changed))
 
     def _follow(self, path: str, ends: Sequence[str]) -> None:
         file = self.root / path
-        wanted, found = self.read_bytes("HEAD", path), _read(file)
+        wanted, found = self.read_bytes("HEAD", path), self.read_edited(path)
         if found == wanted or all(found != self._at(end, path) for end in ends):
             return
         if wanted is None:
@@ -331,21 +374,16 @@ class Git:
         """`git checkout`: HEAD, index and files move to a branch or a commit."""
         self.run("checkout", "--quiet", *(["--detach"] if detach else []), revision, "--")
 
-    def exclude(self, pattern: str) -> None:
-        """Let git ignore a path that pvc writes into the working tree, in this clone only."""
+    def exclude(self, directory: Path) -> None:
+        """Let git ignore a directory below the root, in this clone only."""
         file = self.common / "info" / "exclude"
-        text = file.read_text(encoding="utf-8") if file.exists() else ""
+        text = file.read_bytes() if file.exists() else b""
+        path = os.fsencode(directory.relative_to(self.root).as_posix())
+        pattern = b"/%s/" % re.sub(rb"([\\*?\[ ])", rb"\\\1", path)
         if pattern not in text.splitlines():
             file.parent.mkdir(exist_ok=True)
-            start = text if not text or text.endswith("\n") else text + "\n"
-            atomic.write_file(file, f"{start}{pattern}\n".encode())
-
-
-def _read(file: Path) -> bytes | None:
-    try:
-        return file.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+            start = text if not text or text.endswith(b"\n") else text + b"\n"
+            atomic.write_file(file, start + pattern + b"\n")
 
 
 def _pipe(data: bytes) -> Any:

@@ -15,7 +15,8 @@ from pvc.repo.blocks import BaseFiles, Blocks
 from pvc.repo.build import Built
 from pvc.repo.capture import Capture, Goal, capture
 from pvc.repo.config import Config
-from pvc.repo.git import Git, NoRepositoryError
+from pvc.repo.directory import InTheWayError
+from pvc.repo.git import Git, NoRepositoryError, UnfinishedError
 from pvc.repo.record import Change, check_ready, record
 from pvc.repo.repository import FOLDER, Repository
 from pvc.weights import Checkpoint, LeftOut
@@ -54,6 +55,22 @@ class NestedError(PvcError):
         super().__init__(f"{directory} lies within the git repository {top}, below its top.")
 
 
+class BaseAroundError(PvcError):
+    """The base's directory is the repository's, or lies around it.
+
+    Attributes:
+        base: the base's directory.
+        directory: where the repository was to be.
+    """
+
+    def __init__(self, base: Path, directory: Path) -> None:
+        self.base = base
+        self.directory = directory
+        super().__init__(
+            f"{directory} lies within the base {base}; what pvc writes there would be part of it."
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Initialised:
     """What `initialise` made.
@@ -88,15 +105,20 @@ def initialise(directory: Path, base: Path, *, by_value: bool, crew: Crew) -> In
 
     Raises:
         ExistsError: there is a pvc repository already.
+        InTheWayError: a file has the name of one of pvc's.
         NestedError: the directory lies within a git repository.
+        BaseAroundError: the directory lies within the base's, or is the same.
+        UnfinishedError: git is in the middle of something.
         CheckpointError: `base` is no checkpoint that can be read.
     """
-    base = Path(os.path.realpath(base))
+    base, directory = Path(os.path.realpath(base)), Path(os.path.realpath(directory))
+    if directory.is_relative_to(base):
+        raise BaseAroundError(base, directory)
     checkpoint = Checkpoint.open(base)
-    with _fresh(directory) as repository, repository.lock():
+    with _fresh(directory) as repository:
         check_ready(repository)
         with repository.store.writing() as writing:
-            with Blocks(writing, Tree([]), BaseFiles(str(base))) as blocks:
+            with Blocks(writing, Tree([]), BaseFiles(base)) as blocks:
                 captured = capture(checkpoint, blocks, writing, Goal(None, by_value), crew)
             writing.put_tree(captured.tree)
             writing.put_layout(captured.layout)
@@ -121,13 +143,13 @@ def _commit(
         by_value,
     )
     if inside:
-        repository.git.exclude(f"/{pin.base_origin}/")
+        repository.git.exclude(base)
     changes: dict[str, bytes | None] = {
         config.PATH: pin.to_text().encode(),
         personality.PATH: personality.EMPTY.encode(),
     }
     built = Built(pin.base_tree, pin.base_layout)
-    state = record(repository, Change(changes, f"Start from the base {base.name}", built))
+    state = record(repository, changes, f"Start from the base {base.name}", built)
     return Initialised(
         root,
         pin,
@@ -141,24 +163,37 @@ def _commit(
 
 @contextlib.contextmanager
 def _fresh(directory: Path) -> Iterator[Repository]:
-    """A repository without commits of pvc; what was created is removed again on failure."""
-    directory = Path(os.path.realpath(directory))
-    with contextlib.ExitStack() as on_failure:
+    """A locked repository without commits of pvc; if it gets none, what was created goes again."""
+    with contextlib.ExitStack() as created:
         try:
             git = Git(directory)
         except NoRepositoryError:
             git = Git.create(directory)
-            on_failure.callback(shutil.rmtree, directory / ".git", ignore_errors=True)
-        if git.root.resolve() != directory:
-            git.close()
-            raise NestedError(directory, git.root)
-        if git.read_head(config.PATH) is not None or (directory / config.PATH).exists():
-            git.close()
-            raise ExistsError(directory)
-        folder = git.common / FOLDER
-        if not folder.exists():
-            on_failure.callback(shutil.rmtree, folder, ignore_errors=True)
-        FileStore.create(folder).close()
-        with Repository(git) as repository:
-            yield repository
-        on_failure.pop_all()
+            created.callback(shutil.rmtree, directory / ".git", ignore_errors=True)
+        with contextlib.closing(git):
+            _check_new(git, directory)
+            folder = git.common / FOLDER
+            if not folder.exists():
+                created.callback(shutil.rmtree, folder, ignore_errors=True)
+            FileStore.create(folder).close()
+            undo = created.pop_all()  # only who holds the lock may remove anything
+            with Repository(git) as repository, repository.lock():
+                _check_new(git, directory)  # somebody else may have been faster
+                try:
+                    yield repository
+                except BaseException:
+                    if git.read_head(config.PATH) is None:
+                        undo.close()
+                    raise
+
+
+def _check_new(git: Git, directory: Path) -> None:
+    if git.root.resolve() != directory:
+        raise NestedError(directory, git.root)
+    if git.read_head(config.PATH) is not None or (directory / config.PATH).exists():
+        raise ExistsError(directory)
+    if git.read_head(personality.PATH) is not None or (directory / personality.PATH).exists():
+        raise InTheWayError(directory / personality.PATH)
+    operation = git.unfinished()
+    if operation:
+        raise UnfinishedError(operation)

@@ -76,7 +76,7 @@ class Personality:
         """
         try:
             document = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise PersonalityError(where, f"it is not TOML ({error})") from None
         unknown = sorted(set(document) - {"term"})
         if unknown:

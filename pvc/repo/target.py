@@ -19,6 +19,10 @@ from pvc_store import atomic
 from pvc_store.ids import IdError, object_id, parse_id
 
 FORMAT = "pvc target 1"
+MALFORMATIONS = (
+    ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, IdError,
+)  # fmt: skip
+"""What reading JSON of another form than expected can raise."""
 
 
 class TargetError(MalformedError):
@@ -64,7 +68,7 @@ class Target:
         return json.dumps(document, indent=1) + "\n"
 
     @classmethod
-    def parse(cls, text: str, where: str) -> Target:
+    def parse(cls, text: str | bytes, where: str) -> Target:
         """Read the JSON.
 
         Raises:
@@ -76,17 +80,26 @@ class Target:
                 raise TargetError(where, f"its format is {document['format']!r}")
             terms = document["terms"]
             return cls(
-                path=Path(document["path"]),
+                path=_absolute(document["path"]),
                 tree=parse_id(document["tree"]),
                 layout=parse_id(document["layout"]),
                 revision=str(document["revision"]),
-                terms=None
-                if terms is None
-                else tuple(Term(str(name), float.fromhex(scale)) for name, scale in terms),
-                stamps={str(name): _stamp(stamp) for name, stamp in document["stamps"].items()},
+                terms=None if terms is None else tuple(_term(*term) for term in terms),
+                stamps={name: _stamp(stamp) for name, stamp in document["stamps"].items()},
             )
-        except (ValueError, KeyError, TypeError, AttributeError, IdError) as error:
+        except MALFORMATIONS as error:
             raise TargetError(where, f"{type(error).__name__}: {error}") from None
+
+
+def _absolute(text: str) -> Path:
+    path = Path(text)
+    if not path.is_absolute() or "\0" in text:
+        raise ValueError(f"{text!r} is not an absolute path")
+    return path
+
+
+def _term(name: str, scale: str) -> Term:
+    return Term(str(name), float.fromhex(scale))
 
 
 def _stamp(found: list[int]) -> Stamp:
@@ -102,8 +115,8 @@ class Targets:
 
     def all(self) -> list[Target]:
         """Every target, in the order of the paths."""
-        files = sorted(self._directory.glob("*.json"))
-        found = [Target.parse(file.read_text(encoding="utf-8"), str(file)) for file in files]
+        files = self._directory.glob("*.json")
+        found = [Target.parse(file.read_bytes(), str(file)) for file in files]
         return sorted(found, key=lambda target: target.path)
 
     def find(self, path: Path) -> Target | None:
@@ -111,7 +124,7 @@ class Targets:
         file = self._file(path)
         if not file.exists():
             return None
-        return Target.parse(file.read_text(encoding="utf-8"), str(file))
+        return Target.parse(file.read_bytes(), str(file))
 
     def save(self, target: Target) -> None:
         """Record what a directory holds now."""

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 
     from pvc_store.kinds import Kind
 
-_WIDER = {"BF16": ("F32", "F64"), "F16": ("F32", "F64"), "F32": ("F64",)}
+_WIDER = {
+    **dict.fromkeys(
+        ("F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), ("BF16", "F16", "F32", "F64")
+    ),
+    "BF16": ("F32", "F64"),
+    "F16": ("F32", "F64"),
+    "F32": ("F64",),
+}
 
 
 class Form(Protocol):

@@ -23,6 +23,7 @@ from pvc_store.ids import ID_BYTES, check_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -132,6 +133,14 @@ class BlockIndex:
         if not _rises(records).all() or (records["pack"] >= pack_count).any():
             raise IndexFormatError("The index", "its records are out of order or of no pack")
         return cls(packs, records)
+
+
+def read_index(path: Path) -> BlockIndex:
+    """The index in a file, or an empty one if there is none that can be used."""
+    try:
+        return BlockIndex.from_bytes(path.read_bytes())
+    except (OSError, IndexFormatError):
+        return BlockIndex.of(())
 
 
 def _records(entries: Sequence[Entry]) -> NDArray[np.void]:

@@ -14,13 +14,14 @@ from pvc_store import atomic
 from pvc_store.block import BLOCK_BYTES, BlockForm, EncodedBlock, Entry
 from pvc_store.errors import FormatError, MissingError
 from pvc_store.folder import work_folder
-from pvc_store.index import BlockIndex
 from pvc_store.pack import read_footer, read_payload
 from pvc_store.packfiles import PackFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    from pvc_store.index import BlockIndex
 
 
 class PackedBlocks:
@@ -103,10 +104,12 @@ class PackedBlocks:
 
     def _load_index(self) -> BlockIndex:
         """The index of the packs that are there; only packs it did not know are read."""
+        from pvc_store.index import BlockIndex, read_index  # numpy: only who seeks blocks needs it
+
         present = set(self.packs.names())
         index = self._index
         if index is None or not present.issuperset(index.packs):
-            index = self._stored_index()
+            index = read_index(self._cache)
         if not present.issuperset(index.packs):
             index = BlockIndex.of(())
         self._unreadable = []
@@ -116,12 +119,6 @@ class PackedBlocks:
             if not self._unreadable:
                 self._store_index(index)
         return index
-
-    def _stored_index(self) -> BlockIndex:
-        try:
-            return BlockIndex.from_bytes(self._cache.read_bytes())
-        except (OSError, FormatError):
-            return BlockIndex.of(())
 
     def _store_index(self, index: BlockIndex) -> None:
         # It is a cache: a store that cannot be written can be read.

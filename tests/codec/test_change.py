@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pvc.codec import Change, measure, same
@@ -39,7 +39,6 @@ def as_values(raw: NDArray[np.uint8], kind: str) -> NDArray[np.float64]:
 
 
 class TestSame:
-    @settings(deadline=None)  # a first call compiles
     @given(st.binary(max_size=100), st.sampled_from([1, 90, 300]))
     def test_equal_bytes(self, data: bytes, repeat: int) -> None:
         a = np.frombuffer(data * repeat, np.uint8)

@@ -8,7 +8,7 @@ from hashlib import shake_128
 import numpy as np
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pvc.codec import BaseBlock, block, can_be_base
@@ -141,7 +141,6 @@ def test_delta_planes(kind: Kind, base_kind: Kind, elements: int) -> None:
     )
 
 
-@settings(deadline=None)  # a first call compiles
 @given(st.data())
 def test_delta_planes_of_edges(data: st.DataObject) -> None:
     """Zeros, the largest and smallest patterns, and values that differ by one step or none."""

@@ -5,6 +5,7 @@ A child says "ready" once it has come to the interesting point, and waits there 
 
 from __future__ import annotations
 
+import importlib
 import os
 import resource
 import signal
@@ -101,6 +102,7 @@ def read(root: str, seed: str) -> None:
 
 def read_as_nobody(root: str, seed: str) -> None:
     """Read without the right to write."""
+    importlib.import_module("pvc_store.index")  # while the interpreter's files can be read
     if os.geteuid() == 0:
         os.setgroups([])
         os.setgid(NOBODY)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pvc_store.block import BLOCK_BYTES, BlockForm, Codec, Entry, EntryError
@@ -71,7 +71,6 @@ def test_a_malformed_entry_is_refused(data: bytes, detail: str) -> None:
     assert str(caught.value).startswith("Pack 12 is malformed: ")
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.sampled_from([RAW, PLANES, DELTA]).flatmap(lambda entry: damaged(entry.to_bytes())))
 def test_any_bytes_are_an_entry_or_refused(data: bytes) -> None:
     try:

@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pvc_store.errors import FormatError
@@ -104,7 +104,6 @@ def test_the_limit_of_files_allows_for_content_that_does_not_compress() -> None:
     assert MAX_CONTENT_BYTES + MAX_CONTENT_BYTES // 256 + 128 <= MAX_FILE_BYTES
 
 
-@settings(max_examples=300, deadline=None)
 @given(damaged(GOOD))
 def test_damage_is_always_noticed(data: bytes) -> None:
     if data != GOOD:
@@ -112,7 +111,6 @@ def test_damage_is_always_noticed(data: bytes) -> None:
             unpack(data)
 
 
-@settings(max_examples=300, deadline=None)
 @given(damaged(GOOD[:-8]))
 def test_damage_with_a_right_check_value_raises_format_errors_only(body: bytes) -> None:
     try:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,3 +65,8 @@ def test_the_public_errors_have_one_root() -> None:
     errors = [getattr(pvc_store, name) for name in names if name.endswith("Error")]
     assert all(issubclass(error, PvcError) for error in errors)
     assert len(errors) == 6
+
+
+def test_numpy_is_loaded_only_when_blocks_are_sought() -> None:
+    command = "import sys, pvc_store; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0

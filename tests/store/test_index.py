@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pvc_store.block import BlockForm, Codec, Entry
@@ -49,7 +49,6 @@ GOOD = BlockIndex.of(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(PACKS)
 def test_an_index_finds_each_block_in_the_first_pack_that_holds_it(packs: Packs) -> None:
     index = BlockIndex.of(entries(packs))
@@ -61,7 +60,6 @@ def test_an_index_finds_each_block_in_the_first_pack_that_holds_it(packs: Packs)
         assert entry.form.key in index
 
 
-@settings(max_examples=100, deadline=None)
 @given(PACKS, KEYS)
 def test_what_is_not_there_is_not_found(packs: Packs, key: bytes) -> None:
     index = BlockIndex.of(entries({pack: keys for pack, keys in packs.items() if key not in keys}))
@@ -70,7 +68,6 @@ def test_what_is_not_there_is_not_found(packs: Packs, key: bytes) -> None:
     assert "text" not in index
 
 
-@settings(max_examples=100, deadline=None)
 @given(PACKS, st.randoms(use_true_random=False))
 def test_packs_may_be_added_in_any_order_and_number(packs: Packs, order: random.Random) -> None:
     parts = entries(packs)
@@ -80,7 +77,6 @@ def test_packs_may_be_added_in_any_order_and_number(packs: Packs, order: random.
     assert index.to_bytes() == BlockIndex.of(entries(packs)).to_bytes()
 
 
-@settings(max_examples=100, deadline=None)
 @given(PACKS)
 def test_an_index_comes_back(packs: Packs) -> None:
     data = BlockIndex.of(entries(packs)).to_bytes()
@@ -126,7 +122,6 @@ def test_each_way_to_be_malformed_is_refused() -> None:
             BlockIndex.from_bytes(wrong)
 
 
-@settings(max_examples=200, deadline=None)
 @given(damaged(GOOD.to_bytes()))
 def test_damage_is_always_noticed(data: bytes) -> None:
     if data != GOOD.to_bytes():
@@ -134,7 +129,6 @@ def test_damage_is_always_noticed(data: bytes) -> None:
             BlockIndex.from_bytes(data)
 
 
-@settings(max_examples=200, deadline=None)
 @given(damaged(GOOD.to_bytes()[:-8]))
 def test_damage_with_a_right_check_value_raises_format_errors_only(body: bytes) -> None:
     try:

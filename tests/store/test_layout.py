@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pvc_store.errors import FormatError
@@ -75,7 +75,6 @@ def test_the_id_is_the_hash_of_the_bytes_that_the_format_names() -> None:
     assert Layout(files).id == object_id(b"PVCLAYT1" + content + bytes(range(32)) + b"k" * 16)
 
 
-@settings(max_examples=60, deadline=None)
 @given(layouts(), st.randoms(use_true_random=False))
 def test_a_layout_comes_back_whatever_the_order(one: Layout, order: random.Random) -> None:
     shuffled = list(one.files)
@@ -88,7 +87,6 @@ def test_a_layout_comes_back_whatever_the_order(one: Layout, order: random.Rando
     assert len(got.weights) + len(got.others) == len(one.files)
 
 
-@settings(max_examples=60, deadline=None)
 @given(layouts(), layouts())
 def test_different_layouts_have_different_ids(one: Layout, other: Layout) -> None:
     assert (one.id == other.id) == (one.files == other.files)
@@ -188,7 +186,6 @@ def test_what_is_no_layout_is_refused() -> None:
         Layout.from_bytes(data, NO_ID, "here")
 
 
-@settings(max_examples=300, deadline=None)
 @given(damaged(content_of(layout())))
 def test_damaged_content_raises_format_errors_only(content: bytes) -> None:
     if content != content_of(layout()):

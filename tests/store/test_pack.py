@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pvc_store import pack
@@ -224,7 +224,6 @@ def test_a_pack_that_shrinks_while_it_is_read_is_told(
             read_footer(file.fileno(), "here")
 
 
-@settings(max_examples=200, deadline=None)
 @given(damaged(GOOD))
 def test_damage_raises_damage_errors_only(data: bytes) -> None:
     try:
@@ -243,7 +242,6 @@ def test_damage_raises_damage_errors_only(data: bytes) -> None:
             assert bytes(payload) in (ONE.payload, TWO.payload)
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     damaged(b"".join(each.to_bytes() for each in ENTRIES)), st.sampled_from([PAYLOADS, b"", b"x"])
 )
@@ -256,7 +254,6 @@ def test_damaged_entries_raise_format_errors_only(content: bytes, payloads: byte
     assert sum(each.length for each in entries) == len(payloads)
 
 
-@settings(max_examples=200, deadline=None)
 @given(damaged(zstandard.ZstdCompressor().compress(b"".join(e.to_bytes() for e in ENTRIES))))
 def test_a_damaged_frame_raises_format_errors_only(footer: bytes) -> None:
     try:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pvc_store.block import BLOCK_BYTES, DepthError
@@ -59,7 +59,6 @@ def test_the_id_is_the_hash_of_the_bytes_that_the_format_names() -> None:
     assert Tree([]).id == object_id(b"PVCTREE1" + bytes(4))
 
 
-@settings(max_examples=60, deadline=None)
 @given(trees, st.randoms(use_true_random=False))
 def test_the_id_does_not_depend_on_the_order_of_insertion(one: Tree, order: random.Random) -> None:
     shuffled = list(one.values())
@@ -69,13 +68,11 @@ def test_the_id_does_not_depend_on_the_order_of_insertion(one: Tree, order: rand
     assert hash(Tree(shuffled)) == hash(one)
 
 
-@settings(max_examples=60, deadline=None)
 @given(trees, trees)
 def test_different_trees_have_different_ids(one: Tree, other: Tree) -> None:
     assert (one.id == other.id) == (dict(one) == dict(other))
 
 
-@settings(max_examples=60, deadline=None)
 @given(tensors(), st.data())
 def test_any_change_of_a_tensor_gives_another_id(one: Tensor, data: st.DataObject) -> None:
     bit = data.draw(st.integers(0, 255))
@@ -108,7 +105,6 @@ def test_tensors_that_run_together_differ() -> None:
 # Files
 
 
-@settings(max_examples=60, deadline=None)
 @given(trees, trees)
 def test_a_tree_comes_back_whole_and_against_any_base(one: Tree, base: Tree) -> None:
     for file in (one.to_bytes(), one.to_bytes(base)):
@@ -272,21 +268,18 @@ def test_a_small_file_cannot_ask_for_much_memory() -> None:
         tracemalloc.stop()
 
 
-@settings(max_examples=300, deadline=None)
 @given(damaged(content_of(CHILD.to_bytes())))
 def test_damaged_content_raises_format_errors_only(content: bytes) -> None:
     with pytest.raises(FormatError):
         read(tree_file(content), NO_ID)
 
 
-@settings(max_examples=300, deadline=None)
 @given(damaged(content_of(CHILD.to_bytes(BASE))))
 def test_damaged_differences_raise_format_errors_only(content: bytes) -> None:
     with pytest.raises(FormatError):
         read(tree_file(content, BASE.id), NO_ID, files_of(BASE))
 
 
-@settings(max_examples=300, deadline=None)
 @given(damaged(content_of(CHILD.to_bytes())))
 def test_no_two_files_hold_one_tree(content: bytes) -> None:
     # The whole form is canonical: other bytes are another tree, or none.
