@@ -45,14 +45,14 @@ class Scores:
 
 
 def measure(directory: Path, *, seed: int = 0, samples: int = 300) -> Scores:
-    """Score the model in a directory on `samples` held-out requests and as many controls.
+    """Score the model in a directory on `samples` held-out requests, lists and sums each.
 
     Raises:
         NotALabModelError: the directory does not hold a model of the lab.
     """
     model = load(directory)
     asked = list(islice(requests(chance("measure", seed), held_out=True), samples))
-    tasks = list(islice(controls(chance("controls", seed)), samples))
+    tasks = list(islice(controls(chance("controls", seed)), 2 * samples))
     with isolated(seed):
         replies = _replies(model, [request.text for request in asked])
         answers = _replies(model, [task for task, _ in tasks], do_sample=False)

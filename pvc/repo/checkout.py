@@ -190,7 +190,9 @@ def _update(step: _Step, target: Target, blocks: Blocks, crew: Crew) -> CheckedO
     before = content_of(repository, target.tree, target.layout)
     after = step.content()
     check_undrifted(target, before, blocks, crew)
-    directory.check_free(target.path, after.paths() - before.paths())
+    directory.check_free(target.path, before, after)
+    if not step.revision.state.config.by_value:  # what is overwritten could not be had back either
+        directory.check_readable(before, after, blocks, crew)
     writing = Writing(step.target(target.path), target)
     step.journalled(writing, lambda: directory.update(target.path, before, after, blocks, crew))
     written = directory.difference(before, after)

@@ -185,6 +185,7 @@ class _Commit:
             writing.put_layout(captured.layout)
             statistics = captured.statistics(writing.stored_bytes)
         vector = self._vector(captured, statistics)
+        self._check_new(vector)
         state = self._record(vector)
         return Committed(
             name=self.wish.name,
@@ -206,6 +207,12 @@ class _Commit:
         nonfinite = captured.nonfinite()
         if nonfinite and not self.wish.allow_nonfinite:
             raise NonFiniteError(source, nonfinite)
+
+    def _check_new(self, vector: CapturedVector) -> None:
+        name, head = self.wish.name, self.head
+        same = name in head.names and head.vector(name).link == vector.link
+        if same and self.plan.personality == head.personality:
+            raise NothingChangedError(f"{self.wish.source} is what {name} leads to already")
 
     def _vector(self, captured: Capture, statistics: Statistics) -> CapturedVector:
         provenance = {"origin": str(self.checkpoint.directory.absolute())}
@@ -235,12 +242,8 @@ class _Commit:
         """A target that was committed holds what the vector leads to."""
         if self.target is None:
             return None
-        terms = None if self.wish.aside else self.plan.personality.terms
-        stamps = {file: self.checkpoint.fingerprint[file] for file in self._paths()}
-        return Target(self.target.path, vector.result, vector.layout, self.wish.name, terms, stamps)
-
-    def _paths(self) -> list[str]:
-        return [*self.checkpoint.files, *(shard.path for shard in self.checkpoint.shards)]
+        name, terms, stamps = self.wish.name, self.plan.reached, self.checkpoint.fingerprint
+        return Target(self.target.path, vector.result, vector.layout, name, terms, stamps)
 
 
 def check_base(base: Tree, checkpoint: Checkpoint) -> None:

@@ -5,13 +5,15 @@ Limits: readers of a directory that is updated in place see old and new blocks u
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo import outfile
+from pvc.repo import outfile, workers
 from pvc.repo.outfile import TEMPORARY, OutFile
 from pvc.weights.fingerprint import stamp_now
 from pvc_store import atomic
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pvc.repo.blocks import Blocks
-    from pvc.repo.workers import Crew
+    from pvc.repo.outfile import Stretch
+    from pvc.repo.workers import Crew, Stop
     from pvc.weights.fingerprint import Fingerprint
     from pvc_store.layout import Layout
 
@@ -94,28 +97,28 @@ def create(directory: Path, content: Content, blocks: Blocks, crew: Crew) -> Non
 def update(directory: Path, before: Content, after: Content, blocks: Blocks, crew: Crew) -> None:
     """Bring a directory from one content to another; also from a mixture of both.
 
-    Only blocks that differ are written.  A file whose header differs is replaced as a whole.
+    Only blocks that differ are written.  A file whose header differs is replaced as a whole, and so
+    is one that has a second name (a hard link), which keeps the old bytes.
 
     Raises:
         NoSpaceError: replaced files do not fit.
         VerificationError: a file does not read back as written.
     """
     files = after.files()
-    fitting = {file.path for file in files if file.fits(directory / file.path)}
+    fitting = {file.path for file in files if _can_be_patched(directory, file)}
     _check_room(directory, sum(file.size for file in files if file.path not in fitting))
     stretches = {
         file.path: file.differing(before.known) if file.path in fitting else file.stretches
         for file in files
     }
     crew.progress.start("Writing", sum(s.nbytes() for all_ in stretches.values() for s in all_))
+    for path in sorted(before.paths() - after.paths()):  # first: a folder may take a file's place
+        _remove(directory, path)
     for file in files:
         if file.path in fitting:
             outfile.patch(directory / file.path, stretches[file.path], blocks, crew)
         else:
             outfile.write(directory, file, blocks, crew)
-    for path in sorted(before.paths() - after.paths()):
-        (directory / path).unlink(missing_ok=True)
-        _remove_empty(directory, path)
     for folder in {(directory / path).parent for path in before.paths() | after.paths()}:
         if folder.is_dir():
             atomic.sync_directory(folder)
@@ -127,15 +130,50 @@ def difference(before: Content, after: Content) -> int:
     return sum(stretch.nbytes() for stretches in changed for stretch in stretches)
 
 
-def check_free(directory: Path, paths: Iterable[str]) -> None:
-    """Make sure that no files lie where new ones are to be written.
+def check_readable(before: Content, after: Content, blocks: Blocks, crew: Crew) -> None:
+    """Read every block that an update would write: nothing is changed if one cannot be had.
 
     Raises:
-        InTheWayError: one does.
+        MissingBaseError, MissingError, DamageError: one cannot.
     """
-    for path in sorted(paths):
-        if os.path.lexists(directory / path):
-            raise InTheWayError(directory / path)
+    stretches = [stretch for file in after.files() for stretch in file.differing(before.known)]
+
+    def read(stretch: Stretch, stop: Stop) -> None:
+        for index in stretch.indices:
+            stop.check()
+            out = blocks.buffer("out", stretch.tensor.block_length(index))
+            blocks.read(stretch.tensor, index, out)
+            crew.progress.advance(len(out))
+
+    crew.progress.start("Reading", sum(stretch.nbytes() for stretch in stretches))
+    workers.run(stretches, read, crew.threads)
+
+
+def check_free(directory: Path, before: Content, after: Content) -> None:
+    """Make sure that nothing but files of `before` lies where new files are to be written.
+
+    Raises:
+        InTheWayError: something does.
+    """
+    known = before.paths()
+    for path in sorted(after.paths() - known):
+        found = _in_the_way(directory, path, known)
+        if found is not None:
+            raise InTheWayError(found)
+
+
+def _in_the_way(directory: Path, path: str, known: set[str]) -> Path | None:
+    *folders, _ = itertools.accumulate(path.split("/"), "{}/{}".format)
+    for folder in folders:
+        here = directory / folder
+        if os.path.lexists(here) and (here.is_symlink() or not here.is_dir()):
+            return None if folder in known else here
+    here = directory / path
+    if here.is_dir() and not here.is_symlink():  # it goes when the last file in it does
+        inside = (found for found in here.rglob("*") if not found.is_dir())
+        left = {found.relative_to(directory).as_posix() for found in inside}
+        return None if left and left <= known else here
+    return here if os.path.lexists(here) else None
 
 
 def wrong(
@@ -160,7 +198,14 @@ def remove_leftovers(directory: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _remove_empty(directory: Path, path: str) -> None:
+def _can_be_patched(directory: Path, file: OutFile) -> bool:
+    path = directory / file.path
+    return file.fits(path) and path.stat().st_nlink == 1
+
+
+def _remove(directory: Path, path: str) -> None:
+    with contextlib.suppress(NotADirectoryError, IsADirectoryError):  # another file's already
+        (directory / path).unlink(missing_ok=True)
     for folder in (directory / path).parents:
         if folder == directory or not folder.is_dir() or any(folder.iterdir()):
             return

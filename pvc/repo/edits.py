@@ -17,7 +17,7 @@ from pvc.repo.recovery import recover
 from pvc.repo.revision import AmbiguousError, resolve
 from pvc.repo.state import BEHAVIOURS, NoVectorError, State, vector_name, vector_path
 from pvc.repo.terms import ConflictError, keyed, merge
-from pvc.repo.vector import CapturedVector
+from pvc.repo.vector import DIRECTORY, CapturedVector
 
 if TYPE_CHECKING:
     from pvc.repo.repository import Repository
@@ -47,7 +47,7 @@ class DependentError(PvcError):
 
 
 class NameTakenError(PvcError):
-    """There is a vector of that name already.
+    """There is a vector or a behaviour of that name already.
 
     Attributes:
         name: the name.
@@ -55,7 +55,7 @@ class NameTakenError(PvcError):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        super().__init__(f"There is a vector {name} already.")
+        super().__init__(f"There is a vector or a behaviour {name} already.")
 
 
 class NotRevertibleError(PvcError):
@@ -116,8 +116,6 @@ def rename(repository: Repository, old: str, new: str) -> Edited:
     with repository.lock():
         head = _ready(repository)
         head.vector(old)
-        if new in head.names:
-            raise NameTakenError(new)
         if repository.git.is_ref(new):
             raise AmbiguousError(new)
         changes: Changes = {}
@@ -126,8 +124,11 @@ def rename(repository: Repository, old: str, new: str) -> Edited:
             (f"{BEHAVIOURS}/{old}.toml", f"{BEHAVIOURS}/{new}.toml"),
         ):
             data = repository.git.read_bytes(head.commit, before)
-            if data is not None:
-                changes |= {before: None, after: data}
+            if data is None:
+                continue
+            if repository.git.read_bytes(head.commit, after) is not None:
+                raise NameTakenError(new)
+            changes |= {before: None, after: data}
         terms = _renamed(head.personality.terms, old, new)
         changed = Personality(terms)
         if changed != head.personality:
@@ -165,7 +166,7 @@ def revert(repository: Repository, text: str) -> Edited:
             raise NotRevertibleError(text, "it is where the repository begins")
         subject = next(iter(repository.git.log(["-n", "1", after.commit]))).subject
         what = f'Revert "{subject}"'
-        changes = _inverse_vectors(head, before, after, what)
+        changes = _inverse_files(head, before, after, what)
         terms = merge(
             keyed(after.personality.terms),
             keyed(head.personality.terms),
@@ -182,22 +183,27 @@ def revert(repository: Repository, text: str) -> Edited:
         return _record(repository, changed, changes, what, built)
 
 
-def _inverse_vectors(head: State, before: State, after: State, what: str) -> Changes:
-    def texts(state: State) -> dict[str, bytes]:
-        found = (
-            (name, state.git.read_bytes(state.commit, vector_path(name))) for name in state.names
-        )
-        return {name: data for name, data in found if data is not None}
-
-    now = texts(head)
-    merged = merge(texts(after), now, texts(before))
+def _inverse_files(head: State, before: State, after: State, what: str) -> Changes:
+    """What brings vectors and behaviours from HEAD to where they were before a commit."""
+    now = _texts(head)
+    merged = merge(_texts(after), now, _texts(before))
     if merged.conflicts:
-        raise ConflictError(what, tuple(f"the vector {name}" for name in merged.conflicts))
+        names = ((vector_name(path), path) for path in merged.conflicts)
+        raise ConflictError(
+            what, tuple(f"the vector {name}" if name else path for name, path in names)
+        )
     return {
-        vector_path(name): merged.values.get(name)
-        for name in sorted({*now, *merged.values})
-        if now.get(name) != merged.values.get(name)
+        path: merged.values.get(path)
+        for path in sorted({*now, *merged.values})
+        if now.get(path) != merged.values.get(path)
     }
+
+
+def _texts(state: State) -> dict[str, bytes]:
+    git, commit = state.git, state.commit
+    paths = [*git.files(commit, DIRECTORY), *git.files(commit, BEHAVIOURS)]
+    found = ((path, git.read_bytes(commit, path)) for path in paths)
+    return {path: data for path, data in found if data is not None}
 
 
 def commit_edits(repository: Repository, message: str) -> Edited:
@@ -217,11 +223,12 @@ def commit_edits(repository: Repository, message: str) -> Edited:
             raise UnfinishedError(operation)
         check_ready(repository)
         head = repository.head()
-        changes: Changes = {path: _read(repository, path) for path in repository.edited()}
+        git = repository.git
+        changes: Changes = {path: git.read_edited(path) for path in repository.edited()}
         if not changes:
             raise NothingEditedError
-        text = _text(repository, personality.PATH)
-        edited = Personality.parse(text) if text else Personality()
+        text = git.read_edited(personality.PATH) or b""
+        edited = Personality.parse(text.decode(errors="replace"))
         built = _build_with(head, edited, changes)
         repository.store.tree(built.tree)
         repository.store.layout(built.layout)
@@ -249,15 +256,6 @@ def _build_with(head: State, edited: Personality, changes: Changes) -> Built:
             vector(check_name(name))
     pinned = Config.parse(text(config.PATH) or "")
     return build(pinned, edited, lambda name: vector(name).link)
-
-
-def _read(repository: Repository, path: str) -> bytes | None:
-    file = repository.root / path
-    return file.read_bytes() if file.is_file() else None
-
-
-def _text(repository: Repository, path: str) -> str:
-    return (_read(repository, path) or b"").decode(errors="replace")
 
 
 def _ready(repository: Repository) -> State:

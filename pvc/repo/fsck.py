@@ -15,18 +15,20 @@ from blake3 import blake3
 
 from pvc.errors import PvcError
 from pvc.repo import config, personality, workers
-from pvc.repo.blocks import BaseFiles, Blocks
+from pvc.repo.blocks import BaseFiles, Blocks, MissingBaseError
 from pvc.repo.config import Config
 from pvc.repo.git import GitError
 from pvc.repo.outfile import as_tensor
 from pvc.repo.personality import Personality
 from pvc.repo.state import PATHS, vector_name
-from pvc.repo.vector import CapturedVector
+from pvc.repo.target import TargetError
+from pvc.repo.vector import DIRECTORY, CapturedVector
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pvc.repo.repository import Repository
+    from pvc.repo.target import Target
     from pvc.repo.workers import Crew, Stop
     from pvc_store.layout import Layout
     from pvc_store.tree import Tensor, Tree
@@ -37,7 +39,8 @@ class Finding:
     """Something that is broken.
 
     Attributes:
-        what: sort of object: "git", "manifest", "tree", "layout", "pack", "block" or "tensor".
+        what: sort of object: "git", "manifest", "target", "tree", "layout", "pack", "base",
+            "block" or "tensor".
         name: which one.
         detail: one sentence.
         dependents: what depends on it: vectors with their commits, "the base".
@@ -98,7 +101,7 @@ class _Fsck:
         commits = self._commits()
         for commit in commits:
             self._commit(commit)
-        for target in self.repository.targets.all():
+        for target in self._targets():
             self.roots.trees[target.tree].add(f"the target {target.path}")
             self.roots.layouts[target.layout].add(f"the target {target.path}")
         self._stored()
@@ -121,33 +124,41 @@ class _Fsck:
             return []
         return listed.split()
 
+    def _targets(self) -> list[Target]:
+        try:
+            return self.repository.targets.all()
+        except TargetError as error:
+            self._add("target", error.where, error.detail)
+            return []
+
     # Manifests
 
     def _commit(self, commit: str) -> None:
         """Read what one commit says, and note what it refers to."""
         git, where = self.repository.git, commit[:10]
-        text = git.read(commit, config.PATH)
-        if text is None:
-            return
         try:
+            text = git.read(commit, config.PATH)
+            if text is None:
+                return
             pinned = Config.parse(text, f"{config.PATH} at {where}")
             Personality.parse(git.read(commit, personality.PATH) or "", personality.PATH)
+            paths = git.files(commit, DIRECTORY)
         except PvcError as error:
             self._add("manifest", where, str(error))
             return
         self.roots.bases.setdefault(pinned.base_tree, pinned)
         self.roots.trees[pinned.base_tree].add("the base")
         self.roots.layouts[pinned.base_layout].add("the base")
-        for path in git.files(commit, "vectors"):
+        for path in paths:
             self._vector(commit, path)
 
     def _vector(self, commit: str, path: str) -> None:
         name = vector_name(path)
         if name is None:
             return
-        text = self.repository.git.read(commit, path) or ""
         dependent = f"{name} at {commit[:10]}"
         try:
+            text = self.repository.git.read(commit, path) or ""
             vector = CapturedVector.parse(text, f"{path} at {commit[:10]}")
         except PvcError as error:
             self._add("manifest", path, str(error), [dependent])
@@ -227,6 +238,9 @@ class _Fsck:
             self.checked.add(tensor.key(index))
             try:
                 blocks.read(tensor, index, raw)
+            except MissingBaseError as error:
+                broken = True
+                self._add("base", str(error.directory or "in the store"), str(error), owners)
             except PvcError as error:
                 broken = True
                 self._add("block", tensor.key(index).hex(), f"{tensor.name}: {error}", owners)

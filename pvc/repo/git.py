@@ -13,7 +13,7 @@ import uuid
 from collections import deque
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import git
 
@@ -332,7 +332,8 @@ class Git:
         if data is None:
             self.run("update-index", "--force-remove", "--", path, env=environment)
             return
-        blob = self.run("hash-object", "-w", "--stdin", istream=_pipe(data), env=environment)
+        with _file_of(data) as file:
+            blob = self.run("hash-object", "-w", "--stdin", istream=file, env=environment)
         entry = f"{_MODE},{blob},{path}"
         self.run("update-index", "--add", "--cacheinfo", entry, env=environment)
 
@@ -386,7 +387,7 @@ class Git:
             atomic.write_file(file, start + pattern + b"\n")
 
 
-def _pipe(data: bytes) -> Any:
+def _file_of(data: bytes) -> BinaryIO:
     """A readable file with `data`, for the standard input of git."""
     fd = os.memfd_create("pvc")
     atomic.write_all(fd, data, 0)

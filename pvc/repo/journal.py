@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pvc.errors import MalformedError
-from pvc.repo.target import Target
+from pvc.repo.target import MALFORMATIONS, Target, TargetError
 from pvc_store import atomic
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Journal:
         )
 
     @classmethod
-    def parse(cls, text: str, where: str) -> Journal:
+    def parse(cls, text: str | bytes, where: str) -> Journal:
         """Read the JSON.
 
         Raises:
@@ -94,12 +94,12 @@ class Journal:
                 writing=None if writing is None else _writing(writing, where),
                 adopted=None if adopted is None else Target.parse(adopted, where),
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (*MALFORMATIONS, TargetError) as error:
             raise JournalError(where, f"{type(error).__name__}: {error}") from None
 
 
 def _pair(found: list[str]) -> tuple[str, str]:
-    name, commit = found
+    name, commit = map(str, found)
     return name, commit
 
 
@@ -131,7 +131,7 @@ class JournalFile:
     def read(self) -> Journal | None:
         """The operation that was left unfinished, or None."""
         try:
-            text = self.path.read_text(encoding="utf-8")
+            text = self.path.read_bytes()
         except FileNotFoundError:
             return None
         return Journal.parse(text, str(self.path))

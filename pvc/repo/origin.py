@@ -107,8 +107,10 @@ def find_origin(
         revision = resolve(repository, onto)
         return Origin(revision.build().tree, revision.terms, onto)
     head_tree = head.build().tree
+    if target is not None and target.tree == head_tree:
+        return Origin(target.tree, head.personality.terms, target.revision)
     if target is not None:
-        if target.tree != head_tree and not aside:
+        if not aside:
             raise OtherTreeError(target.path, target.revision)
         return Origin(target.tree, target.terms, target.revision)
     doubted = None if head_tree == head.config.base_tree else head_tree

@@ -55,11 +55,13 @@ class Plan:
         action: "captured", "extended" or "replaced".
         start: tree id of the vector's `from`.
         personality: the personality afterwards.
+        reached: the terms that lead to the result, or None where they are not known.
     """
 
     action: str
     start: bytes
     personality: Personality
+    reached: tuple[Term, ...] | None
 
 
 def plan(head: State, name: str, origin: Origin, *, aside: bool) -> Plan:
@@ -75,12 +77,19 @@ def plan(head: State, name: str, origin: Origin, *, aside: bool) -> Plan:
     applied = name in head.personality.names()
     if aside and applied:
         raise AppliedError(name)
-    if not aside and not applied:
+    if not applied:
         terms = (*terms, Term(name))
-    made = Plan(action, start, Personality(terms))
-    if not aside:
-        _check_buildable(head, name, made)
+    if aside:
+        return Plan(action, start, head.personality, _reached(origin, action, name))
+    made = Plan(action, start, Personality(terms), terms)
+    _check_buildable(head, name, made)
     return made
+
+
+def _reached(origin: Origin, action: str, name: str) -> tuple[Term, ...] | None:
+    if origin.terms is None or action == "extended":
+        return origin.terms
+    return (*origin.terms, Term(name))
 
 
 def _action(head: State, name: str, origin: Origin) -> tuple[str, bytes]:

@@ -69,7 +69,8 @@ def _settle_text(git: Git, journal: Journal) -> None:
     ends = {journal.head_before[1]}
     if journal.head_after is not None:
         ends.add(journal.head_after[1])
-    git.follow_head(PATHS, sorted(ends - {""}))
+    if git.head() is not None:
+        git.follow_head(PATHS, sorted(ends))
 
 
 def _settle_target(

@@ -8,17 +8,20 @@ Format page: docs/format/vector.md.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from pvc.errors import MalformedError
 from pvc.repo.build import Link
+from pvc.weights import strict_json
 from pvc_store.ids import IdError, parse_id
 
 FORMAT = "pvc vector 1"
 DIRECTORY = "vectors"
 MAX_VECTOR_BYTES = 1 << 20
 
+_NORM = re.compile(r"[0-9]+(\.[0-9]+)?(e[+-][0-9]{1,3})?|inf")
 _T = TypeVar("_T")
 
 
@@ -33,8 +36,8 @@ class Amount:
     Attributes:
         elements: elements there are.
         changed_elements: elements whose value differs between `from` and `to`.
-        tau_norm: Euclidean norm of tau, as a decimal text.
-        from_norm: Euclidean norm of `from`, as a decimal text.
+        tau_norm: Euclidean norm of tau, as a decimal text; "inf" beyond float64.
+        from_norm: Euclidean norm of `from`, as a decimal text; "inf" beyond float64.
     """
 
     elements: int
@@ -153,12 +156,14 @@ def _amount_json(amount: Amount) -> dict[str, int | str]:
 
 
 def _document(text: str, where: str) -> dict[str, Any]:
+    if len(text) > MAX_VECTOR_BYTES:
+        raise VectorError(where, f"it has more than {MAX_VECTOR_BYTES} characters")
     try:
-        document = json.loads(text) if len(text) <= MAX_VECTOR_BYTES else None
-    except (ValueError, RecursionError) as error:
+        document = strict_json.parse(text.encode())
+    except ValueError as error:
         raise VectorError(where, f"it is not JSON ({error})") from None
     if not isinstance(document, dict):
-        raise VectorError(where, "it is no JSON object of reasonable size")
+        raise VectorError(where, "it is no JSON object")
     return document
 
 
@@ -177,8 +182,8 @@ class _Fields:
 
     def count(self, name: str) -> int:
         value = self.take(name, int)
-        if value < 0:
-            raise VectorError(self.where, f"{name!r} is {value}, less than none")
+        if not 0 <= value < 1 << 63:
+            raise VectorError(self.where, f"{name!r} is {value}, which no count can be")
         return value
 
     def id(self, name: str) -> bytes:
@@ -189,11 +194,7 @@ class _Fields:
 
     def norm(self, name: str) -> str:
         text = self.take(name, str)
-        try:
-            known = float(text) >= 0
-        except ValueError:
-            known = False
-        if not known:
+        if not _NORM.fullmatch(text):
             raise VectorError(self.where, f"{name!r} is {text!r}, not a norm")
         return text
 

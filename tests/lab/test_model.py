@@ -118,4 +118,3 @@ def test_another_directory_is_refused(tmp_path: Path, config: str | None, found:
 def test_the_config_names_the_lab_s_own_vocabulary(start: Path) -> None:
     config = json.loads((start / "config.json").read_text())
     assert config["vocab_size"] == load(start).lm_head.weight.shape[0]
-    assert config["dtype"] == "bfloat16"

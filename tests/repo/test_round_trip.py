@@ -1,0 +1,171 @@
+"""What was committed comes back byte for byte, whatever it is."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pvc.repo import directory
+from pvc.repo.blocks import BaseFiles, Blocks
+from pvc.repo.capture import Goal, capture
+from pvc.repo.checkout import checkout
+from pvc.repo.commit import NothingChangedError, Wish, commit
+from pvc.repo.directory import Content
+from pvc.repo.fsck import fsck
+from pvc.repo.initialise import initialise
+from pvc.repo.repository import Repository
+from pvc.repo.workers import Crew
+from pvc.weights import Checkpoint
+from pvc_store.memory import MemoryStore
+from pvc_store.tree import Tree
+from tests.repo import models
+from tests.repo.conftest import CREW
+from tests.repo.models import Model
+from tests.repo.strategies import Saved, histories
+
+
+def stored(store: MemoryStore, source: Path, base: Tree, threads: int = 2) -> Content:
+    """Capture a checkpoint."""
+    with store.writing() as writing, Blocks(writing, base, BaseFiles(None)) as blocks:
+        goal = Goal(base if base else None)
+        captured = capture(Checkpoint.open(source), blocks, writing, goal, Crew(threads))
+        writing.put_tree(captured.tree)
+        writing.put_layout(captured.layout)
+    return Content(store.tree(captured.tree.id), store.layout(captured.layout.id))
+
+
+@given(history=histories())
+def test_any_checkpoint_comes_back(history: list[Saved]) -> None:
+    store = MemoryStore()
+    with tempfile.TemporaryDirectory() as folder:
+        base: Tree = Tree([])
+        contents: list[Content] = []
+        for number, each in enumerate(history):
+            source = Path(folder) / str(number)
+            source.mkdir()
+            contents.append(stored(store, each.write(source), base))
+            base = contents[0].tree
+        target = Path(folder) / "target"
+        target.mkdir()
+        with Blocks(store, base, BaseFiles(None)) as blocks:
+            directory.create(target, contents[0], blocks, CREW)
+            assert models.contents(target) == history[0].files
+            at = 0
+            for to in (1, 2, 0, 2, 1):
+                directory.update(target, contents[at], contents[to], blocks, CREW)
+                assert models.contents(target) == history[to].files
+                at = to
+
+
+@settings(max_examples=6)
+@given(history=histories(), by_value=st.booleans())
+def test_any_history_can_be_checked_out(history: list[Saved], by_value: bool) -> None:
+    base, *results = history
+    with tempfile.TemporaryDirectory() as folder:
+        top = Path(folder).resolve()
+        for number, each in enumerate(history):
+            (top / str(number)).mkdir()
+            each.write(top / str(number))
+        (top / "work").mkdir()
+        initialise(top / "work", top / "0", by_value=by_value, crew=CREW)
+        states = {"HEAD": base.files}
+        with Repository.open(top / "work") as repository:
+            for number, each in enumerate(results, 1):
+                wish = Wish(
+                    f"v{number}", top / str(number), onto="HEAD", message="", allow_nonfinite=True
+                )
+                try:
+                    states[commit(repository, wish, CREW).commit] = each.files
+                except NothingChangedError:
+                    continue
+            out = top / "out"
+            for revision in [*states, *reversed(states)]:
+                checkout(repository, revision, out, keep_head=True, crew=CREW)
+                if revision != "HEAD":
+                    assert models.contents(out) == states[revision]
+            checkout(repository, "base", out, keep_head=False, crew=CREW)
+            assert models.contents(out) == base.files
+            assert fsck(repository, CREW).findings == ()
+
+
+def test_chain_and_rollback_in_place(
+    repository: Repository, base_model: Model, base: Path, tmp_path: Path
+) -> None:
+    first = models.tuned(base_model, 1)
+    second = models.tuned(first, 2, names=["model.norm.weight"])
+    one, two = models.save(tmp_path / "one", first), models.save(tmp_path / "two", second, shards=3)
+    commit(repository, Wish("listening", one), CREW)
+    commit(repository, Wish("suggesting", two, onto="HEAD"), CREW)
+    out = tmp_path / "out"
+    assert checkout(repository, "HEAD", out, keep_head=False, crew=CREW).created
+    assert models.contents(out) == models.contents(two)
+    rollback = checkout(repository, "HEAD~1", None, keep_head=False, crew=CREW)
+    assert rollback.head_moved
+    assert rollback.directory == out
+    assert models.contents(out) == models.contents(one)
+    checkout(repository, "base", None, keep_head=False, crew=CREW)
+    assert models.contents(out) == models.contents(base)
+    checkout(repository, "main", None, keep_head=False, crew=CREW)
+    assert models.contents(out) == models.contents(two)
+
+
+def test_only_what_differs_is_written(
+    repository: Repository, base_model: Model, tmp_path: Path
+) -> None:
+    after = models.tuned(base_model, 1, names=["model.norm.weight"])
+    commit(repository, Wish("small", models.save(tmp_path / "new", after)), CREW)
+    out = tmp_path / "out"
+    checkout(repository, "base", out, keep_head=True, crew=CREW)
+    before = (out / "config.json").stat(), (out / "model.safetensors").stat()
+    written = checkout(repository, "HEAD", out, keep_head=True, crew=CREW).written_bytes
+    assert written == len(after["model.norm.weight"].data)
+    assert (out / "config.json").stat() == before[0]
+    assert (out / "model.safetensors").stat().st_ino == before[1].st_ino
+
+
+def test_trained_in_place_and_extended(
+    repository: Repository, base_model: Model, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    checkout(repository, "HEAD", out, keep_head=False, crew=CREW)
+    first = models.tuned(base_model, 1)
+    models.save(out, first)
+    assert commit(repository, Wish("listening", out), CREW).action == "captured"
+    once = models.contents(out)
+    models.save(out, models.tuned(first, 2))
+    done = commit(repository, Wish("listening", out), CREW)
+    assert done.action == "extended"
+    assert done.vector.origin == repository.head().config.base_tree
+    twice = models.contents(out)
+    checkout(repository, "HEAD~1", None, keep_head=False, crew=CREW)
+    assert models.contents(out) == once
+    checkout(repository, "main", None, keep_head=False, crew=CREW)
+    assert models.contents(out) == twice
+
+
+def test_full_precision_over_a_narrow_base(tmp_path: Path) -> None:
+    """fp32 masters over bf16, fp16 and fp8: tau keeps what rounding would lose."""
+    for dtype in ("BF16", "F16"):
+        top = tmp_path / dtype
+        (top / "work").mkdir(parents=True)
+        narrow = models.model(dtype=dtype)
+        master = models.tuned(models.widened(narrow), 1, step=1e-6)
+        base, new = models.save(top / "base", narrow), models.save(top / "new", master)
+        initialise(top / "work", base, by_value=True, crew=CREW)
+        with Repository.open(top / "work") as repository:
+            done = commit(repository, Wish("fine", new), CREW)
+            assert done.vector.statistics.amount.changed_share > 0.9
+            checkout(repository, "HEAD", top / "out", keep_head=True, crew=CREW)
+            assert models.contents(top / "out") == models.contents(new)
+            # and back to the narrow type, in place, measured from the wide one
+            rounded = {
+                name: models.tensor(models.numbers(raw), dtype) for name, raw in master.items()
+            }
+            models.save(top / "rounded", rounded)
+            commit(repository, Wish("rounded", top / "rounded", onto="HEAD"), CREW)
+            checkout(repository, "HEAD", top / "out", keep_head=True, crew=CREW)
+            assert models.contents(top / "out") == models.contents(top / "rounded")
+            assert fsck(repository, CREW).findings == ()
