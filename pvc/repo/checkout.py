@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,7 +106,7 @@ def checkout(
             repository.check_clean()
         built = revision.build()
         path = _where(repository, to)
-        step = _Step(repository, revision, built, moves)
+        step = _Step(repository, revision, built, moves, position(repository.git))
         if path is None:
             step.journalled(None, lambda: None)
             return CheckedOut(revision, built, None, False, 0, moves)
@@ -135,6 +135,7 @@ class _Step:
     revision: Revision
     built: Built
     moves: bool
+    before: tuple[str, str]
 
     def target(self, path: Path) -> Target:
         revision = self.revision
@@ -143,22 +144,26 @@ class _Step:
     def journalled(self, writing: Writing | None, write: Callable[[], None]) -> None:
         """Write under the journal, then move HEAD; the caller undoes what it wrote."""
         repository, revision = self.repository, self.revision
-        before = position(repository.git)
-        commit = revision.state.commit
-        after = (revision.branch or commit, commit) if self.moves else before
-        file = JournalFile(repository.folder)
-        file.begin(Journal(repository.root, before, after, writing))
         try:
+            self.begin(writing)
             write()
             if self.moves:
-                repository.git.move(revision.branch or commit, detach=revision.branch is None)
+                name = revision.branch or revision.state.commit
+                repository.git.move(name, detach=revision.branch is None)
             if writing is not None:
                 save_target(repository, writing.after, self.content())
+            JournalFile(repository.folder).end()
         except BaseException:
             with contextlib.suppress(PvcError, OSError):  # if this fails, the next command does it
                 recover(repository)
             raise
-        file.end()
+
+    def begin(self, writing: Writing | None) -> None:
+        """Write the journal."""
+        commit = self.revision.state.commit
+        after = (self.revision.branch or commit, commit) if self.moves else self.before
+        journal = Journal(self.repository.root, self.before, after, writing)
+        JournalFile(self.repository.folder).begin(journal)
 
     def content(self) -> Content:
         return content_of(self.repository, self.built.tree, self.built.layout)
@@ -171,16 +176,17 @@ def _create(step: _Step, path: Path, blocks: Blocks, crew: Crew) -> CheckedOut:
     content = step.content()
     atomic.make_directory(path.parent)
     temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}{TEMPORARY}")
-    temporary.mkdir()
-    writing = Writing(step.target(path), None, temporary, temporary.stat().st_ino)
+    writing = Writing(step.target(path), None, temporary)
 
     def write() -> None:
+        temporary.mkdir()
+        step.begin(replace(writing, inode=temporary.stat().st_ino))
         directory.create(temporary, content, blocks, crew)
         temporary.replace(path)
         atomic.sync_directory(path.parent)
 
-    step.journalled(writing, write)
     _hide_from_git(repository, path)
+    step.journalled(writing, write)
     written = sum(file.size for file in content.files())
     return CheckedOut(step.revision, step.built, path, True, written, step.moves)
 

@@ -14,7 +14,7 @@ from pvc.repo.capture import Capture, Goal, capture
 from pvc.repo.contents import blocks_of
 from pvc.repo.names import check_name
 from pvc.repo.origin import check_nearest, find_origin
-from pvc.repo.plan import plan
+from pvc.repo.plan import check_buildable, plan
 from pvc.repo.record import Change, check_ready, record
 from pvc.repo.recovery import recover
 from pvc.repo.revision import AmbiguousError
@@ -168,6 +168,8 @@ class _Commit:
         self.target = repository.targets.find(path)
         self.origin = find_origin(repository, self.head, self.target, wish.onto, aside=wish.aside)
         self.plan = plan(self.head, wish.name, self.origin, aside=wish.aside)
+        if self.origin.doubted is None:
+            check_buildable(self.head, wish.name, self.plan)
 
     def run(self) -> Committed:
         store = self.repository.store
@@ -181,6 +183,7 @@ class _Commit:
             distances = check_nearest(
                 self.repository, self.origin, captured.tree, blocks, self.crew
             )
+            check_buildable(self.head, self.wish.name, self.plan)
             writing.put_tree(captured.tree, self.base)
             writing.put_layout(captured.layout)
             statistics = captured.statistics(writing.stored_bytes)
@@ -201,9 +204,11 @@ class _Commit:
         )
 
     def _check(self, captured: Capture) -> None:
-        source = self.wish.source
-        if captured.tree.id == self.origin.tree:
-            raise NothingChangedError(f"{source} holds the weights of {self.origin.text}")
+        source, tree, origin = self.wish.source, captured.tree.id, self.origin
+        if tree == origin.tree and self.plan.action != "extended":  # its layout may be another
+            raise NothingChangedError(f"{source} holds the weights of {origin.text}")
+        if tree == origin.doubted:
+            raise NothingChangedError(f"{source} holds the weights of HEAD")
         nonfinite = captured.nonfinite()
         if nonfinite and not self.wish.allow_nonfinite:
             raise NonFiniteError(source, nonfinite)
@@ -215,9 +220,9 @@ class _Commit:
             raise NothingChangedError(f"{self.wish.source} is what {name} leads to already")
 
     def _vector(self, captured: Capture, statistics: Statistics) -> CapturedVector:
-        provenance = {"origin": str(self.checkpoint.directory.absolute())}
-        if self.wish.message is not None:
-            provenance["message"] = self.wish.message
+        provenance = {"origin": _plain(str(self.checkpoint.directory.absolute()))}
+        if self.wish.message:
+            provenance["message"] = _plain(self.wish.message)
         return CapturedVector(
             base=self.base.id,
             origin=self.plan.start,
@@ -238,12 +243,12 @@ class _Commit:
         message = self.wish.message or f"{name}: {self.plan.action}"
         return record(self.repository, Change(changes, message, built, self._adopted(vector)))
 
-    def _adopted(self, vector: CapturedVector) -> Target | None:
+    def _adopted(self, vector: CapturedVector) -> tuple[Target, ...]:
         """A target that was committed holds what the vector leads to."""
         if self.target is None:
-            return None
+            return ()
         name, terms, stamps = self.wish.name, self.plan.reached, self.checkpoint.fingerprint
-        return Target(self.target.path, vector.result, vector.layout, name, terms, stamps)
+        return (Target(self.target.path, vector.result, vector.layout, name, terms, stamps),)
 
 
 def check_base(base: Tree, checkpoint: Checkpoint) -> None:
@@ -256,6 +261,11 @@ def check_base(base: Tree, checkpoint: Checkpoint) -> None:
     if found:
         guess = renamed(base, checkpoint.tensors)
         raise OtherBaseError(checkpoint.directory, found, guess)
+
+
+def _plain(text: str) -> str:
+    """What the command line gave, with bytes that are not UTF-8 written out."""
+    return os.fsencode(text).decode(errors="backslashreplace")
 
 
 def rounded_share(captured: Capture) -> float | None:

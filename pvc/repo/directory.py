@@ -213,7 +213,11 @@ def _remove(directory: Path, path: str) -> None:
 
 
 def _check_room(directory: Path, needed: int) -> None:
-    found = os.statvfs(directory)
-    free = found.f_bavail * found.f_frsize
+    free = _free(directory)
     if needed > free:
         raise NoSpaceError(directory, needed, free)
+
+
+def _free(directory: Path) -> int:
+    found = os.statvfs(directory)
+    return found.f_bavail * found.f_frsize

@@ -102,7 +102,8 @@ def remove(repository: Repository, name: str) -> Edited:
         if name in head.personality.names():
             raise DependentError(name, ("the personality",))
         changes: Changes = {vector_path(name): None}
-        return _record(repository, head.personality, changes, f"Remove {name}", head.build())
+        change = Change(changes, f"Remove {name}", head.build())
+        return _record(repository, head.personality, change)
 
 
 def rename(repository: Repository, old: str, new: str) -> Edited:
@@ -133,11 +134,13 @@ def rename(repository: Repository, old: str, new: str) -> Edited:
         changed = Personality(terms)
         if changed != head.personality:
             changes[personality.PATH] = personality.edit(head.personality_text, changed).encode()
-        done = _record(repository, changed, changes, f"Rename {old} to {new}", head.build())
-        for target in repository.targets.all():
-            if target.terms is not None:
-                repository.targets.save(replace(target, terms=_renamed(target.terms, old, new)))
-        return done
+        targets = tuple(
+            replace(target, terms=_renamed(target.terms, old, new))
+            for target in repository.targets.all()
+            if target.terms is not None
+        )
+        change = Change(changes, f"Rename {old} to {new}", head.build(), targets)
+        return _record(repository, changed, change)
 
 
 def _renamed(terms: tuple[Term, ...], old: str, new: str) -> tuple[Term, ...]:
@@ -180,7 +183,7 @@ def revert(repository: Repository, text: str) -> Edited:
         if not changes:
             raise NotRevertibleError(text, "nothing of what it did is left")
         built = _build_with(head, changed, changes)
-        return _record(repository, changed, changes, what, built)
+        return _record(repository, changed, Change(changes, what, built))
 
 
 def _inverse_files(head: State, before: State, after: State, what: str) -> Changes:
@@ -232,7 +235,7 @@ def commit_edits(repository: Repository, message: str) -> Edited:
         built = _build_with(head, edited, changes)
         repository.store.tree(built.tree)
         repository.store.layout(built.layout)
-        return _record(repository, edited, changes, message, built)
+        return _record(repository, edited, Change(changes, message, built))
 
 
 def _build_with(head: State, edited: Personality, changes: Changes) -> Built:
@@ -265,8 +268,6 @@ def _ready(repository: Repository) -> State:
     return repository.head()
 
 
-def _record(
-    repository: Repository, after: Personality, changes: Changes, message: str, built: Built
-) -> Edited:
-    state = record(repository, Change(changes, message, built))
-    return Edited(state.commit, message, after, tuple(sorted(changes)))
+def _record(repository: Repository, after: Personality, change: Change) -> Edited:
+    state = record(repository, change)
+    return Edited(state.commit, change.message, after, tuple(sorted(change.files)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 import uuid
 from collections import deque
 from dataclasses import dataclass, fields
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 NOTES_REF = "refs/notes/pvc"
 INDEX_PREFIX = "git-index-"
+LOCK_SECONDS = 2.0
 OPERATIONS = {
     "MERGE_HEAD": "merge",
     "CHERRY_PICK_HEAD": "cherry-pick",
@@ -82,10 +84,12 @@ class UnknownRevisionError(PvcError):
 
     Attributes:
         revision: the text.
+        close: names that are like it, if anybody looked.
     """
 
     def __init__(self, revision: str) -> None:
         self.revision = revision
+        self.close: tuple[str, ...] = ()
         super().__init__(f"{revision!r} is neither a revision nor a vector of this repository.")
 
 
@@ -164,6 +168,10 @@ class Git:
     def close(self) -> None:
         """End the processes that read objects."""
         self._repo.close()
+
+    def restart(self) -> None:
+        """End the processes that read objects, and let new ones begin: an interrupt hit them too."""
+        self._repo.git.clear_cache()
 
     def run(self, *arguments: str, **options: Any) -> str:
         """Standard output of a git command, without the last newline.
@@ -360,10 +368,11 @@ class Git:
     def _follow(self, path: str, ends: Sequence[str]) -> None:
         file = self.root / path
         wanted, found = self.read_bytes("HEAD", path), self.read_edited(path)
-        if found == wanted or all(found != self._at(end, path) for end in ends):
+        edited = found and all(found != self._at(end, path) for end in ends)
+        if found == wanted or edited:  # a missing or empty file is what a killed git leaves
             return
         if wanted is None:
-            file.unlink()
+            file.unlink(missing_ok=True)
         else:
             atomic.make_directory(file.parent)
             atomic.write_file(file, wanted)
@@ -374,6 +383,23 @@ class Git:
     def move(self, revision: str, *, detach: bool) -> None:
         """`git checkout`: HEAD, index and files move to a branch or a commit."""
         self.run("checkout", "--quiet", *(["--detach"] if detach else []), revision, "--")
+
+    def remove_locks(self, since: int) -> None:
+        """Remove the lock files of a git command that was killed; git itself never does.
+
+        Waits until they are LOCK_SECONDS old, since another git command may be at work.
+
+        Args:
+            since: when that command can have begun at the earliest, in nanoseconds since 1970.
+        """
+        for lock in [*self.directory.glob("*.lock"), *(self.common / "refs").rglob("*.lock")]:
+            with contextlib.suppress(FileNotFoundError):
+                made = lock.stat().st_mtime_ns
+                if made >= since:
+                    age = max(0.0, time.time() - made / 1e9)
+                    time.sleep(max(0.0, LOCK_SECONDS - age))
+                    if lock.stat().st_mtime_ns == made:
+                        lock.unlink()
 
     def exclude(self, directory: Path) -> None:
         """Let git ignore a directory below the root, in this clone only."""

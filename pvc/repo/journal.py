@@ -33,7 +33,7 @@ class Writing:
         after: what it is to hold; its stamps are empty.
         before: what it held, or None if it is to be created.
         temporary: where it is being created, if it is.
-        inode: of that temporary directory, which a rename keeps.
+        inode: of that temporary directory, which a rename keeps; 0 before it is there.
     """
 
     after: Target
@@ -51,15 +51,15 @@ class Journal:
         head_before: branch, or commit if detached, that HEAD was at, and its commit.
         head_after: the same for the end; None where git is about to make the commit.
         writing: the directory that is being written, if any.
-        adopted: what a directory will be known to hold once HEAD has moved; nothing is written to
-            it, least of all if HEAD has not.
+        adopted: what directories will be known to hold once HEAD has moved; nothing is written to
+            them, least of all if HEAD has not.
     """
 
     root: Path
     head_before: tuple[str, str]
     head_after: tuple[str, str] | None
     writing: Writing | None = None
-    adopted: Target | None = None
+    adopted: tuple[Target, ...] = ()
 
     def to_text(self) -> str:
         """The JSON that is stored."""
@@ -70,7 +70,7 @@ class Journal:
                 "head_before": self.head_before,
                 "head_after": self.head_after,
                 "writing": None if self.writing is None else _writing_json(self.writing),
-                "adopted": None if self.adopted is None else self.adopted.to_text(),
+                "adopted": [target.to_text() for target in self.adopted],
             }
         )
 
@@ -86,13 +86,12 @@ class Journal:
             if document["format"] != FORMAT:
                 raise JournalError(where, f"its format is {document['format']!r}")
             after, writing = document["head_after"], document["writing"]
-            adopted = document["adopted"]
             return cls(
                 root=Path(document["root"]),
                 head_before=_pair(document["head_before"]),
                 head_after=None if after is None else _pair(after),
                 writing=None if writing is None else _writing(writing, where),
-                adopted=None if adopted is None else Target.parse(adopted, where),
+                adopted=tuple(Target.parse(target, where) for target in document["adopted"]),
             )
         except (*MALFORMATIONS, TargetError) as error:
             raise JournalError(where, f"{type(error).__name__}: {error}") from None
@@ -135,6 +134,10 @@ class JournalFile:
         except FileNotFoundError:
             return None
         return Journal.parse(text, str(self.path))
+
+    def began(self) -> int:
+        """When the unfinished operation began, in nanoseconds since 1970."""
+        return self.path.stat().st_mtime_ns
 
     def begin(self, journal: Journal) -> None:
         """Write down what is about to happen."""

@@ -70,7 +70,6 @@ def plan(head: State, name: str, origin: Origin, *, aside: bool) -> Plan:
     Raises:
         ContainedError: the origin contains the name, and not as its last step.
         AppliedError: aside, but the name is a term of the personality.
-        NotYetError: the personality afterwards would need arithmetic.
     """
     action, start = _action(head, name, origin)
     terms = head.personality.terms
@@ -81,9 +80,7 @@ def plan(head: State, name: str, origin: Origin, *, aside: bool) -> Plan:
         terms = (*terms, Term(name))
     if aside:
         return Plan(action, start, head.personality, _reached(origin, action, name))
-    made = Plan(action, start, Personality(terms), terms)
-    _check_buildable(head, name, made)
-    return made
+    return Plan(action, start, Personality(terms), terms)
 
 
 def _reached(origin: Origin, action: str, name: str) -> tuple[Term, ...] | None:
@@ -104,7 +101,14 @@ def _action(head: State, name: str, origin: Origin) -> tuple[str, bytes]:
     return "replaced", origin.tree
 
 
-def _check_buildable(head: State, name: str, made: Plan) -> None:
+def check_buildable(head: State, name: str, made: Plan) -> None:
+    """Make sure that the personality afterwards can be built.
+
+    Raises:
+        NotYetError: it needs arithmetic.
+    """
+    if made.personality == head.personality and name not in made.personality.names():
+        return
     base = head.config.base_tree
     captured = Link(base, made.start, result=NO_ID, layout=NO_ID)
 

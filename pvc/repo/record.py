@@ -54,13 +54,13 @@ class Change:
         files: new bytes by path; None removes a file.
         message: the commit message.
         built: what the new commit's personality is.
-        adopted: what a target is known to hold from then on.
+        adopted: what targets are known to hold from then on.
     """
 
     files: Mapping[str, bytes | None]
     message: str
     built: Built
-    adopted: Target | None = None
+    adopted: tuple[Target, ...] = ()
 
 
 def record(repository: Repository, change: Change) -> State:
@@ -74,19 +74,19 @@ def record(repository: Repository, change: Change) -> State:
     git = repository.git
     before = position(git)
     file = JournalFile(repository.folder)
-    file.begin(Journal(repository.root, before, None, adopted=change.adopted))
     try:
+        file.begin(Journal(repository.root, before, None, adopted=change.adopted))
         commit = git.commit(change.files, change.message, repository.folder)
         git.follow_head(PATHS, [before[1]])
-        if change.adopted is not None:
-            repository.targets.save(change.adopted)
+        for target in change.adopted:
+            repository.targets.save(target)
         with contextlib.suppress(GitError):  # the commit stands without it
             write_note(repository, commit, change.built)
+        file.end()
     except BaseException:
         with contextlib.suppress(PvcError, OSError):  # if this fails, the next command does it
             recover(repository)
         raise
-    file.end()
     return State(git, commit)
 
 

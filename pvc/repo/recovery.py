@@ -42,9 +42,11 @@ def recover(repository: Repository, crew: Crew | None = None) -> str | None:
         git = _git_of(journal, repository, stack)
         moved = git is not None and position(git) != journal.head_before
         if git is not None:
+            git.restart()
+            git.remove_locks(file.began())
             _settle_text(git, journal)
-        if moved and journal.adopted is not None:
-            repository.targets.save(journal.adopted)
+        for target in journal.adopted if moved else ():
+            repository.targets.save(target)
         if journal.writing is not None:
             _settle_target(repository, journal, journal.writing, moved, crew or Crew())
     for leftover in repository.folder.glob(f"{INDEX_PREFIX}*"):

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
 from pvc.weights.errors import ChangedError, UnreadableError
 from pvc.weights.fingerprint import open_stamped
 
@@ -144,4 +142,4 @@ class CheckpointReader:
 
 
 def _view(out: Buffer | NDArray[Any]) -> memoryview:
-    return out.data if isinstance(out, np.ndarray) else memoryview(out)
+    return memoryview(out)  # type: ignore[arg-type]  # numpy's stubs lack the protocol before 3.12

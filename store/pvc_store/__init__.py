@@ -1,48 +1,11 @@
-"""The object store of pvc: blocks, packs, trees, layouts.  Bytes only.
+"""The object store of pvc: bytes only, neither tensors as numbers nor git nor terminals.
 
-It knows neither tensors as numbers nor git nor terminals, and imports no framework.
+    files, memory         a store in a directory, a store in memory
+    store                 what every store can do
+    tree, layout          complete sets of weights; how they come as files
+    block, kinds          a block's stored form; how its bytes are to be read
+    pack, index           many blocks in one file; where a block lies
+    ids, errors           names of stored things; the error tree
+
+Nothing is imported here, so that a command which needs only names of errors starts at once.
 """
-
-from pvc_store.block import BLOCK_BYTES, BlockForm, Codec, EncodedBlock, Entry
-from pvc_store.errors import (
-    DamageError,
-    FormatError,
-    LockedError,
-    MissingError,
-    PvcError,
-    StoreError,
-)
-from pvc_store.files import FileStore
-from pvc_store.kinds import BYTES, KIND_BY_NAME, Kind
-from pvc_store.layout import Layout, OtherFile, WeightsFile
-from pvc_store.memory import MemoryStore
-from pvc_store.store import Damage, Reading, Store, Writing
-from pvc_store.tree import Tensor, Tree
-
-__all__ = [
-    "BLOCK_BYTES",
-    "BYTES",
-    "KIND_BY_NAME",
-    "BlockForm",
-    "Codec",
-    "Damage",
-    "DamageError",
-    "EncodedBlock",
-    "Entry",
-    "FileStore",
-    "FormatError",
-    "Kind",
-    "Layout",
-    "LockedError",
-    "MemoryStore",
-    "MissingError",
-    "OtherFile",
-    "PvcError",
-    "Reading",
-    "Store",
-    "StoreError",
-    "Tensor",
-    "Tree",
-    "WeightsFile",
-    "Writing",
-]

@@ -8,7 +8,6 @@ in a function of the `os` module, so that a crash can be provoked between any tw
 from __future__ import annotations
 
 import os
-import uuid
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -75,9 +74,14 @@ def move_into_place(moves: Sequence[tuple[Path, Path]]) -> None:
 
 
 def write_file(final: Path, data: Buffer, mode: int = 0o644) -> None:
-    """Put `data` at `final`, replacing what was there, in one step."""
-    temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
+    """Put `data` at `final`, replacing what was there, in one step.
+
+    The caller keeps others away from `final`.  The temporary name is always the same, so that what
+    a crash left is taken away by whoever does it again.
+    """
+    temporary = final.with_name(f".{final.name}.pvc-tmp")
     try:
+        temporary.unlink(missing_ok=True)
         write_new(temporary, data, mode)
         temporary.replace(final)
         sync_directory(final.parent)

@@ -57,7 +57,7 @@ class MemoryStore:
         with self._lock:
             self.blocks = {**change.blocks, **self.blocks}
             self.layouts = {**change.layouts, **self.layouts}
-            new = [pair for pair in change.trees if pair[0].id not in self.trees]
+            new = [pair for name, pair in change.trees.items() if name not in self.trees]
             self.trees |= file_forms(new, self._holds_whole)
 
     def _holds_whole(self, tree_id: bytes) -> bool:
@@ -110,7 +110,7 @@ class MemoryWriting:
         self._store = store
         self._lock = threading.Lock()
         self.blocks: dict[bytes, tuple[EncodedBlock, int]] = {}
-        self.trees: list[tuple[Tree, Tree | None]] = []
+        self.trees: dict[bytes, tuple[Tree, Tree | None]] = {}
         self.layouts: dict[bytes, bytes] = {}
 
     @property
@@ -142,7 +142,7 @@ class MemoryWriting:
 
     def put_tree(self, tree: Tree, base: Tree | None = None) -> bytes:
         """Add a tree; see `Writing.put_tree`."""
-        self.trees.append((tree, base))
+        self.trees.setdefault(tree.id, (tree, base))
         return tree.id
 
     def put_layout(self, layout: Layout) -> bytes:

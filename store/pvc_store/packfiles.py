@@ -95,7 +95,9 @@ class PackFiles:
         self.close()
 
     def _close_idle(self, keep: int) -> None:
+        if len(self._open) <= keep:
+            return
         idle = [pack for pack in self._open if not self._users.get(pack)]
-        for pack in idle[: max(0, len(self._open) - keep)]:
+        for pack in idle[: len(self._open) - keep]:
             os.close(self._open.pop(pack))
             self._users.pop(pack, None)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pvc.repo import repository as repository_module
 from pvc.repo.commit import Committed, Wish, commit
 from pvc.repo.initialise import initialise
+from pvc.repo.refs import create_tag
 from pvc.repo.repository import Repository
 from pvc.repo.workers import Crew
 from tests.repo import models
-from tests.repo.models import Model
+
+if TYPE_CHECKING:
+    from tests.repo.models import Model
 
 CREW = Crew(threads=2)
+MEMORY = Path("/dev/shm")
 GIT_CONFIG = """\
 [user]
     name = Somebody
@@ -50,8 +56,23 @@ def plain_git(git_config: Path) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def memory() -> Iterator[Path]:
+    """A folder in memory where there is such a thing: pvc and git fsync all they write."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        yield Path(folder).resolve()
+
+
+@pytest.fixture
+def tmp_path(memory: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(autouse=True)
-def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def surroundings(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Temporary folders in memory; nobody waits long for a lock."""
+    monkeypatch.setattr(tempfile, "tempdir", str(memory))
     monkeypatch.setattr(repository_module, "LOCK_WAIT_SECONDS", 0.2)
 
 
@@ -61,14 +82,14 @@ def base_model() -> Model:
 
 
 @pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory, base_model: Model) -> Path:
+def base(memory: Path, base_model: Model) -> Path:
     """The base that the fixture `repository` is relative to; not to be touched."""
-    return models.save(tmp_path_factory.mktemp("shared") / "base", base_model)
+    return models.save(memory / "base", base_model)
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory, base: Path, plain_git: None) -> Path:
-    root = tmp_path_factory.mktemp("template") / "work"
+def template(memory: Path, base: Path, plain_git: None) -> Path:
+    root = memory / "template"
     root.mkdir()
     initialise(root, base, by_value=True, crew=CREW)
     return root
@@ -86,12 +107,49 @@ def repository(root: Path) -> Iterator[Repository]:
         yield opened
 
 
+@pytest.fixture(scope="session")
+def first(base_model: Model) -> Model:
+    """What the vector listening of `made` leads to."""
+    return models.tuned(base_model, 1)
+
+
+@pytest.fixture(scope="session")
+def sources(memory: Path, first: Model) -> dict[str, Path]:
+    """The directories that the vectors of `made` were read from; not to be touched."""
+    made = {
+        "listening": first,
+        "suggesting": models.tuned(first, 2),
+        "quiet": models.tuned(first, 3),
+    }
+    return {name: models.save(memory / "sources" / name, what) for name, what in made.items()}
+
+
+@pytest.fixture(scope="session")
+def made_template(memory: Path, template: Path, sources: dict[str, Path]) -> Path:
+    root = shutil.copytree(template, memory / "made")
+    with Repository.open(root) as opened:
+        commit(opened, Wish("listening", sources["listening"]), CREW)
+        create_tag(opened, "v1", "HEAD")
+        commit(opened, Wish("suggesting", sources["suggesting"], onto="HEAD"), CREW)
+        commit(opened, Wish("quiet", sources["quiet"], onto="base", aside=True), CREW)
+    return root
+
+
+@pytest.fixture
+def made(made_template: Path, tmp_path: Path) -> Iterator[Repository]:
+    """base + listening (at the tag v1) + suggesting, and beside them quiet."""
+    with Repository.open(shutil.copytree(made_template, tmp_path / "work")) as opened:
+        yield opened
+
+
 Commit = Callable[..., Committed]
 
 
 @pytest.fixture
-def do_commit(repository: Repository, tmp_path: Path) -> Commit:
+def do_commit(request: pytest.FixtureRequest, tmp_path: Path) -> Commit:
     """Commit a model, or a directory, under a name; options are those of `Wish`."""
+    which = "made" if "made" in request.fixturenames else "repository"
+    repository: Repository = request.getfixturevalue(which)
 
     def run(name: str, source: Model | Path, **options: object) -> Committed:
         if not isinstance(source, Path):

@@ -35,11 +35,13 @@ import git
 import numpy as np
 
 from pvc.codec import BaseBlock, decode, encode, measure, same
+from pvc.repo import git as git_module
 from pvc.repo.commit import Wish, commit
 from pvc.repo.fsck import fsck
 from pvc.repo.git import NoRepositoryError
 from pvc.repo.journal import JournalFile
 from pvc.repo.recovery import recover
+from pvc.repo.state import NotPvcError
 from pvc.repo.status import status
 from pvc_store.kinds import BYTES, KIND_BY_NAME
 from tests.repo.scenes import (
@@ -209,7 +211,9 @@ def child(
         watched = steps(writable) if steps is not None else None
         try:
             value, error = work(), ""
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         except BaseException:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             value, error = None, traceback.format_exc()
         labels = tuple(watched.labels) if watched is not None else ()
         data = pickle.dumps(Ended(0, value, error, labels))
@@ -255,6 +259,7 @@ class Known:
         scene: the operation.
         old: the stage before it.
         new: the stage after it.
+        part: the stage after a part of it, if that is a good state; else as before.
         labels: its steps.
         seconds: how long it takes.
     """
@@ -262,6 +267,7 @@ class Known:
     scene: Scene
     old: Snapshot
     new: Snapshot
+    part: Snapshot
     labels: tuple[str, ...]
     seconds: float
 
@@ -296,7 +302,12 @@ class Driver:
             new = _done(child(partial(snapshot, place))).value
             if not new.differences(old) or leftovers(place):
                 raise AssertionError(f"{scene.name} does nothing, or leaves {leftovers(place)}")
-            self.known[scene.name] = Known(scene, old, new, ran.labels, seconds)
+            part = old
+            if scene.part is not None:
+                place.restore(scene.start)
+                _done(child(partial(scene.part, place)))
+                part = _done(child(partial(snapshot, place))).value
+            self.known[scene.name] = Known(scene, old, new, part, ran.labels, seconds)
 
     def run(self, trial: Trial) -> None:
         known = self.known[trial.scene]
@@ -380,23 +391,23 @@ def examine(place: Place, known: Known, trial: Trial) -> tuple[str, list[str]]:
     settle(place)
     found = snapshot(place)
     from_old, from_new = found.differences(known.old), found.differences(known.new)
-    if from_old and from_new:
+    if from_old and from_new and found.differences(known.part):
         return "neither", [f"before: {from_old}", f"afterwards: {from_new}"]
     problems = check(place, found)
-    if not from_old:
+    if from_new:
         known.scene.run(place)
-        from_new = snapshot(place).content().differences(known.new.content())
-        problems += [f"the same again leads elsewhere: {line}" for line in from_new]
+        again = snapshot(place).content().differences(known.new.content())
+        problems += [f"the same again leads elsewhere: {line}" for line in again]
     else:
         write_more(place)
     problems += [f"left over: {path}" for path in leftovers(place)]
-    problems += check(place, snapshot(place))
-    return "new" if from_old else "old", problems
+    side = "new" if not from_new else "part" if from_old else "old"
+    return side, problems
 
 
 def read(place: Place) -> None:
-    """Commands that only read work at once."""
-    with contextlib.suppress(NoRepositoryError), place.open() as repository:
+    """Commands that only read work at once, if there is something to read."""
+    with contextlib.suppress(NoRepositoryError, NotPvcError), place.open() as repository:
         journal = JournalFile(repository.folder).read()
         if status(repository).interrupted != (journal is not None):
             raise AssertionError("status does not tell that an operation was interrupted")
@@ -479,6 +490,7 @@ def main() -> None:
     memory = Path("/dev/shm")
     home = Path(tempfile.mkdtemp(prefix="pvc-kills-", dir=memory if memory.is_dir() else None))
     try:
+        git_module.LOCK_SECONDS = 0.01
         become_reaper()
         warm()
         driver = Driver(Place(home))

@@ -92,11 +92,13 @@ class Scene:
         name: of the scene.
         start: the template it starts from.
         run: the operation.
+        part: an operation that does a part of it; this part alone is a good state, too.
     """
 
     name: str
     start: str
     run: Callable[[Place], object]
+    part: Callable[[Place], object] | None = None
 
 
 def _commit(place: Place, name: str, **options: object) -> None:
@@ -144,7 +146,11 @@ SCENES = (
     Scene("commit extend", "trained", _extend),
     Scene("commit aside", "rich", lambda place: _commit(place, "calm", aside=True)),
     Scene("commit edits", "edited", _edits),
-    Scene("checkout new", "rich", lambda p: _checkout(p, "HEAD~1", p.stage / "a" / "b")),
+    Scene(
+        "checkout new", "rich",
+        lambda p: _checkout(p, "HEAD~1", p.stage / "a" / "b"),
+        lambda p: _checkout(p, "HEAD~1", p.stage / "a" / "b", True),
+    ),
     Scene("checkout vector", "rich", lambda p: _checkout(p, "listening", p.work / "tried")),
     Scene("checkout back", "rich", lambda p: _checkout(p, "first")),
     Scene("checkout branch", "rich", lambda p: _checkout(p, "later")),

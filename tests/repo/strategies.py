@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
+from pvc.weights import is_wider
 from pvc_store.kinds import KIND_BY_NAME
 from tests.repo.models import INDEX, Model, Raw
 from tests.weights.shards import entry, shard
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 NAMES = st.text("abz.0_éß✓ ", min_size=1, max_size=10).filter(str.strip)
-WIDER = {"BF16": ["F32", "F64"], "F16": ["F32", "F64"], "F32": ["F64"]}
+WIDER = {
+    name: [other.name for other in KIND_BY_NAME.values() if is_wider(other, kind)]
+    for name, kind in KIND_BY_NAME.items()
+}
 # NaN with a payload, NaN with a sign, -0.0, Inf, the smallest subnormal: in every width
 SPECIAL = {
     1: [b"\x7f", b"\xff", b"\x80", b"\x7c", b"\x01"],
@@ -76,7 +83,7 @@ def retrained(draw: st.DrawFn, before: Model) -> Model:
         choice = draw(st.integers(0, 3))
         if choice == 0:
             after[name] = draw(contents_of(raw.dtype, raw.shape))
-        elif choice == 1 and raw.dtype in WIDER:
+        elif choice == 1 and WIDER[raw.dtype]:
             after[name] = draw(contents_of(draw(st.sampled_from(WIDER[raw.dtype])), raw.shape))
         elif choice == 2 and raw.data:
             at = draw(st.integers(0, len(raw.data) - 1))

@@ -275,6 +275,7 @@ class StoreContract:
         with store.writing() as change:
             change.put_tree(child, base)
             change.put_tree(base)
+            change.put_tree(child)
             change.put_tree(grandchild, child)
             change.put_tree(orphan, tree("nowhere"))
             change.put_tree(tree("self"), tree("self"))
@@ -285,6 +286,16 @@ class StoreContract:
         for expected in (base, child, grandchild, orphan, tree("later"), tree("self")):
             assert seen.tree(expected.id) == expected
         assert list(seen.verify()) == []
+
+    def test_a_tree_that_others_are_stored_against_stays_whole(self, store: Store) -> None:
+        base, middle, top = tree("a", "b"), tree("a", "c"), tree("a", "d")
+        with store.writing() as change:
+            change.put_tree(base)
+            change.put_tree(middle)
+            change.put_tree(top, middle)
+        with store.writing() as change:
+            change.put_tree(middle, base)
+        assert self.seen_elsewhere(store).tree(top.id) == top
 
     def test_the_empty_tree_and_layout_can_be_stored(self, store: Store) -> None:
         with store.writing() as change:

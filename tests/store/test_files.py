@@ -247,6 +247,15 @@ def test_packs_may_come_and_go_behind_our_back(store: FileStore, tmp_path: Path)
     assert holds(store, 1)
 
 
+def test_a_change_knows_what_others_wrote_before_it(store: FileStore) -> None:
+    other = FileStore(store.root)
+    assert not other.has(raw_block(1).form.key)
+    put(store, 1)
+    with other.writing() as change:
+        assert change.put(raw_block(1)) is False
+    assert len(pack_paths(store)) == 1
+
+
 def test_a_block_that_moved_to_another_pack_is_found(store: FileStore) -> None:
     put(store, 1)
     put(store, 2)

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pvc_store.block import Codec, EncodedBlock
 from pvc_store.memory import MemoryStore
 from tests.store.contract import StoreContract
-from tests.store.samples import layout, tree
+from tests.store.samples import layout, raw_block, tree
 
 if TYPE_CHECKING:
     from pvc_store.store import Store
@@ -27,6 +28,16 @@ class TestMemoryStore(StoreContract):
         payload = bytearray(block.payload)
         payload[10] ^= 1
         store.blocks[key] = (replace(block, payload=bytes(payload)), check)
+
+
+def test_of_two_changes_the_one_that_ends_first_stays() -> None:
+    store, first = MemoryStore(), raw_block(1)
+    other = EncodedBlock(replace(first.form, codec=Codec.PLANES), b"other")
+    with store.writing() as outer:
+        outer.put(other)
+        with store.writing() as inner:
+            inner.put(first)
+    assert store.get(first.form.key) == first
 
 
 def test_verify_finds_damaged_trees_and_layouts() -> None:

@@ -1,0 +1,95 @@
+"""What every way of ending becomes: one sentence, perhaps a hint, and an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from pvc.cli import errors
+from pvc.cli.output import JSON_VERSION, colours
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived."""
+
+
+def run() -> NoReturn:
+    """Run the command line and end the process."""
+    try:
+        signal.signal(signal.SIGTERM, _terminate)
+        from pvc.cli.main import group
+
+        group.main(prog_name="pvc", standalone_mode=False)
+        sys.stdout.flush()
+        code = 0
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except BaseException as error:  # noqa: BLE001 - the one place where everything ends
+        code = end(error)
+    sys.exit(code)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+def end(error: BaseException) -> int:
+    """Tell how it ended; returns the exit code."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else errors.OTHER
+    if isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return errors.CLOSED_PIPE
+    code, name, message, hint = _words(error)
+    if "--json" in sys.argv:
+        content = {"code": code, "name": name, "message": message, "hint": hint}
+        click.echo(json.dumps({"version": JSON_VERSION, "error": content}), err=True)
+        return code
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        click.echo(error.ctx.get_usage(), err=True)
+    show = colours(sys.stderr)
+    click.echo(click.style("error: ", fg="red") + message, err=True, color=show)
+    if hint:
+        click.echo(click.style("hint: ", fg="cyan") + hint, err=True, color=show)
+    return code
+
+
+def _words(error: BaseException) -> tuple[int, str, str, str | None]:
+    """Exit code, name, message and hint."""
+    from pvc.errors import PvcError
+
+    name = type(error).__name__
+    if isinstance(error, Terminated):
+        return 128 + signal.SIGTERM, name, "Terminated; everything is as it was.", None
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return errors.INTERRUPTED, "Interrupted", "Interrupted; everything is as it was.", None
+    if isinstance(error, click.ClickException):
+        return errors.USAGE, name, error.format_message(), _usage_hint(error)
+    if isinstance(error, PvcError):
+        return errors.code_of(error), name, str(error), errors.hint_of(error)
+    if isinstance(error, OSError):
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        return errors.OTHER, name, f"{where}{error.strerror or error}.", None
+    return _mistake(error)
+
+
+def _usage_hint(error: click.ClickException) -> str | None:
+    context = getattr(error, "ctx", None)
+    return f"`{context.command_path} --help` explains it." if context is not None else None
+
+
+def _mistake(error: BaseException) -> tuple[int, str, str, str | None]:
+    if os.environ.get("PVC_DEBUG"):
+        traceback.print_exception(error)
+    text = f"This is a mistake in pvc: {type(error).__name__}: {error}"
+    hint = "PVC_DEBUG=1 shows where; please report it."
+    return errors.MISTAKE, type(error).__name__, text, hint

@@ -1,0 +1,136 @@
+"""Exit codes and hints.  The only place that knows either.
+
+0 done     1 the answer is no     2 usage
+10 no repository   11 locked   12 damaged   13 engine   14 name   15 other base
+16 not finite      17 edited   18 pickle    19 other    130 interrupted   141 closed pipe
+255 a mistake in pvc
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Hint = str | Callable[[Any], str | None] | None
+
+NO, USAGE = 1, 2
+NO_REPOSITORY, LOCKED, DAMAGED, NAME, OTHER_BASE = 10, 11, 12, 14, 15
+NOT_FINITE, EDITED, PICKLE, OTHER = 16, 17, 18, 19
+INTERRUPTED, CLOSED_PIPE, MISTAKE = 130, 141, 255
+
+EXIT_STATUS = (
+    (0, "done"),
+    (NO, "the answer is no: nothing to commit, damage found, a conflict, something depends on it"),
+    (USAGE, "the command line is wrong"),
+    (NO_REPOSITORY, "there is no pvc repository here"),
+    (LOCKED, "another process holds the lock"),
+    (DAMAGED, "stored bytes are missing or damaged"),
+    (NAME, "a name is unknown, taken, ambiguous or impossible"),
+    (OTHER_BASE, "the checkpoint is not a result of training the base"),
+    (NOT_FINITE, "the checkpoint holds NaN or Inf where it started from numbers"),
+    (EDITED, "edits, an unfinished git operation or a detached HEAD are in the way"),
+    (PICKLE, "the checkpoint consists of pickles"),
+    (OTHER, "any other error that pvc foresees, a full disk among them"),
+    (INTERRUPTED, "interrupted; everything is as it was"),
+    (CLOSED_PIPE, "the reader of the output went away"),
+    (MISTAKE, "a mistake in pvc"),
+)
+
+CODES = {
+    "NothingChangedError": NO,
+    "NothingEditedError": NO,
+    "DependentError": NO,
+    "ConflictError": NO,
+    "NotRevertibleError": NO,
+    "SeveralTargetsError": USAGE,
+    "MixedError": USAGE,
+    "NoRepositoryError": NO_REPOSITORY,
+    "NotPvcError": NO_REPOSITORY,
+    "NestedError": NO_REPOSITORY,
+    "LockedError": LOCKED,
+    "DamageError": DAMAGED,
+    "MissingError": DAMAGED,
+    "MissingBaseError": DAMAGED,
+    "VerificationError": DAMAGED,
+    "CollisionError": DAMAGED,
+    "UnknownRevisionError": NAME,
+    "NoVectorError": NAME,
+    "VectorNameError": NAME,
+    "AmbiguousError": NAME,
+    "NameTakenError": NAME,
+    "OtherBaseError": OTHER_BASE,
+    "NonFiniteError": NOT_FINITE,
+    "EditedError": EDITED,
+    "UnfinishedError": EDITED,
+    "DetachedError": EDITED,
+    "PickleError": PICKLE,
+}
+
+
+def _other_base(error: Any) -> str:
+    if error.renamed:
+        before, after = error.renamed
+        return (
+            f"The tensors seem to be the same under other names ({before} is called {after}): "
+            "save base and checkpoint with one version of transformers."
+        )
+    if (error.path / "adapter_config.json").exists():
+        return "This is a LoRA adapter: merge it first (merge_and_unload) and save the whole model."
+    return "`pvc show base` names the base; a repository has only one."
+
+
+def _unknown(error: Any) -> str | None:
+    close = getattr(error, "close", ())
+    return f"Did you mean {' or '.join(close)}?" if close else "`pvc log` lists what there is."
+
+
+HINTS: dict[str, Hint] = {
+    "NoRepositoryError": "Start one with `pvc init --base DIR`, or go there with `pvc -C DIR`.",
+    "NestedError": "Use the top of that repository, or run `git init` here first.",
+    "LockedError": "Wait until the other process is done.",
+    "UnknownRevisionError": _unknown,
+    "NoVectorError": "`pvc log NAME` finds the commits that had it.",
+    "AmbiguousError": "Choose another name, or rename one: `pvc mv`, `git branch -m`.",
+    "NameTakenError": "Choose another name.",
+    "OtherBaseError": _other_base,
+    "NonFiniteError": "`--allow-nonfinite` commits it all the same.",
+    "EditedError": "`pvc commit -m MESSAGE` commits them, `git restore PATH` drops them.",
+    "UnfinishedError": "Finish it with git, or abort it.",
+    "DetachedError": "Begin a branch with `pvc switch -c NAME`.",
+    "PickleError": "Load it where you trust it, and save it with `save_pretrained`.",
+    "NearerHeadError": "Say what it was trained from: `--onto HEAD` or `--onto base`.",
+    "NotYetError": "`--aside` stores a vector without applying it; `--onto HEAD` says that it was "
+    "trained from HEAD.",
+    "OtherTreeError": "Use `--aside`, or `pvc switch` to the branch it was checked out from.",
+    "ContainedError": lambda error: f"Commit it under another name, such as {error.name}_2.",
+    "AppliedError": "Commit it under another name, or without `--aside`.",
+    "DriftedError": lambda error: (
+        f"Keep what is there with `pvc commit NAME --from {error.path} "
+        "--aside`, or check out to another directory."
+    ),
+    "ForeignDirectoryError": "Name a directory that does not exist yet.",
+    "SeveralTargetsError": "Name one with `--to DIR`.",
+    "DependentError": "Take it out of personality.toml first, and `pvc commit -m MESSAGE`.",
+    "MissingBaseError": "Put the base's files back, or start with a base by value.",
+    "DamageError": "`pvc fsck` says what depends on it.",
+    "MissingError": "`pvc fsck` says what depends on it.",
+    "ExistsError": "`pvc status` says where it stands.",
+}
+
+
+def code_of(error: BaseException) -> int:
+    """The exit code of an error: the one of its nearest class that has one."""
+    return next((CODES[name] for name in _classes(error) if name in CODES), OTHER)
+
+
+def hint_of(error: BaseException) -> str | None:
+    """What the user could do next, in one sentence."""
+    hint = next((HINTS[name] for name in _classes(error) if name in HINTS), None)
+    return hint(error) if callable(hint) else hint
+
+
+def _classes(error: BaseException) -> list[str]:
+    return [kind.__name__ for kind in type(error).__mro__]

@@ -1,0 +1,74 @@
+"""`pvc fsck`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pvc.cli.errors import NO
+from pvc.cli.output import answers, current, number
+from pvc.cli.progress import crew, threads_option
+from pvc.cli.repository import opened
+
+if TYPE_CHECKING:
+    from pvc.repo.fsck import Finding, Report
+
+DEPENDENTS_SHOWN = 6
+
+
+@click.command("fsck")
+@threads_option
+@answers
+def command(threads: int | None) -> None:
+    """Check that everything history needs is there, and is what its name says.
+
+    Reads git's objects, every manifest, tree, layout, pack, block, tensor and file. Exits with 1
+    if anything is broken, and names what depends on it.
+    """
+    from pvc.repo.fsck import fsck
+
+    output = current()
+    with opened() as repository, crew(output, threads) as workers:
+        found = fsck(repository, workers)
+    output.answer(_document(found), _lines(found))
+    if found.findings:
+        raise click.exceptions.Exit(NO)
+
+
+def _document(found: Report) -> dict[str, Any]:
+    return {
+        "clean": not found.findings,
+        "commits": found.commits,
+        "trees": found.trees,
+        "blocks": found.blocks,
+        "findings": [
+            {
+                "what": one.what,
+                "name": one.name,
+                "detail": one.detail,
+                "dependents": list(one.dependents),
+            }
+            for one in found.findings
+        ],
+    }
+
+
+def _lines(found: Report) -> list[str]:
+    looked = (
+        f"{number(found.commits)} commits, {number(found.trees)} trees, "
+        f"{number(found.blocks)} blocks"
+    )
+    if not found.findings:
+        return [f"{looked}: nothing is broken"]
+    lines = [line for one in found.findings for line in _finding(one)]
+    return [*lines, f"{looked}: {number(len(found.findings))} things are broken"]
+
+
+def _finding(one: Finding) -> list[str]:
+    lines = [f"{one.what} {one.name}", f"    {one.detail}"]
+    if one.dependents:
+        more = len(one.dependents) - DEPENDENTS_SHOWN
+        named = ", ".join(one.dependents[:DEPENDENTS_SHOWN])
+        lines.append(f"    needed by {named}{f' and {more} more' if more > 0 else ''}")
+    return lines

@@ -1,0 +1,133 @@
+"""What commands write: the answer on stdout, as text or one JSON document; the rest on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
+
+    F = TypeVar("F", bound=Callable[..., Any])
+
+JSON_VERSION = 1
+SHORT_ID = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where and how a command answers.
+
+    Attributes:
+        as_json: one JSON document instead of text.
+        quiet: no notes, no progress.
+    """
+
+    as_json: bool = False
+    quiet: bool = False
+
+    def answer(self, document: dict[str, Any], lines: Sequence[str]) -> None:
+        """Write the answer in the form that was asked for."""
+        if self.as_json:
+            click.echo(json.dumps({"version": JSON_VERSION, **document}, ensure_ascii=False))
+            return
+        for line in lines:
+            click.echo(line, color=colours(sys.stdout))
+
+    def note(self, text: str) -> None:
+        """Tell something that is not the answer."""
+        if not self.quiet and not self.as_json:
+            click.echo(text, err=True)
+
+    def warn(self, text: str) -> None:
+        """Tell something that may be wrong."""
+        self.note(click.style("warning: ", fg="yellow") + text)
+
+    def tells(self) -> bool:
+        """Whether progress is to be shown."""
+        return not (self.quiet or self.as_json)
+
+
+def answers(command: F) -> F:
+    """Add --json and --quiet to a command, which receives an `output`."""
+
+    def collect(context: click.Context, parameter: click.Parameter, value: bool) -> bool:
+        output = context.meta.get(__name__, Output())
+        changed = {"json": (value, output.quiet), "quiet": (output.as_json, value)}
+        context.meta[__name__] = Output(*changed[str(parameter.name)])
+        return value
+
+    command = click.option(
+        "--quiet", "-q", is_flag=True, expose_value=False, callback=collect, is_eager=True,
+        help="Write the answer only.",
+    )(command)  # fmt: skip
+    return click.option(
+        "--json", is_flag=True, expose_value=False, callback=collect, is_eager=True,
+        help="Answer in JSON.",
+    )(command)  # fmt: skip
+
+
+def current() -> Output:
+    """How the running command answers."""
+    found = click.get_current_context().meta.get(__name__, Output())
+    return found if isinstance(found, Output) else Output()
+
+
+def colours(stream: Any) -> bool:
+    """Whether a stream gets colours: by NO_COLOR, FORCE_COLOR, TERM, and what it is."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return bool(stream.isatty()) and os.environ.get("TERM") != "dumb"
+
+
+def size(count: int) -> str:
+    """A number of bytes for people, in powers of 1000."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(value) < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} TB"
+
+
+def share(part: int, whole: int) -> str:
+    """A share for people."""
+    if not whole or part in (0, whole):
+        return "100 %" if part else "0 %"
+    return f"{min(max(100 * part / whole, 0.001), 99.99):.3g} %"
+
+
+def number(count: int) -> str:
+    """A count with its thousands set apart."""
+    return f"{count:,}".replace(",", " ")
+
+
+def norm(value: float) -> str:
+    """A relative norm for people."""
+    return f"{value:.3g}"
+
+
+def short(identity: bytes) -> str:
+    """The beginning of an id, for people."""
+    return identity.hex()[:SHORT_ID]
+
+
+def columns(rows: Sequence[Sequence[str]], *, left: int = 1, indent: str = "") -> list[str]:
+    """Lines with aligned columns: the first `left` to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if at < left else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append((indent + "  ".join(cells)).rstrip())
+    return lines

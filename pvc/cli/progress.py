@@ -1,0 +1,102 @@
+"""Progress of long work: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+import click
+
+from pvc.cli.output import size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pvc.cli.output import Output
+    from pvc.repo.workers import Crew
+
+SHOWN_AFTER_SECONDS = 0.8
+REDRAWN_AFTER_SECONDS = 0.1
+LINE_EVERY_SECONDS = 10.0
+
+
+class Reporter:
+    """Draws what `pvc.repo.progress.Progress` reports; nothing for work that is done at once."""
+
+    def __init__(self, *, terminal: bool) -> None:
+        self._terminal = terminal
+        self._lock = threading.Lock()
+        self._label, self._total, self._done = "", 0, 0
+        self._began = self._drawn = time.monotonic()
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def start(self, label: str, total: int) -> None:
+        """A phase begins."""
+        with self._lock:
+            self._label, self._total, self._done = label, total, 0
+            if self._bar is not None:
+                self._bar.reset(self._task, description=label, total=total)
+
+    def advance(self, count: int) -> None:
+        """More is done."""
+        with self._lock:
+            self._done += count
+            now = time.monotonic()
+            if self._terminal:
+                self._draw(now)
+            elif now - self._drawn >= LINE_EVERY_SECONDS:
+                self._drawn = now
+                click.echo(f"{self._label}: {size(self._done)} of {size(self._total)}", err=True)
+
+    def _draw(self, now: float) -> None:
+        if now - self._began < SHOWN_AFTER_SECONDS or now - self._drawn < REDRAWN_AFTER_SECONDS:
+            return
+        self._drawn = now
+        if self._bar is None:
+            self._begin()
+        self._bar.update(self._task, completed=self._done)
+
+    def _begin(self) -> None:
+        from rich import progress
+        from rich.console import Console
+
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.DownloadColumn(),
+            progress.TransferSpeedColumn(),
+            progress.TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._bar.add_task(self._label, total=self._total)
+        self._bar.start()
+
+
+@contextlib.contextmanager
+def crew(output: Output, threads: int | None) -> Iterator[Crew]:
+    """Who does long work, telling the terminal how far it is."""
+    from pvc.repo.workers import Crew, default_threads
+
+    count = threads or default_threads()
+    if not output.tells():
+        yield Crew(count)
+        return
+    with Reporter(terminal=sys.stderr.isatty()) as reporter:
+        yield Crew(count, reporter)
+
+
+threads_option = click.option(
+    "--threads", type=click.IntRange(1, 1024), help="How many threads work; all by default."
+)

@@ -1,0 +1,79 @@
+"""The repository that a command works on, and the names that it can complete."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pvc.repo.repository import Repository
+
+CLOSE_NAMES = 2
+
+
+def directory() -> Path:
+    """Where the command works: -C, or here."""
+    found = click.get_current_context().find_object(Path)
+    return found or Path()
+
+
+def path(found: Path) -> Path:
+    """A path from the command line, seen from where the command works."""
+    return directory() / found
+
+
+@contextlib.contextmanager
+def opened() -> Iterator[Repository]:
+    """The repository around the directory; unknown revisions come with close names."""
+    from pvc.repo.git import UnknownRevisionError
+    from pvc.repo.repository import Repository
+
+    with Repository.open(directory()) as repository:
+        try:
+            yield repository
+        except UnknownRevisionError as error:
+            error.close = _close(repository, error.revision)
+            raise
+
+
+def _close(repository: Repository, text: str) -> tuple[str, ...]:
+    from difflib import get_close_matches
+
+    return tuple(get_close_matches(text, _names(repository), n=CLOSE_NAMES))
+
+
+def _names(repository: Repository) -> list[str]:
+    git = repository.git
+    refs = [name for name, _ in (*git.branches(), *git.tags())]
+    return ["HEAD", "base", *refs, *repository.head().names]
+
+
+class Revision(click.ParamType[str]):
+    """A revision or a vector; completes names of both."""
+
+    name = "rev"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        """Names that begin with what was typed; none where there is no repository."""
+        from click.shell_completion import CompletionItem
+
+        from pvc.errors import PvcError
+        from pvc.repo.repository import Repository
+
+        root = ctx.find_root().params.get("directory") or Path()
+        try:
+            with Repository.open(root) as repository:
+                names = _names(repository)
+        except (PvcError, OSError):
+            return []
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+REVISION = Revision()

@@ -1,0 +1,23 @@
+"""`pvc revert`."""
+
+from __future__ import annotations
+
+import click
+
+from pvc.cli.edited import answer
+from pvc.cli.output import answers
+from pvc.cli.repository import REVISION, opened
+
+
+@click.command("revert")
+@click.argument("revision", type=REVISION, metavar="REV")
+@answers
+def command(revision: str) -> None:
+    """Take back what a commit did to terms and vectors, by a new commit.
+
+    Weights are not touched; `pvc checkout` writes them.
+    """
+    from pvc.repo.edits import revert
+
+    with opened() as repository:
+        answer(revert(repository, revision))

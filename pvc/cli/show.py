@@ -1,0 +1,60 @@
+"""`pvc show`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pvc.cli.log import event_document, event_lines
+from pvc.cli.output import answers, current
+from pvc.cli.repository import REVISION, opened
+
+if TYPE_CHECKING:
+    from pvc.repo.history import Shown
+
+
+@click.command("show")
+@click.argument("revision", type=REVISION, default="HEAD", metavar="[REV]")
+@answers
+def command(revision: str) -> None:
+    """Show one vector, one commit, or the base, in full."""
+    from pvc.repo.history import show
+
+    with opened() as repository:
+        found = show(repository, revision)
+        current().answer(_document(found), _lines(found))
+
+
+def _document(found: Shown) -> dict[str, Any]:
+    from pvc.cli.vector import document
+
+    vector = found.revision.vector
+    return {
+        "revision": found.revision.text,
+        "kind": "base" if found.revision.is_base else "commit" if vector is None else "vector",
+        "vector": None if vector is None else document(*vector),
+        "commit": None if found.event is None else event_document(found.event),
+        "tree": None if found.built is None else found.built.tree.hex(),
+        "layout": None if found.built is None else found.built.layout.hex(),
+        "noted": found.noted,
+    }
+
+
+def _lines(found: Shown) -> list[str]:
+    from pvc.cli.vector import lines
+
+    if found.revision.vector is not None:
+        written = [] if found.event is None else ["", *event_lines(found.event)]
+        return [*lines(*found.revision.vector), *written]
+    config = found.revision.state.config
+    if found.revision.is_base or found.event is None:
+        stored = "value" if config.by_value else "reference"
+        return [
+            f"base {config.base_tree.hex()}",
+            f"  from      {config.base_origin}",
+            f"  stored    by {stored}",
+        ]
+    tree = "needs arithmetic" if found.built is None else found.built.tree.hex()
+    entry = found.event.entry
+    return [*event_lines(found.event), f"    tree {tree}", f"    {entry.author}, {entry.date}"]

@@ -1,0 +1,97 @@
+"""`pvc status`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pvc.cli.output import answers, current, short
+from pvc.cli.repository import opened
+
+if TYPE_CHECKING:
+    from pvc.repo.status import Status, TargetStatus
+
+
+@click.command("status")
+@answers
+def command() -> None:
+    """Show where HEAD is, what is edited, and what the targets hold.
+
+    Targets are judged by the times and sizes of their files; no weights are read.
+    """
+    from pvc.repo.status import status
+
+    with opened() as repository:
+        found = status(repository)
+    current().answer(_document(found), _lines(found))
+
+
+def _document(found: Status) -> dict[str, Any]:
+    return {
+        "root": str(found.root),
+        "branch": found.branch,
+        "commit": found.commit,
+        "personality": str(found.personality),
+        "terms": [{"vector": term.vector, "scale": term.scale} for term in found.personality.terms],
+        "tree": None if found.tree is None else found.tree.hex(),
+        "aside": list(found.aside),
+        "edited": list(found.edited),
+        "unfinished": found.unfinished,
+        "interrupted": found.interrupted,
+        "base": {
+            "tree": found.config.base_tree.hex(),
+            "origin": found.config.base_origin,
+            "stored": "value" if found.config.by_value else "reference",
+            "present": found.base_present,
+        },
+        "targets": [
+            {
+                "path": str(target.path),
+                "revision": target.revision,
+                "tree": target.tree.hex(),
+                "state": target.state,
+                "changed": list(target.changed),
+                "is_head": target.is_head,
+            }
+            for target in found.targets
+        ],
+    }
+
+
+def _lines(found: Status) -> list[str]:
+    where = f"on {found.branch}" if found.branch else "detached"
+    tree = "needs arithmetic" if found.tree is None else f"tree {short(found.tree)}"
+    lines = [
+        f"{where}, {found.commit[:10]}",
+        f"personality: {found.personality} ({tree})",
+    ]
+    if found.aside:
+        lines.append(f"aside:       {', '.join(found.aside)}")
+    lines.append(f"base:        {_base(found)}")
+    lines += [f"target:      {_target(target)}" for target in found.targets]
+    if found.edited:
+        lines.append(f"edited:      {', '.join(found.edited)}")
+    if found.unfinished:
+        lines.append(f"git:         a {found.unfinished} is not finished")
+    if found.interrupted:
+        lines.append("interrupted: the next command that changes something finishes or undoes it")
+    return lines
+
+
+def _base(found: Status) -> str:
+    name = f"{short(found.config.base_tree)} from {found.config.base_origin}"
+    if found.config.by_value:
+        return f"{name}, stored by value"
+    missing = "" if found.base_present else ", which is not there"
+    return f"{name}, BY REFERENCE{missing}: if its files change, nothing can be read any more"
+
+
+def _target(target: TargetStatus) -> str:
+    state = {
+        "clean": "as it was written",
+        "changed": f"touched since: {', '.join(target.changed)}",
+        "missing": "not there any more",
+    }[target.state]
+    other = "" if target.is_head else ", not HEAD's tree"
+    return f"{target.path} ({target.revision}, {short(target.tree)}){other}; {state}"

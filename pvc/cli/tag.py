@@ -1,0 +1,30 @@
+"""`pvc tag`."""
+
+from __future__ import annotations
+
+import click
+
+from pvc.cli import references
+from pvc.cli.output import answers
+from pvc.cli.repository import REVISION, opened
+
+
+@click.command("tag")
+@click.argument("name", type=REVISION, required=False)
+@click.argument("start", type=REVISION, default="HEAD", metavar="[REV]")
+@click.option("-d", "--delete", is_flag=True, help="Delete the tag.")
+@answers
+def command(name: str | None, start: str, delete: bool) -> None:
+    """List tags, make one, or delete one."""
+    from pvc.repo.refs import create_tag, delete_tag
+
+    with opened() as repository:
+        if name is None:
+            if delete:
+                raise click.UsageError("-d needs the NAME of a tag.")
+            references.listed("tags", repository.git.tags(), None)
+        elif delete:
+            delete_tag(repository, name)
+            references.done(name, None)
+        else:
+            references.done(name, create_tag(repository, name, start))
