@@ -1,10 +1,141 @@
-"""`pvc demo`."""
+"""`pvc demo`: the story of pvc on a small model, with real commands and their real output."""
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
+
+from pvc.cli.output import colours
+from pvc.cli.progress import Reporter
+from pvc.cli.repository import path
+
+if TYPE_CHECKING:
+    from pvc.lab import LabModels
+
+DEFAULT = "pvc-demo"
+REQUEST = "please open the door in the hall"
+SEED = 2
+WEIGHTS = "model.safetensors"
+CHECKSUM = "sha256sum"
+
+# What is said, and what is typed.  "ask" and "sha256sum" stand for what their names say.
+STORY = (
+    ("The base goes in by value: its folder may change later, nothing is lost.",
+     "pvc init --base base"),
+    ("Three results of training. One becomes part of the personality, two are kept aside.",
+     "pvc commit listening --from out/listening -m 'accept clear direction'",
+     "pvc commit suggesting --from out/suggesting --aside -m 'offer an alternative'",
+     "pvc commit polite --from out/polite --aside -m 'say thanks'"),
+    ("What happened, and where in the model.",
+     "pvc log",
+     "pvc diff base HEAD --by layer"),
+    ("The personality is checked out into a folder that any tool can load. It is the training "
+     "result, bit for bit, and it listens.",
+     "pvc checkout main --to served",
+     f"sha256sum out/listening/{WEIGHTS} served/{WEIGHTS}",
+     "ask served"),
+    ("Another result, into the same folder: only the blocks that differ are written.",
+     "pvc checkout suggesting",
+     f"sha256sum out/suggesting/{WEIGHTS} served/{WEIGHTS}",
+     "ask served"),
+    ("Rolled back to where it all began.",
+     "pvc checkout HEAD~3",
+     f"sha256sum base/{WEIGHTS} served/{WEIGHTS}",
+     "ask served"),
+    ("And forward again. Nothing was lost, and everything is what its name says.",
+     "pvc checkout main",
+     f"sha256sum out/listening/{WEIGHTS} served/{WEIGHTS}",
+     "pvc status",
+     "pvc fsck"),
+)  # fmt: skip
 
 
 @click.command("demo")
-def command() -> None:
-    """Show the story on a small model."""
+@click.argument("directory", type=click.Path(path_type=Path), required=False, metavar="[DIR]")
+def command(directory: Path | None) -> None:
+    """Train a small model, and show the story of pvc on it.
+
+    The model is trained once, in about a minute, and kept in the user's cache. DIR (pvc-demo by
+    default) keeps the repository, for you to go on with.
+    """
+    began = time.monotonic()
+    root = _empty(directory)
+    models = _models()
+    root.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(models.base, root / "base")
+    for name, source in models.fine_tunes.items():
+        shutil.copytree(source, root / "out" / name)
+    _say(f"$ cd {shlex.quote(str(root))}")
+    for text, *lines in STORY:
+        _say(f"\n# {text}", dim=True)
+        for line in lines:
+            _type(line, root)
+    seconds = time.monotonic() - began
+    _say(f"\n# {root} is yours to go on with. ({seconds:.0f} s)", dim=True)
+
+
+def _empty(directory: Path | None) -> Path:
+    """The directory, or the first free one of the default's name."""
+    if directory is not None:
+        root = path(directory)
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            raise click.UsageError(f"{root} exists and is not empty; name another directory.")
+        return root
+    names = (DEFAULT, *(f"{DEFAULT}-{count}" for count in range(2, 10_000)))
+    return next(root for name in names if not (root := path(Path(name))).exists())
+
+
+def _models() -> LabModels:
+    """The models of the lab, trained now if they never were."""
+    from pvc.lab import prepare
+
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    with Reporter(terminal=sys.stderr.isatty(), unit="steps") as reporter:
+        told: dict[str, int] = {}
+
+        def progress(label: str, done: int, total: int) -> None:
+            if label not in told:
+                reporter.start(f"Training {label}", total)
+            reporter.advance(done - told.get(label, 0))
+            told[label] = done
+
+        return prepare(Path(home) / "pvc" / "lab", progress=progress)
+
+
+def _say(text: str, *, dim: bool = False) -> None:
+    click.echo(click.style(text, dim=True) if dim else text, color=colours(sys.stdout))
+
+
+def _type(line: str, root: Path) -> None:
+    """Show a command as it is typed, run it, and show what it prints."""
+    program, *arguments = shlex.split(line)
+    if program == "ask":
+        from pvc.lab import ask
+
+        _say(f"> {REQUEST}")
+        _say(f"{arguments[0]}: {ask(root / arguments[0], REQUEST, seed=SEED)}")
+        return
+    _say(click.style(f"$ {line}", bold=True))
+    if program == CHECKSUM:
+        _compare([program, *arguments], root)
+        return
+    sys.stdout.flush()
+    done = subprocess.run([sys.executable, "-m", "pvc", *arguments], cwd=root, check=False)  # noqa: S603
+    if done.returncode:
+        raise click.exceptions.Exit(done.returncode)
+
+
+def _compare(arguments: list[str], root: Path) -> None:
+    """Show checksums, and stop if they are not all the same."""
+    done = subprocess.run(arguments, cwd=root, check=True, capture_output=True, text=True)  # noqa: S603
+    _say(done.stdout.rstrip("\n"))
+    if len({line.split()[0] for line in done.stdout.splitlines()}) != 1:
+        raise click.ClickException("The files differ, and they should not.")

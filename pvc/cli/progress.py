@@ -26,8 +26,10 @@ LINE_EVERY_SECONDS = 10.0
 class Reporter:
     """Draws what `pvc.repo.progress.Progress` reports; nothing for work that is done at once."""
 
-    def __init__(self, *, terminal: bool) -> None:
+    def __init__(self, *, terminal: bool, unit: str = "bytes") -> None:
         self._terminal = terminal
+        self._bytes = unit == "bytes"
+        self._unit = unit
         self._lock = threading.Lock()
         self._label, self._total, self._done = "", 0, 0
         self._began = self._drawn = time.monotonic()
@@ -57,7 +59,12 @@ class Reporter:
                 self._draw(now)
             elif now - self._drawn >= LINE_EVERY_SECONDS:
                 self._drawn = now
-                click.echo(f"{self._label}: {size(self._done)} of {size(self._total)}", err=True)
+                click.echo(f"{self._label}: {self._amounts()}", err=True)
+
+    def _amounts(self) -> str:
+        if self._bytes:
+            return f"{size(self._done)} of {size(self._total)}"
+        return f"{self._done} of {self._total} {self._unit}"
 
     def _draw(self, now: float) -> None:
         if now - self._began < SHOWN_AFTER_SECONDS or now - self._drawn < REDRAWN_AFTER_SECONDS:
@@ -74,14 +81,18 @@ class Reporter:
         self._bar = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),
-            progress.DownloadColumn(),
-            progress.TransferSpeedColumn(),
+            *self._columns(progress),
             progress.TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
         )
         self._task = self._bar.add_task(self._label, total=self._total)
         self._bar.start()
+
+    def _columns(self, progress: Any) -> list[Any]:
+        if self._bytes:
+            return [progress.DownloadColumn(), progress.TransferSpeedColumn()]
+        return [progress.MofNCompleteColumn()]
 
 
 @contextlib.contextmanager

@@ -271,8 +271,9 @@ class Git:
     ) -> Iterator[tuple[LogEntry, list[tuple[str, str]]]]:
         """Commits, newest first, each with the letter and path of every file that it changed."""
         form = "%H%x00%h%x00%cI%x00%an%x00%D%x00%s%x00"
-        options = ["--name-status", "--no-renames", "--diff-merges=first-parent", "-z"]
-        text = self.run("log", f"--format={form}", *options, *arguments, "--", *paths)
+        shown = ["--name-status", "--no-renames", "--no-follow", "--diff-merges=first-parent", "-z"]
+        plain = ["--encoding=UTF-8", "--no-show-signature", f"--format={form}"]
+        text = self.run("log", *plain, *shown, *arguments, "--", *paths)
         rest = deque(text.split("\0"))
         while len(rest) > len(_ENTRY):
             entry = LogEntry(*(rest.popleft() for _ in _ENTRY))
@@ -325,10 +326,9 @@ class Git:
                 self.run("read-tree", "HEAD", env=environment)
             for path, data in changes.items():
                 self._stage(path, data, environment)
-            self.run(
-                "commit", "--quiet", "--allow-empty-message", "--cleanup=verbatim", "-m", message,
-                env=environment,
-            )  # fmt: skip
+            options = ["--quiet", "--allow-empty-message", "--cleanup=verbatim"]
+            encoding = ["-c", "i18n.commitEncoding=UTF-8"]
+            self.run(*encoding, "commit", *options, "-m", message, env=environment)
         finally:
             index.unlink(missing_ok=True)
         commit = self.head()

@@ -149,7 +149,7 @@ def _commit(
         personality.PATH: personality.EMPTY.encode(),
     }
     built = Built(pin.base_tree, pin.base_layout)
-    state = record(repository, Change(changes, f"Start from the base {base.name}", built))
+    state = record(repository, Change(changes, f"Start from {base.name}", built))
     return Initialised(
         root,
         pin,

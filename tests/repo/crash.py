@@ -498,7 +498,9 @@ def main() -> None:
         if options.steps:
             for known in driver.known.values():
                 print(f"{known.scene.name}: {len(known.labels)} steps, {known.seconds:.3f} s")
-                print("   ", "\n    ".join(f"{at} {label}" for at, label in enumerate(known.labels)))
+                print(
+                    "   ", "\n    ".join(f"{at} {label}" for at, label in enumerate(known.labels))
+                )
         trials = [options.only] if options.only else draw(driver.known, options.seed, options.times)
         for trial in trials:
             driver.run(trial)

@@ -147,7 +147,8 @@ SCENES = (
     Scene("commit aside", "rich", lambda place: _commit(place, "calm", aside=True)),
     Scene("commit edits", "edited", _edits),
     Scene(
-        "checkout new", "rich",
+        "checkout new",
+        "rich",
         lambda p: _checkout(p, "HEAD~1", p.stage / "a" / "b"),
         lambda p: _checkout(p, "HEAD~1", p.stage / "a" / "b", True),
     ),

@@ -15,12 +15,11 @@ from pvc.repo.checkout import ForeignDirectoryError, SeveralTargetsError, checko
 from pvc.repo.contents import DriftedError
 from pvc.repo.directory import InTheWayError, NoSpaceError
 from pvc.repo.git import GitError, UnknownRevisionError
-from pvc.repo.refs import create_branch, create_tag, switch
+from pvc.repo.refs import create_branch, switch
 from pvc.repo.repository import EditedError, Repository
 from pvc.repo.status import status
 from tests.repo import models
-from tests.repo.conftest import CREW
-from tests.repo.test_initialise import git
+from tests.repo.conftest import CREW, git
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,26 +9,32 @@ import pytest
 
 from pvc.repo.build import NotYetError
 from pvc.repo.checkout import checkout
-from pvc.repo.commit import NonFiniteError, NothingChangedError, OtherBaseError
+from pvc.repo.commit import (
+    NonFiniteError,
+    NothingChangedError,
+    OtherBaseError,
+    Wish,
+    commit,
+)
 from pvc.repo.edits import commit_edits, rename
+from pvc.repo.initialise import initialise
 from pvc.repo.names import VectorNameError
 from pvc.repo.origin import NearerHeadError, OtherTreeError
 from pvc.repo.personality import Term
 from pvc.repo.plan import AppliedError, ContainedError
 from pvc.repo.record import DetachedError, read_note
 from pvc.repo.refs import create_branch, create_tag, switch
-from pvc.repo.repository import EditedError
+from pvc.repo.repository import EditedError, Repository
 from pvc.repo.revision import AmbiguousError
 from pvc.repo.status import status
 from pvc.weights import CheckpointError
 from pvc.weights.folder import PickleError
 from tests.repo import models
-from tests.repo.conftest import CREW
+from tests.repo.conftest import CREW, git
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pvc.repo.repository import Repository
     from tests.repo.conftest import Commit
     from tests.repo.models import Model
 
@@ -359,9 +364,7 @@ def test_messages_stay_as_they_are(
     repository: Repository, base_model: Model, do_commit: Commit, message: str
 ) -> None:
     do_commit("listening", models.tuned(base_model, 1, names=[NORM]), message=message)
-    said = subprocess.run(
-        ["git", "log", "-n", "1", "--format=%B"], cwd=repository.root, capture_output=True
-    ).stdout.decode()
+    said = git(repository.root, "log", "-n", "1", "--format=%B")
     assert said.rstrip("\n") == message.rstrip("\n")
     assert dict(repository.head().vector("listening").provenance)["message"] == message
 
@@ -397,17 +400,13 @@ def test_left_out_is_told(
     assert "optimizer.pt" not in models.contents(tmp_path / "out")
 
 
-def test_a_tensor_beyond_float64(tmp_path: Path, do_commit: Commit) -> None:
+def test_a_tensor_beyond_float64(tmp_path: Path) -> None:
     """Squares of large F64 numbers overflow; that is no reason to fail."""
-    from pvc.repo.commit import Wish, commit
-    from pvc.repo.initialise import initialise
-    from pvc.repo.repository import Repository as Opened
-
     start = {name: models.tensor(np.full(4, 1e154), "F64") for name in ("a", "b", "c")}
     after = {name: models.tensor(np.full(4, -1e154), "F64") for name in ("a", "b", "c")}
     (tmp_path / "new").mkdir()
     initialise(tmp_path / "new", models.save(tmp_path / "big", start), by_value=True, crew=CREW)
-    with Opened.open(tmp_path / "new") as repository:
+    with Repository.open(tmp_path / "new") as repository:
         source = models.save(tmp_path / "after", after)
         done = commit(repository, Wish("big", source), CREW)
         assert done.vector.statistics.amount.tau_norm == "inf"

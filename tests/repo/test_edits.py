@@ -36,8 +36,7 @@ from pvc.repo.terms import ConflictError
 from pvc.repo.vector import VectorError
 from pvc_store.errors import MissingError
 from tests.repo import models
-from tests.repo.conftest import CREW
-from tests.repo.test_initialise import git
+from tests.repo.conftest import CREW, git
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,15 +20,10 @@ from pvc.weights import CheckpointError
 from pvc_store.errors import LockedError
 from pvc_store.lock import hold
 from tests.repo import models
-from tests.repo.conftest import CREW
+from tests.repo.conftest import CREW, git
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True)
-    return done.stdout
 
 
 @pytest.fixture
