@@ -14,7 +14,7 @@ Limits: little-endian machines.  The stored forms are described in docs/format/b
 
 from pvc.codec.base import BaseBlock, BaseError, base_place, can_be_base
 from pvc.codec.block import ContentError, PayloadError, decode, encode
-from pvc.codec.change import Change, measure, same
+from pvc.codec.change import Change, element_count, measure, same
 
 __all__ = [
     "BaseBlock",
@@ -25,6 +25,7 @@ __all__ = [
     "base_place",
     "can_be_base",
     "decode",
+    "element_count",
     "encode",
     "measure",
     "same",

@@ -77,6 +77,11 @@ def same(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> bool:
     )
 
 
+def element_count(length: int, kind: Kind) -> int:
+    """How many elements `measure` counts in `length` bytes."""
+    return length // elements_of(kind).word.itemsize
+
+
 def measure(new: NDArray[np.uint8], kind: Kind, base: NDArray[np.uint8], base_kind: Kind) -> Change:
     """Measure the change from a base's elements to a block's.
 
@@ -94,8 +99,8 @@ def measure(new: NDArray[np.uint8], kind: Kind, base: NDArray[np.uint8], base_ki
     Raises:
         ValueError: the numbers of elements differ.
     """
-    elements = new.size // elements_of(kind).word.itemsize
-    if elements != base.size // elements_of(base_kind).word.itemsize:
+    elements = element_count(new.size, kind)
+    if elements != element_count(base.size, base_kind):
         raise ValueError(
             f"{new.size} bytes of {kind.name} and {base.size} bytes of {base_kind.name} "
             "do not hold the same number of elements"

@@ -7,15 +7,15 @@ none of whose blocks differ from the base's is neither hashed nor stored again.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from pvc.codec import BaseBlock, Change, encode, same
+from pvc.codec import BaseBlock, Change, element_count, encode, measure, same
 from pvc.errors import PvcError
 from pvc.repo import workers
-from pvc.repo.difference import RawBlock, block_change, total
+from pvc.repo.difference import RawBlock, block_change, is_same, total
 from pvc.repo.vector import Amount, Statistics
 from pvc.weights.names import role
 from pvc.weights.reader import CheckpointReader
@@ -26,7 +26,7 @@ from pvc_store.layout import Layout, OtherFile, WeightsFile
 from pvc_store.tree import Tensor, Tree, block_count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -120,11 +120,13 @@ class Goal:
     """What a capture is for.
 
     Attributes:
-        origin: the tree to count changes against; None counts nothing.
+        origin: the tree to count changes against; None counts none, and measures the tensors.
+        squares: sums of squares of the origin's tensors, as far as they are known.
         keep_tensors: whether the bytes of tensors are stored, or only named.
     """
 
     origin: Tree | None
+    squares: Mapping[str, float] = field(default_factory=dict)
     keep_tensors: bool = True
 
 
@@ -222,12 +224,15 @@ class _TensorRun:
             raw = self._read(index)
             key = self._key(index, raw)
             self.keys += key
-            if self.shared.goal.origin is not None:
-                self._count(self.shared.goal.origin, index, raw, key)
+            self._count(index, RawBlock(raw, self.place.kind, key))
             self.shared.progress.advance(len(raw))
         place = self.place
         tensor = Tensor(place.name, place.kind, place.shape, self._digest(), bytes(self.keys))
-        return TensorCapture(tensor, total(self.changes), self.changed_blocks)
+        change = total(self.changes)
+        known = self.shared.goal.squares.get(place.name)
+        if known is not None:
+            change = replace(change, base_square=known)
+        return TensorCapture(tensor, change, self.changed_blocks)
 
     def _read(self, index: int) -> Bytes:
         start = index * BLOCK_BYTES
@@ -261,16 +266,22 @@ class _TensorRun:
             return self.base.digest
         return (self.hasher or blake3()).digest()
 
-    def _count(self, origin: Tree, index: int, raw: Bytes, key: bytes) -> None:
-        kind, before = self.place.kind, origin.get(self.place.name)
+    def _count(self, index: int, block: RawBlock) -> None:
+        goal, name = self.shared.goal, self.place.name
+        if goal.origin is None:
+            self.changes.append(measure(block.raw, block.kind, block.raw, block.kind))
+            return
+        before = goal.origin.get(name)
+        elements = element_count(len(block.raw), block.kind)
         if before is None or before.shape != self.place.shape:
-            elements = len(raw) * 8 // kind.bits
             self.changes.append(Change(elements, elements))
             self.changed_blocks += 1
-            return
-        change, differs = block_change(self.shared.blocks, RawBlock(raw, kind, key), index, before)
-        self.changes.append(change)
-        self.changed_blocks += differs
+        elif name in goal.squares and is_same(block, index, before):
+            self.changes.append(Change(elements))
+        else:
+            change, differs = block_change(self.shared.blocks, block, index, before)
+            self.changes.append(change)
+            self.changed_blocks += differs
 
 
 def _like(tensor: Tensor | None, place: TensorPlace) -> Tensor | None:

@@ -177,7 +177,8 @@ class _Commit:
             store.writing() as writing,
             blocks_of(self.repository, self.head.config, writing) as blocks,
         ):
-            goal = Goal(store.tree(self.plan.start))
+            start = store.tree(self.plan.start)
+            goal = Goal(start, self.repository.norms.read(start))
             captured = capture(self.checkpoint, blocks, writing, goal, self.crew)
             self._check(captured)
             distances = check_nearest(

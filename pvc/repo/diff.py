@@ -117,12 +117,9 @@ def diff(
     old, new = _operands(repository, before, after)
     if old.vector is not None and new.vector is not None and after is not None:
         raise NotYetError(f"{old.text} against {new.text}", "comparing taus needs arithmetic")
-    old_tree, new_tree = old.build().tree, new.build().tree
-    if old is new and old.vector is not None:
-        old_tree = old.vector[1].origin
     with blocks_of(repository, head.config) as blocks:
-        trees = repository.store.tree(old_tree), repository.store.tree(new_tree)
-        changes = compare(*trees, blocks, crew)
+        before_tree, after_tree = map(repository.store.tree, _trees(old, new))
+        changes = compare(before_tree, after_tree, blocks, crew)
     start = f"where {old.text} starts" if old is new else old.text
     return Difference(start, new.text, group, _rows(changes, group), _row("total", changes))
 
@@ -138,6 +135,13 @@ def _operands(
         vector, tree = (old, new) if old.vector is not None else (new, old)
         raise MixedError(tree.text, vector.text)
     return old, new
+
+
+def _trees(old: Revision, new: Revision) -> tuple[bytes, bytes]:
+    if old is new and old.vector is not None:
+        _, vector = old.vector
+        return vector.origin, vector.result
+    return old.build().tree, new.build().tree
 
 
 def _rows(changes: Iterable[TensorChange], group: str) -> tuple[Row, ...]:

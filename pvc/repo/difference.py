@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pvc.codec import Change, measure
+from pvc.codec import Change, element_count, measure
 from pvc.repo import workers
 from pvc_store.block import BLOCK_BYTES
 
@@ -90,7 +90,7 @@ def _tensor(
 ) -> TensorChange:
     if before is None or after is None or before.shape != after.shape:
         whole = TensorChange(before, after, Change(), 0).tensor
-        elements = whole.nbytes * 8 // whole.kind.bits
+        elements = element_count(whole.nbytes, whole.kind)
         crew.progress.advance(whole.nbytes)
         return TensorChange(before, after, Change(elements, elements), whole.block_count)
     changes, changed_blocks = [], 0
@@ -118,7 +118,7 @@ def block_change(
         before: the stored tensor, of the same shape.
     """
     raw, kind, old = block.raw, block.kind, before.kind
-    if old == kind and before.key(index) == block.key:
+    if is_same(block, index, before):
         return measure(raw, kind, raw, kind), False
     changes = []
     piece = min(BLOCK_BYTES, BLOCK_BYTES * kind.bits // old.bits)
@@ -129,6 +129,11 @@ def block_change(
         changes.append(measure(part, kind, stored, old))
     change = total(changes)
     return change, old == kind or change.changed > 0
+
+
+def is_same(block: RawBlock, index: int, before: Tensor) -> bool:
+    """Whether a stored tensor has the same block at the same place."""
+    return before.kind == block.kind and before.key(index) == block.key
 
 
 def total(changes: Iterable[Change]) -> Change:

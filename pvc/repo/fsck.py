@@ -17,6 +17,7 @@ from pvc.errors import PvcError
 from pvc.repo import config, personality, workers
 from pvc.repo.blocks import BaseFiles, Blocks, MissingBaseError
 from pvc.repo.config import Config
+from pvc.repo.directory import Content
 from pvc.repo.git import GitError
 from pvc.repo.outfile import as_tensor
 from pvc.repo.personality import Personality
@@ -75,8 +76,15 @@ class _Roots:
 
     trees: dict[bytes, set[str]] = field(default_factory=lambda: defaultdict(set))
     layouts: dict[bytes, set[str]] = field(default_factory=lambda: defaultdict(set))
+    files: set[tuple[bytes, bytes]] = field(default_factory=set)
     bases: dict[bytes, Config] = field(default_factory=dict)
     base_of: dict[bytes, bytes] = field(default_factory=dict)
+
+    def add(self, tree: bytes, layout: bytes, dependent: str) -> None:
+        """Something needs a tree, and a layout by which it becomes files."""
+        self.trees[tree].add(dependent)
+        self.layouts[layout].add(dependent)
+        self.files.add((tree, layout))
 
 
 def fsck(repository: Repository, crew: Crew) -> Report:
@@ -102,8 +110,7 @@ class _Fsck:
         for commit in commits:
             self._commit(commit)
         for target in self._targets():
-            self.roots.trees[target.tree].add(f"the target {target.path}")
-            self.roots.layouts[target.layout].add(f"the target {target.path}")
+            self.roots.add(target.tree, target.layout, f"the target {target.path}")
         self._stored()
         trees = self._trees()
         return Report(len(commits), trees, len(self.checked), tuple(self.findings.values()))
@@ -147,8 +154,7 @@ class _Fsck:
             self._add("manifest", where, str(error))
             return
         self.roots.bases.setdefault(pinned.base_tree, pinned)
-        self.roots.trees[pinned.base_tree].add("the base")
-        self.roots.layouts[pinned.base_layout].add("the base")
+        self.roots.add(pinned.base_tree, pinned.base_layout, "the base")
         for path in paths:
             self._vector(commit, path)
 
@@ -166,7 +172,7 @@ class _Fsck:
         for tree in (vector.base, vector.origin, vector.result):
             self.roots.trees[tree].add(dependent)
             self.roots.base_of[tree] = vector.base
-        self.roots.layouts[vector.layout].add(dependent)
+        self.roots.add(vector.result, vector.layout, dependent)
 
     # Stored objects
 
@@ -179,14 +185,21 @@ class _Fsck:
     def _trees(self) -> int:
         wanted = sorted(self.roots.trees)
         trees = {tree_id: tree for tree_id in wanted if (tree := self._tree(tree_id)) is not None}
-        layouts = [layout for name in sorted(self.roots.layouts) if (layout := self._layout(name))]
+        layouts = {
+            name: layout
+            for name in sorted(self.roots.layouts)
+            if (layout := self._layout(name)) is not None
+        }
+        for tree_id, layout_id in sorted(self.roots.files):
+            if tree_id in trees and layout_id in layouts:
+                self._files(Content(trees[tree_id], layouts[layout_id]))
         self.crew.progress.start(
             "Checking tensors", sum(tensor.nbytes for tensor in _unique(trees.values()))
         )
         for base_id, pinned in sorted(self.roots.bases.items()):
             if base_id in trees:
-                self._against(trees, base_id, pinned, layouts)
-                layouts = []
+                self._against(trees, base_id, pinned, layouts.values())
+                layouts = {}
         return len(trees)
 
     def _tree(self, tree_id: bytes) -> Tree | None:
@@ -203,8 +216,21 @@ class _Fsck:
             self._add("layout", layout_id.hex(), str(error), self.roots.layouts[layout_id])
             return None
 
+    def _files(self, content: Content) -> None:
+        """A layout must place just the tensors that its tree has."""
+        name, tree = content.layout.id, content.tree.id
+        try:
+            content.files()
+        except PvcError as error:
+            both = self.roots.layouts[name] & self.roots.trees[tree]
+            self._add("layout", name.hex(), str(error), both)
+
     def _against(
-        self, trees: dict[bytes, Tree], base_id: bytes, pinned: Config, layouts: list[Layout]
+        self,
+        trees: dict[bytes, Tree],
+        base_id: bytes,
+        pinned: Config,
+        layouts: Iterable[Layout],
     ) -> None:
         """Decode every tensor of the trees that are relative to one base."""
         origin = None if pinned.by_value else self.repository.root / pinned.base_origin

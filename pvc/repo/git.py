@@ -327,8 +327,7 @@ class Git:
             for path, data in changes.items():
                 self._stage(path, data, environment)
             options = ["--quiet", "--allow-empty-message", "--cleanup=verbatim"]
-            encoding = ["-c", "i18n.commitEncoding=UTF-8"]
-            self.run(*encoding, "commit", *options, "-m", message, env=environment)
+            self.run("commit", *options, "-m", message, env=environment)
         finally:
             index.unlink(missing_ok=True)
         commit = self.head()

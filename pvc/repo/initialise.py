@@ -119,10 +119,13 @@ def initialise(directory: Path, base: Path, *, by_value: bool, crew: Crew) -> In
         check_ready(repository)
         with repository.store.writing() as writing:
             with Blocks(writing, Tree([]), BaseFiles(base)) as blocks:
-                captured = capture(checkpoint, blocks, writing, Goal(None, by_value), crew)
+                goal = Goal(None, keep_tensors=by_value)
+                captured = capture(checkpoint, blocks, writing, goal, crew)
             writing.put_tree(captured.tree)
             writing.put_layout(captured.layout)
             stored = writing.stored_bytes
+        squares = {one.tensor.name: one.change.base_square for one in captured.tensors}
+        repository.norms.write(captured.tree, squares)
         return _commit(repository, checkpoint, captured, stored, by_value=by_value)
 
 

@@ -114,13 +114,17 @@ def _term(table: Mapping[str, Any], where: str) -> Term:
 
 
 def edit(text: str, new: Personality) -> str:
-    """The text of `personality.toml` with the terms of `new`; comments of kept terms stay."""
+    """The text of `personality.toml` with the terms of `new`; comments of kept terms stay.
+
+    Terms that were written as an array of inline tables are written as [[term]] from then on.
+    """
     import tomlkit
+    from tomlkit.items import Table
 
     if Personality.parse(text) == new:
         return text
     document = tomlkit.parse(text)
-    tables = list(document.pop("term", []))
+    tables = [each for each in document.pop("term", []) if isinstance(each, Table)]
     terms = tomlkit.aot()
     for term in new.terms:
         terms.append(_table(term, tables))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pvc.errors import PvcError
 from pvc.repo import config
 from pvc.repo.git import Git, NoRepositoryError, UnfinishedError
+from pvc.repo.norms import Norms
 from pvc.repo.state import PATHS, State
 from pvc.repo.target import Targets
 from pvc_store.lock import hold
@@ -100,6 +101,11 @@ class Repository:
     def targets(self) -> Targets:
         """The directories that pvc has written."""
         return Targets(self.folder / "targets")
+
+    @property
+    def norms(self) -> Norms:
+        """How large the tensors of known trees are."""
+        return Norms(self.folder)
 
     def head(self) -> State:
         """What HEAD says.

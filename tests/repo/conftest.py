@@ -80,7 +80,7 @@ def tmp_path(memory: Path) -> Iterator[Path]:
 def surroundings(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Temporary folders in memory; nobody waits long for a lock."""
     monkeypatch.setattr(tempfile, "tempdir", str(memory))
-    monkeypatch.setattr(repository_module, "LOCK_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(repository_module, "LOCK_WAIT_SECONDS", 0.05)
 
 
 @pytest.fixture(scope="session")

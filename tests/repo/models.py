@@ -89,7 +89,8 @@ def numbers(raw: Raw) -> Floats:
         bits = np.frombuffer(raw.data, np.uint8).astype(np.int64)
         exponent, fraction = bits >> 3, bits & 7
         scale = np.exp2(np.maximum(exponent, 1) - 7.0)
-        return (((exponent > 0) + fraction / 8) * scale).reshape(raw.shape)
+        values: Floats = (((exponent > 0) + fraction / 8) * scale).reshape(raw.shape)
+        return values
     if raw.dtype == "BF16":
         bits = np.frombuffer(raw.data, "<u2").astype("<u4") << 16
         return bits.view("<f4").astype(np.float64).reshape(raw.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,10 +15,15 @@ from typing import TYPE_CHECKING
 from pvc.repo.checkout import checkout
 from pvc.repo.commit import Wish, commit
 from pvc.repo.edits import commit_edits, remove, rename, revert
+from pvc.repo.fsck import fsck
 from pvc.repo.git import Git, NoRepositoryError
 from pvc.repo.initialise import initialise
+from pvc.repo.journal import JournalFile
+from pvc.repo.recovery import recover
 from pvc.repo.refs import create_branch, switch
 from pvc.repo.repository import Repository
+from pvc.repo.state import NotPvcError
+from pvc.repo.status import status
 from pvc.repo.target import Targets
 from pvc.repo.workers import Crew
 from pvc.weights.fingerprint import stamp_now
@@ -56,6 +62,11 @@ class Place:
         return self.stage / "work"
 
     @property
+    def store(self) -> Path:
+        """What pvc keeps beside git's own."""
+        return self.work / ".git" / "pvc"
+
+    @property
     def served(self) -> Path:
         """The target."""
         return self.work / "served"
@@ -76,7 +87,7 @@ class Place:
         """Put the stage into the state of a template."""
         shutil.rmtree(self.stage, ignore_errors=True)
         shutil.copytree(self.template(name), self.stage, symlinks=True)
-        targets = Targets(self.work / ".git" / "pvc" / "targets")
+        targets = Targets(self.store / "targets")
         for target in targets.all():
             stamps = {file: stamp_now(target.path / file) for file in target.stamps}
             present = {file: stamp for file, stamp in stamps.items() if stamp is not None}
@@ -141,6 +152,7 @@ def _revert(place: Place) -> None:
         revert(repository, "HEAD~2")
 
 
+# fmt: off
 SCENES = (
     Scene("commit first", "fresh", lambda place: _commit(place, "listening")),
     Scene("commit extend", "trained", _extend),
@@ -163,6 +175,7 @@ SCENES = (
     Scene("rm", "rich", _remove),
     Scene("revert", "rich", _revert),
 )
+# fmt: on
 
 
 def git(place: Place, *arguments: str) -> str:
@@ -307,13 +320,13 @@ def snapshot(place: Place) -> Snapshot:
         refs = repository.run("for-each-ref", "refs/heads", "refs/tags")
         status = git(place, "status", "--porcelain", "-z", "--untracked-files=all")
         repository.close()
-    targets = Targets(place.work / ".git" / "pvc" / "targets").all()
+    targets = Targets(place.store / "targets").all()
     return Snapshot(
         head,
         refs,
         dict(_digests(place)),
         status,
-        tuple((target.path, target.tree, target.layout, target.terms) for target in targets),
+        tuple((t.path, t.tree, t.layout, t.revision, t.terms) for t in targets),
     )
 
 
@@ -338,8 +351,72 @@ def _digest(path: str, data: bytes) -> str:
 
 def leftovers(place: Place) -> list[str]:
     """What a killed process left behind and nobody removed."""
-    store = place.work / ".git" / "pvc"
+    store = place.store
     found = [path for path in place.stage.rglob("*") if path.name.endswith((".tmp", ".pvc-tmp"))]
     found += [path for path in store.parent.rglob("*.lock") if path.parent != store]
     found += [*store.glob("journal.json"), *store.glob("*index-*"), *store.glob("tmp/*")]
     return sorted(os.fspath(path.relative_to(place.stage)) for path in found)
+
+
+# After a crash
+
+
+def settle(place: Place) -> None:
+    """What every command that changes something does first."""
+    with contextlib.suppress(NoRepositoryError), place.open() as repository, repository.lock():
+        recover(repository, CREW)
+
+
+def examine(
+    place: Place, scene: Scene, states: tuple[Snapshot, Snapshot, Snapshot]
+) -> tuple[str, list[str]]:
+    """Use the stage after a crash: which of its states it is in, and what is wrong with it.
+
+    Args:
+        place: the folders.
+        scene: the operation.
+        states: the stage before it, after a part of it, and after it.
+    """
+    read(place)
+    settle(place)
+    found = snapshot(place)
+    sides = [found.differences(state) for state in states]
+    if all(sides):
+        return "neither", [f"before: {sides[0]}", f"afterwards: {sides[2]}"]
+    problems = check(place, found)
+    if sides[2]:
+        scene.run(place)
+        again = snapshot(place).content().differences(states[2].content())
+        problems += [f"the same again leads elsewhere: {line}" for line in again]
+    else:
+        write_more(place)
+    problems += [f"left over: {path}" for path in leftovers(place)]
+    return ("old", "part", "new")[sides.index([])], problems
+
+
+def read(place: Place) -> None:
+    """Commands that only read work at once, if there is something to read."""
+    with contextlib.suppress(NoRepositoryError, NotPvcError), place.open() as repository:
+        journal = JournalFile(repository.folder).read()
+        if status(repository).interrupted != (journal is not None):
+            raise RuntimeError("status does not tell that an operation was interrupted")
+
+
+def check(place: Place, found: Snapshot) -> list[str]:
+    """What is wrong with a repository, if there is one."""
+    if not found.head[1] or "work/pvc.toml" not in found.files:
+        return []
+    with place.open() as repository:
+        findings = [f"fsck: {finding}" for finding in fsck(repository, CREW).findings]
+        seen = status(repository)
+    if seen.interrupted or seen.unfinished:
+        findings.append("status still says that something is not finished")
+    return findings
+
+
+def write_more(place: Place) -> None:
+    """Another operation, which must find everything in order."""
+    with place.open() as repository:
+        if repository.git.branch() is None:
+            switch(repository, "anew", create=True)
+        commit(repository, Wish("another", place.model("another"), aside=True), CREW)

@@ -10,6 +10,7 @@ import pytest
 
 from pvc.repo import checkout as checkout_module
 from pvc.repo import directory as directory_module
+from pvc.repo import outfile as outfile_module
 from pvc.repo.build import NotYetError
 from pvc.repo.checkout import ForeignDirectoryError, SeveralTargetsError, checkout
 from pvc.repo.contents import DriftedError
@@ -334,26 +335,25 @@ LAYOUTS = {
 
 
 def test_any_layout_becomes_any_other(
-    sources: dict[str, Path],
     repository: Repository,
     first: Model,
     do_commit: Commit,
     tmp_path: Path,
 ) -> None:
-    sources = {}
+    saved = {}
     for number, (name, options) in enumerate(LAYOUTS.items()):
         what = models.tuned(first, number, names=[NORM])
         source = models.save(tmp_path / name, what, **options)  # type: ignore[arg-type]
         do_commit(f"v{number}", source, onto="base", aside=True)
-        sources[f"v{number}"] = models.contents(source)
+        saved[f"v{number}"] = models.contents(source)
     out = tmp_path / "out"
-    names = list(sources)
+    names = list(saved)
     walk = [names[0]]
     for step in (1, 2, 3):  # each layout after several others
         walk += [names[at * step % len(names)] for at in range(1, len(names) + 1)]
     for name in walk:
         go(repository, name, out)
-        assert models.contents(out) == sources[name]
+        assert models.contents(out) == saved[name]
     assert status(repository).targets[0].state == "clean"
 
 
@@ -406,8 +406,8 @@ class Interrupt(BaseException):
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (directory_module.outfile, "write"),
-        (directory_module.outfile, "patch"),
+        (outfile_module, "write"),
+        (outfile_module, "patch"),
         (checkout_module, "save_target"),
     ],
 )

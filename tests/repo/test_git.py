@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from tests.repo.conftest import Commit
     from tests.repo.models import Model
 
-WINDOWS = "core.autocrlf"
-
 
 @pytest.fixture
 def other(base_model: Model, tmp_path: Path) -> Path:
@@ -257,46 +255,47 @@ def test_notes_are_not_needed(made: Repository, other: Path) -> None:
 # Configurations of git
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        (WINDOWS, "true"),
-        (WINDOWS, "input"),
-        ("core.safecrlf", "true"),
-        ("core.eol", "crlf"),
-        ("color.ui", "always"),
-        ("core.quotePath", "true"),
-        ("log.showSignature", "true"),
-        ("log.decorate", "full"),
-        ("log.follow", "true"),
-        ("status.branch", "true"),
-        ("status.showUntrackedFiles", "no"),
-        ("status.renames", "copies"),
-        ("diff.renames", "copies"),
-        ("diff.noprefix", "true"),
-        ("diff.relative", "true"),
-        ("commit.status", "false"),
-        ("commit.verbose", "true"),
-        ("commit.cleanup", "scissors"),
-        ("core.commentChar", "b"),
-        ("i18n.logOutputEncoding", "ISO-8859-1"),
-        ("i18n.commitEncoding", "ISO-8859-1"),
-        ("notes.displayRef", "refs/notes/pvc"),
-        ("format.pretty", "oneline"),
-        ("core.untrackedCache", "true"),
-        ("feature.manyFiles", "true"),
-        ("core.fileMode", "false"),
-        ("submodule.recurse", "true"),
-        ("branch.autoSetupMerge", "always"),
-        ("pager.log", "false"),
-    ],
-)
+# None of them is to show; the first ones concern line ends, and exclude each other.
+CONFIGURATIONS = {
+    "windows": {"core.autocrlf": "true"},
+    "windows, one way": {"core.autocrlf": "input", "core.safecrlf": "true"},
+    "windows, by attributes": {"core.eol": "crlf"},
+    "all else": {
+        "branch.autoSetupMerge": "always",
+        "color.ui": "always",
+        "commit.cleanup": "scissors",
+        "commit.status": "false",
+        "commit.verbose": "true",
+        "core.commentChar": "b",
+        "core.fileMode": "false",
+        "core.quotePath": "true",
+        "core.untrackedCache": "true",
+        "diff.noprefix": "true",
+        "diff.relative": "true",
+        "diff.renames": "copies",
+        "feature.manyFiles": "true",
+        "format.pretty": "oneline",
+        "i18n.logOutputEncoding": "ISO-8859-1",
+        "log.decorate": "full",
+        "log.follow": "true",
+        "log.showSignature": "true",
+        "notes.displayRef": "refs/notes/pvc",
+        "status.branch": "true",
+        "status.renames": "copies",
+        "status.showUntrackedFiles": "no",
+        "submodule.recurse": "true",
+    },
+}
+
+
+@pytest.mark.parametrize("which", CONFIGURATIONS)
 def test_a_users_configuration_changes_nothing(
-    made: Repository, other: Path, first: Model, tmp_path: Path, key: str, value: str
+    made: Repository, first: Model, tmp_path: Path, which: str
 ) -> None:
-    git(made.root, "config", key, value)
-    if key == "core.safecrlf":
-        git(made.root, "config", WINDOWS, "input")
+    for key, value in CONFIGURATIONS[which].items():
+        git(made.root, "config", key, value)
+    if which == "windows, by attributes":
+        (made.root / ".git" / "info" / "attributes").write_text("* text=auto\n")
     for name in ("personality.toml", "pvc.toml"):  # as git writes them under this configuration
         (made.root / name).unlink()
     git(made.root, "checkout", "--", ".")

@@ -1,0 +1,1 @@
+"""Measurements of pvc beside its peers: `python -m benchmarks.store`."""

@@ -1,0 +1,44 @@
+"""How large each tensor of a tree is, kept so that it need not be read again to be known.
+
+    <store>/norms/<tree id>.json    name -> sum of squares, as the hexadecimal text of a float64
+
+A cache: what is missing or cannot be read is computed again, from the weights.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from pvc_store import atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from pvc_store.tree import Tree
+
+
+class Norms:
+    """The sums of squares that a repository knows."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "norms"
+
+    def read(self, tree: Tree) -> Mapping[str, float]:
+        """Sums of squares by name of the tensor; empty if they are not known for every tensor."""
+        try:
+            found = json.loads(self._file(tree).read_bytes())
+            known = {str(name): float.fromhex(text) for name, text in found.items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            return {}
+        return known if set(known) == set(tree) else {}
+
+    def write(self, tree: Tree, squares: Mapping[str, float]) -> None:
+        """Keep the sums of squares of a tree's tensors."""
+        atomic.make_directory(self._folder)
+        document = {name: square.hex() for name, square in squares.items()}
+        atomic.write_file(self._file(tree), json.dumps(document).encode())
+
+    def _file(self, tree: Tree) -> Path:
+        return self._folder / f"{tree.id.hex()}.json"

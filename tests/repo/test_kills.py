@@ -1,0 +1,87 @@
+"""kill -9, Ctrl-C and failing disks at drawn steps of every operation; `crash` does the work."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.store.children import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+KILLS, FAULTS = 150, 120
+LONG = 7
+
+
+class Run:
+    """A run of `crash`, perhaps side by side with another."""
+
+    def __init__(self, folder: Path, what: str, seed: int = 0, times: int = 1) -> None:
+        words = ["-m", "tests.repo.crash", what, "--seed", str(seed), "--times", str(times)]
+        date = "1700000000 +0000"  # the same operation makes the same commit each time
+        self.process = subprocess.Popen(
+            [sys.executable, *words, "--home", folder / f"{what}-{seed}"],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "GIT_AUTHOR_DATE": date,
+                "GIT_COMMITTER_DATE": date,
+                "OPENBLAS_NUM_THREADS": "1",  # a process that forks must have no threads
+            },
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def check(self, number: int) -> dict[str, int]:
+        """All trials took place, all of them ended well, and enough of them early and late."""
+        told, problems = self.process.communicate()
+        assert self.process.returncode == 0, problems
+        outcomes: dict[str, int] = json.loads(told)["outcomes"]
+        sides = {
+            side: sum(count for sort, count in outcomes.items() if sort.endswith(f": {side}"))
+            for side in ("old", "part", "new")
+        }
+        assert sum(sides.values()) == number
+        assert min(sides["old"], sides["new"]) > number // 8
+        return outcomes
+
+    def end(self) -> None:
+        """Give up, if it is not done."""
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def short(memory: Path, plain_git: None) -> Iterator[dict[str, Run]]:
+    """Both short runs, side by side."""
+    runs = {what: Run(memory, what) for what in ("kills", "faults")}
+    yield runs
+    for run in runs.values():
+        run.end()
+
+
+def test_a_killed_operation_is_finished_or_undone(short: dict[str, Run]) -> None:
+    assert short["kills"].check(KILLS)["recoveries killed"] > 5
+
+
+def test_after_an_interrupt_or_a_disk_error_all_is_as_before(short: dict[str, Run]) -> None:
+    short["faults"].check(FAULTS)
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("what", "number"), [("kills", KILLS), ("faults", FAULTS)])
+def test_many_more(memory: Path, what: str, number: int, seed: int) -> None:
+    run = Run(memory, what, seed, LONG)
+    try:
+        run.check(number * LONG)
+    finally:
+        run.end()
