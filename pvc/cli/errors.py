@@ -49,7 +49,6 @@ CODES = {
     "MixedError": USAGE,
     "NoRepositoryError": NO_REPOSITORY,
     "NotPvcError": NO_REPOSITORY,
-    "NestedError": NO_REPOSITORY,
     "LockedError": LOCKED,
     "DamageError": DAMAGED,
     "MissingError": DAMAGED,
@@ -89,7 +88,6 @@ def _unknown(error: Any) -> str | None:
 
 HINTS: dict[str, Hint] = {
     "NoRepositoryError": "Start one with `pvc init --base DIR`, or go there with `pvc -C DIR`.",
-    "NestedError": "Use the top of that repository, or run `git init` here first.",
     "LockedError": "Wait until the other process is done.",
     "UnknownRevisionError": _unknown,
     "NoVectorError": "`pvc log NAME` finds the commits that had it.",

@@ -88,7 +88,8 @@ def checkout(
     Args:
         repository: where.
         text: a revision, a vector, or the base; HEAD moves for a revision only.
-        to: the directory; None stands for the only target there is, if there is one.
+        to: the directory; None stands for the only target, if there is one; of several, for the
+            only one that still exists.
         keep_head: leave HEAD where it is.
         crew: who does the work.
 
@@ -122,9 +123,10 @@ def _where(repository: Repository, to: Path | None) -> Path | None:
     if to is not None:
         return Path(os.path.realpath(to))
     known = tuple(target.path for target in repository.targets.all())
-    if len(known) > 1:
-        raise SeveralTargetsError(known)
-    return known[0] if known else None
+    there = tuple(path for path in known if path.is_dir()) or known
+    if len(there) > 1:
+        raise SeveralTargetsError(there)
+    return there[0] if there else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,7 @@ def _create(step: _Step, path: Path, blocks: Blocks, crew: Crew) -> CheckedOut:
     repository = step.repository
     content = step.content()
     atomic.make_directory(path.parent)
-    temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}{TEMPORARY}")
+    temporary = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex}{TEMPORARY}")
     writing = Writing(step.target(path), None, temporary)
 
     def write() -> None:

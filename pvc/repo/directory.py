@@ -87,9 +87,8 @@ def create(directory: Path, content: Content, blocks: Blocks, crew: Crew) -> Non
         VerificationError: one does not read back as written.
     """
     files = content.files()
-    needed = sum(file.size for file in files)
-    _check_room(directory, needed)
-    crew.progress.start("Writing", needed)
+    _check_room(directory, sum(file.size for file in files))
+    crew.progress.start("Writing", sum(s.nbytes() for file in files for s in file.stretches))
     for file in files:
         outfile.write(directory, file, blocks, crew)
 

@@ -193,9 +193,6 @@ class _Fsck:
         for tree_id, layout_id in sorted(self.roots.files):
             if tree_id in trees and layout_id in layouts:
                 self._files(Content(trees[tree_id], layouts[layout_id]))
-        self.crew.progress.start(
-            "Checking tensors", sum(tensor.nbytes for tensor in _unique(trees.values()))
-        )
         for base_id, pinned in sorted(self.roots.bases.items()):
             if base_id in trees:
                 self._against(trees, base_id, pinned, layouts.values())
@@ -248,6 +245,8 @@ class _Fsck:
                 jobs[tensor.name, tensor.digest] = tensor
                 owners[tensor.name, tensor.digest] |= self.roots.layouts[layout.id]
 
+        total = sum(tensor.nbytes for tensor in jobs.values())
+        self.crew.progress.start("Checking tensors", total)
         with Blocks(self.store, trees[base_id], BaseFiles(origin)) as blocks:
 
             def check(key: tuple[str, bytes], stop: Stop) -> None:
@@ -282,8 +281,3 @@ class _Fsck:
         together = {*dependents, *(known.dependents if known else ())}
         first = known.detail if known else detail
         self.findings[what, name] = Finding(what, name, first, tuple(sorted(together)))
-
-
-def _unique(trees: Iterable[Tree]) -> Iterable[Tensor]:
-    found = {(tensor.name, tensor.digest): tensor for tree in trees for tensor in tree.values()}
-    return found.values()

@@ -170,7 +170,7 @@ class Git:
         self._repo.close()
 
     def restart(self) -> None:
-        """End the processes that read objects, and let new ones begin: an interrupt hit them too."""
+        """Let new processes read objects: an interrupt hit the old ones too."""
         self._repo.git.clear_cache()
 
     def run(self, *arguments: str, **options: Any) -> str:
@@ -179,7 +179,7 @@ class Git:
         Raises:
             GitError: it failed.
         """
-        with _refused(" ".join(arguments[:2])):
+        with _refused(" ".join(word for word in arguments[:2] if not word.startswith("-"))):
             return str(self._repo.git.execute(["git", *arguments], **options))
 
     # Reading
@@ -190,8 +190,8 @@ class Git:
 
     def branch(self) -> str | None:
         """The branch that HEAD is attached to, or None."""
-        with contextlib.suppress(GitError):
-            return self.run("symbolic-ref", "--quiet", "--short", "HEAD")
+        with contextlib.suppress(GitError):  # --short would tell it from a tag of the same name
+            return self.run("symbolic-ref", "--quiet", "HEAD").removeprefix("refs/heads/")
         return None
 
     def find(self, revision: str) -> str | None:

@@ -16,7 +16,7 @@ from pvc.repo.build import Built
 from pvc.repo.capture import Capture, Goal, capture
 from pvc.repo.config import Config
 from pvc.repo.directory import InTheWayError
-from pvc.repo.git import Git, NoRepositoryError, UnfinishedError
+from pvc.repo.git import Git, UnfinishedError
 from pvc.repo.record import Change, check_ready, record
 from pvc.repo.repository import FOLDER, Repository
 from pvc.weights import Checkpoint, LeftOut
@@ -39,20 +39,6 @@ class ExistsError(PvcError):
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         super().__init__(f"{directory} is a pvc repository already.")
-
-
-class NestedError(PvcError):
-    """The directory lies within a git repository, but is not its top.
-
-    Attributes:
-        directory: where the repository was to be.
-        top: top of the git repository around it.
-    """
-
-    def __init__(self, directory: Path, top: Path) -> None:
-        self.directory = directory
-        self.top = top
-        super().__init__(f"{directory} lies within the git repository {top}, below its top.")
 
 
 class BaseAroundError(PvcError):
@@ -106,7 +92,6 @@ def initialise(directory: Path, base: Path, *, by_value: bool, crew: Crew) -> In
     Raises:
         ExistsError: there is a pvc repository already.
         InTheWayError: a file has the name of one of pvc's.
-        NestedError: the directory lies within a git repository.
         BaseAroundError: the directory lies within the base's, or is the same.
         UnfinishedError: git is in the middle of something.
         CheckpointError: `base` is no checkpoint that can be read.
@@ -168,9 +153,9 @@ def _commit(
 def _fresh(directory: Path) -> Iterator[Repository]:
     """A locked repository without commits of pvc; if it gets none, what was created goes again."""
     with contextlib.ExitStack() as created:
-        try:
+        if (directory / ".git").exists():
             git = Git(directory)
-        except NoRepositoryError:
+        else:  # as git init does it, whatever repository lies around
             git = Git.create(directory)
             created.callback(shutil.rmtree, directory / ".git", ignore_errors=True)
         with contextlib.closing(git):
@@ -191,8 +176,6 @@ def _fresh(directory: Path) -> Iterator[Repository]:
 
 
 def _check_new(git: Git, directory: Path) -> None:
-    if git.root.resolve() != directory:
-        raise NestedError(directory, git.root)
     if git.read_head(config.PATH) is not None or (directory / config.PATH).exists():
         raise ExistsError(directory)
     if git.read_head(personality.PATH) is not None or (directory / personality.PATH).exists():

@@ -97,7 +97,7 @@ def find_origin(
         repository: where.
         head: what HEAD says.
         target: the target that the checkpoint's directory is, if it is one.
-        onto: what the user says, as a revision.
+        onto: what the user says, as a revision; for a vector, what it leads to.
         aside: whether the personality will stay as it is.
 
     Raises:
@@ -105,7 +105,8 @@ def find_origin(
     """
     if onto is not None:
         revision = resolve(repository, onto)
-        return Origin(revision.build().tree, revision.terms, onto)
+        trained = revision.vector[1].result if revision.vector else revision.build().tree
+        return Origin(trained, revision.terms, onto)
     head_tree = head.build().tree
     if target is not None and target.tree == head_tree:
         return Origin(target.tree, head.personality.terms, target.revision)

@@ -146,7 +146,7 @@ def write(directory: Path, file: OutFile, blocks: Blocks, crew: Crew) -> None:
     """
     final = directory / file.path
     atomic.make_directory(final.parent)
-    temporary = final.with_name(f".{final.name[:100]}.{uuid.uuid4().hex}{TEMPORARY}")
+    temporary = final.with_name(f".{final.name[:50]}.{uuid.uuid4().hex}{TEMPORARY}")
     fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
     try:
         try:

@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from pvc.repo.repository import Repository
 
 
+class NoBranchError(UnknownRevisionError):
+    """There is no branch of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.args = (f"There is no branch {name}.",)
+
+
 def create_branch(repository: Repository, name: str, start: str) -> str:
     """A new branch at a revision; HEAD stays.  Returns the commit.
 
@@ -69,7 +77,7 @@ def switch(repository: Repository, name: str, *, create: bool, start: str = "HEA
         start: where a new branch begins.
 
     Raises:
-        UnknownRevisionError: there is no such branch.
+        NoBranchError: there is no such branch; UnknownRevisionError: `start` names no commit.
         EditedError: HEAD would move away from edits.
         AmbiguousError: HEAD has a vector of the new branch's name.
     """
@@ -85,7 +93,7 @@ def switch(repository: Repository, name: str, *, create: bool, start: str = "HEA
             return commit
         branches = dict(git.branches())
         if name not in branches:
-            raise UnknownRevisionError(name)
+            raise NoBranchError(name)
         repository.check_clean()
         git.move(name, detach=False)
         return branches[name]

@@ -26,7 +26,7 @@ BASE = "base"
 
 
 class AmbiguousError(PvcError):
-    """A name is both a branch or tag and a vector.
+    """A name is both a branch or tag and a vector, or would be.
 
     Attributes:
         name: the name.
@@ -34,7 +34,7 @@ class AmbiguousError(PvcError):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        super().__init__(f"{name} is both a vector and a branch or tag.")
+        super().__init__(f"{name} cannot be both a vector and a branch or tag.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,22 +100,19 @@ def resolve(repository: Repository, text: str) -> Revision:
         if repository.git.is_ref(text):
             raise AmbiguousError(text)
         return Revision(text, head, vector=(text, head.vector(text)))
-    commit = repository.git.find(text)
+    branches = dict(repository.git.branches())
+    commit = branches.get(text) or repository.git.find(text)  # as `git checkout` prefers it
     if commit is not None:
-        state = State(repository.git, commit)
-        return Revision(text, state, branch=_branch(repository, text))
+        branch = repository.git.branch() if text in {"HEAD", "@"} else text
+        return Revision(
+            text, State(repository.git, commit), branch=branch if branch in branches else None
+        )
     name, at, revision = text.partition("@")
     if at and is_name(name):
         return _vector_at(repository, text, name, revision)
     if any(operator in text for operator in ("+", "*", "(", " ")):
         raise NotYetError(repr(text), "expressions need arithmetic")
     raise UnknownRevisionError(text)
-
-
-def _branch(repository: Repository, text: str) -> str | None:
-    if text in {"HEAD", "@"}:
-        return repository.git.branch()
-    return text if text in dict(repository.git.branches()) else None
 
 
 def _vector_at(repository: Repository, text: str, name: str, revision: str) -> Revision:

@@ -12,7 +12,7 @@ from pvc.repo import record as record_module
 from pvc.repo.commit import Wish, commit
 from pvc.repo.directory import InTheWayError
 from pvc.repo.git import Git, GitError, ObjectFormatError, UnfinishedError
-from pvc.repo.initialise import BaseAroundError, ExistsError, NestedError, initialise
+from pvc.repo.initialise import BaseAroundError, ExistsError, initialise
 from pvc.repo.record import DetachedError, read_note
 from pvc.repo.repository import Repository
 from pvc.repo.status import status
@@ -106,13 +106,14 @@ def test_twice(root: Path, base: Path) -> None:
     assert (git(root, "rev-parse", "HEAD"), models.contents(root / ".git" / "pvc")) == before
 
 
-def test_nested(project: Path, base: Path) -> None:
+def test_below_another_repository_a_new_one_begins(project: Path, base: Path) -> None:
     (project / "below").mkdir()
-    with pytest.raises(NestedError) as caught:
-        initialise(project / "below", base, by_value=True, crew=CREW)
-    assert caught.value.top == project
-    assert list((project / "below").iterdir()) == []
+    before = git(project, "status", "--porcelain")
+    made = initialise(project / "below", base, by_value=True, crew=CREW)
+    assert made.root == project / "below"
+    assert git(project / "below", "rev-parse", "--show-toplevel").strip() == str(project / "below")
     assert not (project / ".git" / "pvc").exists()
+    assert git(project, "status", "--porcelain", "--", ".", ":!below") == before
 
 
 @pytest.mark.parametrize("below", [".", "work"])
