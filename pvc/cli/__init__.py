@@ -14,8 +14,10 @@ from __future__ import annotations
 
 def main() -> None:
     """Run `pvc` with the arguments of this process."""
-    from pvc.cli.boundary import run
-
+    try:
+        from pvc.cli.boundary import run
+    except KeyboardInterrupt:  # nothing has begun yet
+        raise SystemExit(130) from None
     run()
 
 

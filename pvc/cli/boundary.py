@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -17,6 +19,8 @@ from pvc.cli.output import JSON_VERSION, colours
 if TYPE_CHECKING:
     from types import FrameType
 
+COMPLETION = "_PVC_COMPLETE"
+
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM arrived."""
@@ -26,16 +30,38 @@ def run() -> NoReturn:
     """Run the command line and end the process."""
     try:
         signal.signal(signal.SIGTERM, _terminate)
-        from pvc.cli.main import group
-
-        group.main(prog_name="pvc", standalone_mode=False)
-        sys.stdout.flush()
-        code = 0
-    except click.exceptions.Exit as error:
-        code = error.exit_code
+        _fill_streams()
+        code = _command()
     except BaseException as error:  # noqa: BLE001 - the one place where everything ends
         code = end(error)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # all is done; nothing is left to be stopped
     sys.exit(code)
+
+
+def _command() -> int:
+    """What click's own `main` does, but it would turn interrupts and closed pipes into others."""
+    from pvc.cli.main import group
+
+    instruction = os.environ.get(COMPLETION)
+    if instruction:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(group, {}, "pvc", COMPLETION, instruction)
+    with group.make_context("pvc", sys.argv[1:]) as context:
+        group.invoke(context)
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    return 0
+
+
+def _fill_streams() -> None:
+    """Open what was closed at the start, lest a file of the store gets the number of stdout."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -44,15 +70,26 @@ def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def end(error: BaseException) -> int:
     """Tell how it ended; returns the exit code."""
+    if isinstance(error, click.exceptions.Exit):
+        return _flushed(error.exit_code)
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else errors.OTHER
     if isinstance(error, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         return errors.CLOSED_PIPE
+    if isinstance(error, OSError):
+        _give_up_output()  # perhaps its disk is full, and Python would try again at the exit
+    return _tell(error)
+
+
+def _tell(error: BaseException) -> int:
     code, name, message, hint = _words(error)
     if "--json" in sys.argv:
         content = {"code": code, "name": name, "message": message, "hint": hint}
         click.echo(json.dumps({"version": JSON_VERSION, "error": content}), err=True)
+        return code
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(message, err=True)
         return code
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(error.ctx.get_usage(), err=True)
@@ -63,13 +100,29 @@ def end(error: BaseException) -> int:
     return code
 
 
+def _flushed(code: int) -> int:
+    """The exit code of a command that ended early, once its answer is written."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        return end(error)
+    return code
+
+
+def _give_up_output() -> None:
+    """Let what is still to be written to stdout go nowhere."""
+    with contextlib.suppress(AttributeError, io.UnsupportedOperation):  # it is closed, or no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _words(error: BaseException) -> tuple[int, str, str, str | None]:
     """Exit code, name, message and hint."""
     from pvc.errors import PvcError
 
     name = type(error).__name__
     if isinstance(error, Terminated):
-        return 128 + signal.SIGTERM, name, "Terminated; everything is as it was.", None
+        return errors.TERMINATED, name, "Terminated; everything is as it was.", None
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return errors.INTERRUPTED, "Interrupted", "Interrupted; everything is as it was.", None
     if isinstance(error, click.ClickException):

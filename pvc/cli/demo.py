@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pvc.cli.output import colours
+from pvc.cli.output import colours, terminal
 from pvc.cli.progress import Reporter
 from pvc.cli.repository import path
 
@@ -98,7 +98,7 @@ def _models() -> LabModels:
     from pvc.lab import prepare
 
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    with Reporter(terminal=sys.stderr.isatty(), unit="steps") as reporter:
+    with Reporter(terminal=terminal(sys.stderr), unit="steps") as reporter:
         told: dict[str, int] = {}
 
         def progress(label: str, done: int, total: int) -> None:

@@ -2,12 +2,13 @@
 
 0 done     1 the answer is no     2 usage
 10 no repository   11 locked   12 damaged   13 engine   14 name   15 other base
-16 not finite      17 edited   18 pickle    19 other    130 interrupted   141 closed pipe
-255 a mistake in pvc
+16 not finite      17 edited   18 pickle    19 other
+130 interrupted    141 closed pipe   143 terminated   255 a mistake in pvc
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 NO, USAGE = 1, 2
 NO_REPOSITORY, LOCKED, DAMAGED, NAME, OTHER_BASE = 10, 11, 12, 14, 15
 NOT_FINITE, EDITED, PICKLE, OTHER = 16, 17, 18, 19
-INTERRUPTED, CLOSED_PIPE, MISTAKE = 130, 141, 255
+INTERRUPTED, CLOSED_PIPE, TERMINATED, MISTAKE = 130, 141, 143, 255
 
 EXIT_STATUS = (
     (0, "done"),
@@ -36,6 +37,7 @@ EXIT_STATUS = (
     (OTHER, "any other error that pvc foresees, a full disk among them"),
     (INTERRUPTED, "interrupted; everything is as it was"),
     (CLOSED_PIPE, "the reader of the output went away"),
+    (TERMINATED, "terminated; everything is as it was"),
     (MISTAKE, "a mistake in pvc"),
 )
 
@@ -81,15 +83,64 @@ def _other_base(error: Any) -> str:
     return "`pvc show base` names the base; a repository has only one."
 
 
-def _unknown(error: Any) -> str | None:
-    close = getattr(error, "close", ())
-    return f"Did you mean {' or '.join(close)}?" if close else "`pvc log` lists what there is."
+def _unknown(error: Any) -> str:
+    if error.close:
+        return f"Did you mean {' or '.join(error.close)}?"
+    return "`pvc log`, `pvc branch` and `pvc tag` list what there is."
+
+
+def _no_branch(error: Any) -> str:
+    return (
+        f"Did you mean {' or '.join(error.close)}?"
+        if error.close
+        else "`pvc branch` lists them, `pvc switch -c NAME` begins one; `pvc checkout` goes to any "
+        "revision."
+    )
+
+
+def _no_weights(error: Any) -> str:
+    inside = sorted(found.parent for found in error.path.glob("*/*.safetensors"))
+    if inside:
+        return f"Did you mean {inside[0]}?"
+    return "Name the directory that `save_pretrained` wrote."
+
+
+def _not_yet(error: Any) -> str:
+    if "expression" in error.reason:
+        return "Name one revision or one vector; a sum has to be a commit's personality."
+    if "scale" in error.reason:
+        return "Set its scale to 1 in personality.toml."
+    if "taus" in error.reason:
+        return "`pvc diff NAME` shows one vector; give two revisions to compare weights."
+    return (
+        "`--aside` stores a vector without applying it; `--onto HEAD` says that it was trained "
+        "from HEAD."
+    )
 
 
 HINTS: dict[str, Hint] = {
     "NoRepositoryError": "Start one with `pvc init --base DIR`, or go there with `pvc -C DIR`.",
-    "LockedError": "Wait until the other process is done.",
+    "LockedError": lambda error: (
+        "Wait until it is done; if none is running, one was killed: remove the lock."
+        if error.path.endswith("index.lock")
+        else "Wait until the other process is done."
+    ),
     "UnknownRevisionError": _unknown,
+    "NoBranchError": _no_branch,
+    "NoFolderError": "Name the directory that `save_pretrained` wrote.",
+    "NoWeightsError": _no_weights,
+    "BaseAroundError": "Make it elsewhere: `pvc init DIR --base BASE`.",
+    "InTheWayError": "Move it away, or name another directory.",
+    "NoSpaceError": "Make room, or name a directory on another disk.",
+    "MixedError": "`pvc diff NAME` shows a vector, `pvc diff REV REV` compares weights.",
+    "NotRevertibleError": "`pvc log` lists the commits; `pvc checkout REV` goes back without "
+    "changing history.",
+    "ConflictError": "Edit personality.toml by hand, and `pvc commit -m MESSAGE`.",
+    "PersonalityError": "Edit it again, or `git restore` it.",
+    "ConfigError": "Edit it again, or `git restore` it.",
+    "VectorError": "pvc writes these files itself: `git restore` it.",
+    "VerificationError": "The disk or its memory may be failing; `pvc fsck` checks the store.",
+    "NotPvcError": "Start one with `pvc init --base DIR`, or `pvc switch` to a branch of pvc's.",
     "NoVectorError": "`pvc log NAME` finds the commits that had it.",
     "AmbiguousError": "Choose another name, or rename one: `pvc mv`, `git branch -m`.",
     "NameTakenError": "Choose another name.",
@@ -100,8 +151,7 @@ HINTS: dict[str, Hint] = {
     "DetachedError": "Begin a branch with `pvc switch -c NAME`.",
     "PickleError": "Load it where you trust it, and save it with `save_pretrained`.",
     "NearerHeadError": "Say what it was trained from: `--onto HEAD` or `--onto base`.",
-    "NotYetError": "`--aside` stores a vector without applying it; `--onto HEAD` says that it was "
-    "trained from HEAD.",
+    "NotYetError": _not_yet,
     "OtherTreeError": "Use `--aside`, or `pvc switch` to the branch it was checked out from.",
     "ContainedError": lambda error: f"Commit it under another name, such as {error.name}_2.",
     "AppliedError": "Commit it under another name, or without `--aside`.",
@@ -119,15 +169,46 @@ HINTS: dict[str, Hint] = {
 }
 
 
+# What git says, and what that means here.
+GIT: tuple[tuple[str, int, str], ...] = (
+    (r"\.lock': File exists", LOCKED, "Wait until the other git command is done; if there is none, "
+     "one was killed: remove the file."),
+    (r"tell me who you are|empty ident|auto-detect email", OTHER, "Tell git who you are: `git "
+     "config --global user.name NAME` and `git config --global user.email ADDRESS`."),
+    (r"dubious ownership", OTHER, "Another user owns it: `git config --global --add safe.directory "
+     "DIR` trusts it."),
+    (r"not fully merged", NO, "`pvc branch -D NAME` deletes it all the same."),
+    (r"checked out at|used by worktree", NO, "`pvc switch` to another branch first."),
+    (r"already exists", NAME, "Choose another name, or delete the other with `-d`."),
+    (r"not found", NAME, "`pvc branch` and `pvc tag` list what there is."),
+    (r"is not a valid|cannot lock ref", NAME, "Choose another name; `git help check-ref-format` "
+     "says which are possible."),
+)  # fmt: skip
+
+
 def code_of(error: BaseException) -> int:
     """The exit code of an error: the one of its nearest class that has one."""
+    of_git = _of_git(error)
+    if of_git is not None:
+        return of_git[0]
     return next((CODES[name] for name in _classes(error) if name in CODES), OTHER)
 
 
 def hint_of(error: BaseException) -> str | None:
     """What the user could do next, in one sentence."""
+    of_git = _of_git(error)
+    if of_git is not None:
+        return of_git[1]
     hint = next((HINTS[name] for name in _classes(error) if name in HINTS), None)
     return hint(error) if callable(hint) else hint
+
+
+def _of_git(error: Any) -> tuple[int, str] | None:
+    """Exit code and hint for something that git refused and that is known here."""
+    if "GitError" not in _classes(error):
+        return None
+    found = ((code, hint) for says, code, hint in GIT if re.search(says, error.detail))
+    return next(found, None)
 
 
 def _classes(error: BaseException) -> list[str]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pvc.cli.output import answers, current, short, size
 from pvc.cli.progress import crew, threads_option
 from pvc.cli.repository import directory, path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @click.command("init")
@@ -33,8 +38,7 @@ def command(where: Path | None, base: Path, base_by_reference: bool, threads: in
 
     output, began = current(), time.monotonic()
     root = path(where) if where is not None else directory()
-    root.mkdir(parents=True, exist_ok=True)
-    with crew(output, threads) as workers:
+    with created(root), crew(output, threads) as workers:
         done = initialise(root, path(base), by_value=not base_by_reference, crew=workers)
     seconds = time.monotonic() - began
     document = {
@@ -62,3 +66,17 @@ def command(where: Path | None, base: Path, base_by_reference: bool, threads: in
         output.note(f"left out: {one.path} ({one.reason})")
     if not done.config.by_value:
         output.warn(f"the base is stored by reference; {base} must never change")
+
+
+@contextlib.contextmanager
+def created(root: Path) -> Iterator[None]:
+    """A directory for the repository; if it gets none, what was made goes again."""
+    made = [folder for folder in (root, *root.parents) if not folder.exists()]
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for folder in made:
+                folder.rmdir()
+        raise

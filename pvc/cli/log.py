@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pvc.cli.output import answers, colours, current
+from pvc.cli.output import answers, colours, current, terminal
 from pvc.cli.repository import REVISION, opened
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ def command(name: str | None, number: int | None) -> None:
         events = list(log(repository, name, number))
     document = {"commits": [event_document(event) for event in events]}
     lines = [line for event in events for line in event_lines(event)]
-    if sys.stdout.isatty() and not output.as_json and len(lines) > os.get_terminal_size().lines:
+    paged = terminal(sys.stdout) and not output.as_json
+    if paged and len(lines) > shutil.get_terminal_size().lines:
         click.echo_via_pager("\n".join(lines), color=colours(sys.stdout))
         return
     output.answer(document, lines)

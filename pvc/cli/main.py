@@ -69,7 +69,7 @@ class Sections(click.Group):
 @click.option(
     "-C",
     "directory",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
     default=Path(),
     metavar="DIR",
     help="Work in DIR instead of here.",

@@ -85,7 +85,12 @@ def colours(stream: Any) -> bool:
         return False
     if os.environ.get("FORCE_COLOR"):
         return True
-    return bool(stream.isatty()) and os.environ.get("TERM") != "dumb"
+    return terminal(stream)
+
+
+def terminal(stream: Any) -> bool:
+    """Whether a stream is a terminal on which lines can be drawn again."""
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def size(count: int) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from pvc.cli.output import size
+from pvc.cli.output import size, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +104,7 @@ def crew(output: Output, threads: int | None) -> Iterator[Crew]:
     if not output.tells():
         yield Crew(count)
         return
-    with Reporter(terminal=sys.stderr.isatty()) as reporter:
+    with Reporter(terminal=terminal(sys.stderr)) as reporter:
         yield Crew(count, reporter)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +19,13 @@ CLOSE_NAMES = 2
 
 def directory() -> Path:
     """Where the command works: -C, or here."""
-    found = click.get_current_context().find_object(Path)
-    return found or Path()
+    found = click.get_current_context().find_object(Path) or Path()
+    return Path(os.path.realpath(found))
 
 
 def path(found: Path) -> Path:
     """A path from the command line, seen from where the command works."""
-    return directory() / found
+    return Path(os.path.realpath(directory() / found))
 
 
 @contextlib.contextmanager
@@ -44,13 +45,16 @@ def opened() -> Iterator[Repository]:
 def _close(repository: Repository, text: str) -> tuple[str, ...]:
     from difflib import get_close_matches
 
-    return tuple(get_close_matches(text, _names(repository), n=CLOSE_NAMES))
+    if set(text) & set("~^@:"):
+        return ()  # a name in it may be right, and what is done with it wrong
+    names = [name for name in _names(repository) if name != text]
+    return tuple(get_close_matches(text, names, n=CLOSE_NAMES))
 
 
 def _names(repository: Repository) -> list[str]:
     git = repository.git
-    refs = [name for name, _ in (*git.branches(), *git.tags())]
-    return ["HEAD", "base", *refs, *repository.head().names]
+    refs = {name for name, _ in (*git.branches(), *git.tags())}
+    return ["HEAD", "base", *sorted({*refs, *repository.head().names})]
 
 
 class Revision(click.ParamType[str]):

@@ -58,9 +58,15 @@ def lines(name: str, vector: CapturedVector) -> list[str]:
         f"vector {name}",
         f"  from      {short(vector.origin)}{' (base)' if vector.origin == vector.base else ''}",
         f"  to        {short(vector.result)}",
-        *(f"  {key:<9} {value}" for key, value in vector.provenance),
+        *(f"  {key:<9} {_indented(value)}" for key, value in vector.provenance),
         f"  stored    {size(counted.stored_bytes)} of {size(counted.total_bytes)}, "
         f"{number(counted.changed_blocks)} of {number(counted.blocks)} blocks",
         "",
         *columns(rows, indent="  "),
     ]
+
+
+def _indented(text: str) -> str:
+    """A text of several lines, as a column of its own."""
+    first, *others = text.strip().split("\n")
+    return "\n".join([first, *(" " * 12 + line if line else "" for line in others)])

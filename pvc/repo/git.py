@@ -20,6 +20,7 @@ import git
 
 from pvc.errors import PvcError
 from pvc_store import atomic
+from pvc_store.errors import LockedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -87,10 +88,10 @@ class UnknownRevisionError(PvcError):
         close: names that are like it, if anybody looked.
     """
 
-    def __init__(self, revision: str) -> None:
+    def __init__(self, revision: str, what: str = "neither a revision nor a vector") -> None:
         self.revision = revision
         self.close: tuple[str, ...] = ()
-        super().__init__(f"{revision!r} is neither a revision nor a vector of this repository.")
+        super().__init__(f"{revision!r} is {what} of this repository.")
 
 
 class UnfinishedError(PvcError):
@@ -284,6 +285,18 @@ class Git:
                     changed.append((letter, rest.popleft()))
             yield entry, changed
 
+    def check_unlocked(self) -> None:
+        """Make sure that no other git command is at work on the index; gives it a moment to end.
+
+        Raises:
+            LockedError: one is, or one was killed and left its lock.
+        """
+        lock, deadline = self.directory / "index.lock", time.monotonic() + LOCK_SECONDS
+        while lock.exists():
+            if time.monotonic() > deadline:
+                raise LockedError(str(lock), "another git command")
+            time.sleep(LOCK_SECONDS / 40)
+
     def edited(self, paths: Sequence[str]) -> list[str]:
         """Those of pvc's paths that differ from HEAD, staged or not, sorted."""
         text = self.run(
@@ -427,5 +440,7 @@ def _refused(command: str) -> Iterator[None]:
         raise GitError(command, "the program git is not installed") from None
     except git.GitCommandError as error:
         said = " ".join(str(error.stderr or error.stdout or "").split())
-        said = said.removeprefix("stderr: ").removeprefix("stdout: ").strip("'. ")
+        said = said.removeprefix("stderr: ").removeprefix("stdout: ")
+        said = said.removeprefix("'").removesuffix("'").rstrip(". ")
+        said = said.removeprefix("fatal: ").removeprefix("error: ")
         raise GitError(command, said) from None

@@ -40,7 +40,9 @@ def check_ready(repository: Repository) -> None:
     Raises:
         DetachedError: HEAD is on no branch.
         GitError: git does not know who commits.
+        LockedError: another git command is at work.
     """
+    repository.git.check_unlocked()
     if repository.git.branch() is None:
         raise DetachedError((repository.git.head() or "")[:10])
     repository.git.run("var", "GIT_COMMITTER_IDENT")

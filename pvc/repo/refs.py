@@ -16,8 +16,7 @@ class NoBranchError(UnknownRevisionError):
     """There is no branch of that name."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.args = (f"There is no branch {name}.",)
+        super().__init__(name, "no branch")
 
 
 def create_branch(repository: Repository, name: str, start: str) -> str:

@@ -112,9 +112,11 @@ class Repository:
 
         Raises:
             NoRepositoryError: there is no commit yet.
+            GitError: git refuses to look.
         """
         commit = self.git.head()
         if commit is None:
+            self.git.run("rev-parse", "--git-dir")  # git may refuse it: another user owns it
             raise NoRepositoryError(self.root, "its branch has no commit yet")
         return State(self.git, commit)
 
@@ -128,7 +130,9 @@ class Repository:
         Raises:
             UnfinishedError: of a merge, rebase, or the like.
             EditedError: pvc's own files differ from HEAD.
+            LockedError: another git command is at work.
         """
+        self.git.check_unlocked()
         operation = self.git.unfinished()
         if operation:
             raise UnfinishedError(operation)

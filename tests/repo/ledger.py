@@ -27,6 +27,7 @@ from pvc.repo.git import GitError, UnknownRevisionError
 from pvc.repo.origin import NearerHeadError, OtherTreeError
 from pvc.repo.plan import AppliedError, ContainedError
 from pvc.repo.record import DetachedError
+from pvc.repo.refs import NoBranchError
 from pvc.repo.repository import EditedError
 from pvc.repo.revision import AmbiguousError
 from pvc.repo.state import NoVectorError
@@ -87,16 +88,12 @@ class Saved:
 
 @dataclass(frozen=True)
 class Held:
-    """A target: what pvc wrote, the terms it is the sum of, and the files that are there now."""
+    """A target: what pvc wrote, the terms it is the sum of, and what is there now, if anything."""
 
     content: Content
     terms: tuple[str, ...] | None
-    files: Mapping[str, bytes]
+    now: Content | None
     touched: bool = False
-
-    @property
-    def drifted(self) -> bool:
-        return self.files != self.content.files
 
 
 @dataclass(frozen=True)
@@ -252,7 +249,7 @@ class Ledger:
         if target is None:
             return saved, None
         grown = terms if terms is None or action == "extended" else (*terms, name)
-        return saved, Held(source, grown if aside else after, source.files)
+        return saved, Held(source, grown if aside else after, source)
 
     def _origin(
         self, target: Held | None, onto: str | None, aside: bool
@@ -289,7 +286,7 @@ class Ledger:
         refuse_if(to is None and len(self.targets) > 1, SeveralTargetsError)
         path = to or next(iter(self.targets), None)
         held = None if path is None else self.targets.get(path)
-        refuse_if(held is not None and held.files and held.drifted, DriftedError)
+        refuse_if(held and held.now and held.now != held.content, DriftedError)
         return named, path
 
     def switch(self, name: str, create: bool) -> None:
@@ -297,7 +294,7 @@ class Ledger:
             refuse_if(name in self.now.vectors, AmbiguousError)
             refuse_if(name in self.branches, GitError)
             return
-        refuse_if(name not in self.branches, UnknownRevisionError)
+        refuse_if(name not in self.branches, NoBranchError)
         self.check_clean()
 
     # Edits
@@ -364,9 +361,7 @@ def counted(terms: tuple[str, ...]) -> dict[tuple[str, int], str]:
     return found
 
 
-def merged(
-    old: Mapping[K, V], ours: Mapping[K, V], theirs: Mapping[K, V]
-) -> dict[K, V] | None:
+def merged(old: Mapping[K, V], ours: Mapping[K, V], theirs: Mapping[K, V]) -> dict[K, V] | None:
     """Both changes of `old`, in the order of `ours`; None if they are in each other's way."""
     order = list(ours)
     for at, key in enumerate(theirs):

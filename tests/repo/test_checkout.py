@@ -175,6 +175,18 @@ def test_a_dangling_link(sources: dict[str, Path], made: Repository, tmp_path: P
     assert models.contents(tmp_path / "real") == models.contents(sources["listening"])
 
 
+def test_long_names(made: Repository, first: Model, do_commit: Commit, tmp_path: Path) -> None:
+    """As long as a file system takes them; what is written first has a name of its own."""
+    files = {"é" * 127: b"1", "x" * 255: b"2", "字" * 80 + "/" + "字" * 85: b"3"}
+    source = models.save(tmp_path / "new", models.tuned(first, 7), files=files)
+    do_commit("third", source, onto="base", aside=True)
+    out = tmp_path / ("字" * 85)
+    go(made, "third", out)
+    go(made, "listening", out)
+    go(made, "third", out)
+    assert models.contents(out) == models.contents(source)
+
+
 def test_a_target_that_was_removed_is_made_again(
     sources: dict[str, Path], made: Repository, tmp_path: Path
 ) -> None:
@@ -215,6 +227,11 @@ def test_several_targets(made: Repository, tmp_path: Path) -> None:
     assert models.contents(one) == models.contents(two)
     found = {target.path: target.is_head for target in status(made).targets}
     assert found == {one: True, two: True}
+    shutil.rmtree(one)
+    assert go(made, "main").directory == two  # the only one that is there
+    shutil.rmtree(two)
+    with pytest.raises(SeveralTargetsError):
+        go(made, "v1")
 
 
 # Targets in which something changed

@@ -220,11 +220,13 @@ def test_onto_a_vector_or_an_older_state(
     one = models.tuned(base_model, 1)
     two = models.tuned(one, 2)
     first = do_commit("one", one)
-    do_commit("two", two, onto="HEAD")
+    second = do_commit("two", two, onto="HEAD")
     create_tag(repository, "v1", "HEAD~1")
     for number, onto in enumerate(["one", "v1", "one@v1"]):
         made = do_commit(f"aside{number}", models.tuned(one, 9 + number), onto=onto, aside=True)
         assert made.vector.origin == first.vector.result
+    made = do_commit("three", models.tuned(two, 4), onto="two", aside=True)
+    assert made.vector.origin == second.vector.result
 
 
 def test_nothing_changed(

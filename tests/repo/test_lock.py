@@ -105,3 +105,53 @@ def test_another_working_tree_waits_too(
     with Repository.open(tmp_path / "second") as beside, pytest.raises(LockedError):
         remove(beside, "listening")
     assert held.poll() is None
+
+
+COMMITTER = """
+import sys
+from pathlib import Path
+from pvc.repo.commit import Wish, commit
+from pvc.repo.repository import Repository
+from pvc.repo.workers import Crew
+with Repository.open(Path(sys.argv[1])) as repository:
+    commit(repository, Wish(sys.argv[2], Path(sys.argv[3]), "base", aside=True), Crew(1))
+"""
+BEGINNER = """
+import sys
+from pathlib import Path
+from pvc.errors import PvcError
+from pvc.repo.initialise import initialise
+from pvc.repo.workers import Crew
+try:
+    initialise(Path(sys.argv[1]), Path(sys.argv[2]), by_value=True, crew=Crew(1))
+except PvcError as error:
+    sys.exit(type(error).__name__)
+"""
+
+
+def together(script: str, *calls: tuple[object, ...]) -> list[tuple[int, str]]:
+    """Run a script several times at once; exit status and standard error of each."""
+    commands = [[sys.executable, "-c", script, *map(str, call)] for call in calls]
+    running = [subprocess.Popen(each, stderr=subprocess.PIPE, text=True) for each in commands]
+    said = [process.communicate()[1] for process in running]
+    return [(process.returncode, text) for process, text in zip(running, said, strict=True)]
+
+
+def test_commits_at_once_come_one_after_another(made: Repository, sources: dict[str, Path]) -> None:
+    names = ("one", "two")
+    calls = [(made.root, name, sources["suggesting"]) for name in names]
+    assert together(COMMITTER, *calls) == [(0, "")] * 2
+    assert set(made.head().names) == {"listening", "quiet", "suggesting", *names}
+    assert fsck(made, CREW).findings == ()
+
+
+def test_only_one_begins(tmp_path: Path, base: Path) -> None:
+    root = tmp_path / "new"
+    root.mkdir()
+    done = together(BEGINNER, (root, base), (root, base))
+    assert sorted(status for status, _ in done) == [0, 1]
+    assert {text.strip() for _, text in done} <= {"", "ExistsError", "LockedError", "GitError"}
+    with Repository.open(root) as repository:
+        assert fsck(repository, CREW).findings == ()
+        assert git(root, "rev-list", "--count", "HEAD") == "1\n"
+        assert repository.edited() == ()

@@ -154,6 +154,15 @@ def test_annotated_tags_name_commits(made: Repository) -> None:
     assert dict(made.git.tags())["said"] == made.git.find("v1")
 
 
+def test_a_branch_and_a_tag_of_one_name(made: Repository) -> None:
+    """Git prefers the branch where HEAD is to move; weights and HEAD agree."""
+    git(made.root, "branch", "twice", "v1")
+    git(made.root, "tag", "twice", "main")
+    checkout(made, "twice", None, keep_head=False, crew=CREW)
+    assert (made.git.branch(), str(made.head().personality)) == ("twice", "base + listening")
+    assert resolve(made, "twice").state.commit == made.git.head()
+
+
 def test_switch(made: Repository) -> None:
     file = made.root / "personality.toml"
     file.write_text(file.read_text() + "# mine\n")

@@ -1,0 +1,54 @@
+"""Repositories as in tests/repo, and `pvc` at work in them."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.runner import Pvc
+from tests.repo.conftest import (  # noqa: F401
+    base,
+    base_model,
+    first,
+    git_config,
+    made_template,
+    memory,
+    plain_git,
+    sources,
+    surroundings,
+    template,
+    tmp_path,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No colours but those that a test asks for; nobody's name but git's configuration."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "PVC_DEBUG", "_PVC_COMPLETE", "EMAIL", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("NAME", "EMAIL"):
+        for who in ("AUTHOR", "COMMITTER"):
+            monkeypatch.delenv(f"GIT_{who}_{name}", raising=False)
+
+
+@pytest.fixture
+def fresh(template: Path, tmp_path: Path) -> Path:  # noqa: F811
+    """A repository that holds the base alone."""
+    return shutil.copytree(template, tmp_path / "work")
+
+
+@pytest.fixture
+def work(made_template: Path, tmp_path: Path) -> Path:  # noqa: F811
+    """A repository: base + listening (at the tag v1) + suggesting, and beside them quiet."""
+    return shutil.copytree(made_template, tmp_path / "work")
+
+
+@pytest.fixture
+def pvc(work: Path) -> Pvc:
+    """`pvc` in `work`."""
+    return Pvc(work)
