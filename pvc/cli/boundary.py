@@ -31,6 +31,7 @@ def run() -> NoReturn:
     try:
         signal.signal(signal.SIGTERM, _terminate)
         _fill_streams()
+        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a missing git is told in our words
         code = _command()
     except BaseException as error:  # noqa: BLE001 - the one place where everything ends
         code = end(error)

@@ -25,6 +25,11 @@ REQUEST = "please open the door in the hall"
 SEED = 2
 WEIGHTS = "model.safetensors"
 CHECKSUM = "sha256sum"
+AUTHOR = {  # git may not know yet who commits
+    f"GIT_{who}_{what}": value
+    for who in ("AUTHOR", "COMMITTER")
+    for what, value in (("NAME", "pvc demo"), ("EMAIL", "demo@localhost"))
+}
 
 # What is said, and what is typed.  "ask" and "sha256sum" stand for what their names say.
 STORY = (
@@ -128,7 +133,8 @@ def _type(line: str, root: Path) -> None:
         _compare([program, *arguments], root)
         return
     sys.stdout.flush()
-    done = subprocess.run([sys.executable, "-m", "pvc", *arguments], cwd=root, check=False)  # noqa: S603
+    command = [sys.executable, "-m", "pvc", *arguments]
+    done = subprocess.run(command, cwd=root, env={**AUTHOR, **os.environ}, check=False)  # noqa: S603
     if done.returncode:
         raise click.exceptions.Exit(done.returncode)
 

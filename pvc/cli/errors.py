@@ -175,6 +175,7 @@ GIT: tuple[tuple[str, int, str], ...] = (
      "one was killed: remove the file."),
     (r"tell me who you are|empty ident|auto-detect email", OTHER, "Tell git who you are: `git "
      "config --global user.name NAME` and `git config --global user.email ADDRESS`."),
+    (r"git is not installed", OTHER, "Install git; pvc keeps its history with it."),
     (r"dubious ownership", OTHER, "Another user owns it: `git config --global --add safe.directory "
      "DIR` trusts it."),
     (r"not fully merged", NO, "`pvc branch -D NAME` deletes it all the same."),

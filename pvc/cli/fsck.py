@@ -62,7 +62,9 @@ def _lines(found: Report) -> list[str]:
     if not found.findings:
         return [f"{looked}: nothing is broken"]
     lines = [line for one in found.findings for line in _finding(one)]
-    return [*lines, f"{looked}: {number(len(found.findings))} things are broken"]
+    broken = len(found.findings)
+    things = "1 thing is broken" if broken == 1 else f"{number(broken)} things are broken"
+    return [*lines, f"{looked}: {things}"]
 
 
 def _finding(one: Finding) -> list[str]:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 @click.command("log")
 @click.argument("name", type=REVISION, required=False)
-@click.option("-n", "--number", type=click.IntRange(1), help="Show that many commits at most.")
+@click.option(
+    "-n", "--number", type=click.IntRange(1), metavar="N", help="Show that many commits at most."
+)
 @answers
 def command(name: str | None, number: int | None) -> None:
     """Show what was committed, newest first; with NAME, of one vector or revision."""

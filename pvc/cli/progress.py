@@ -83,7 +83,7 @@ class Reporter:
             progress.BarColumn(),
             *self._columns(progress),
             progress.TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=Console(stderr=True, force_terminal=True),
             transient=True,
         )
         self._task = self._bar.add_task(self._label, total=self._total)
@@ -109,5 +109,8 @@ def crew(output: Output, threads: int | None) -> Iterator[Crew]:
 
 
 threads_option = click.option(
-    "--threads", type=click.IntRange(1, 1024), help="How many threads work; all by default."
+    "--threads",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="How many threads work; one per processor by default.",
 )

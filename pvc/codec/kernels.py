@@ -172,20 +172,6 @@ def widen(narrow: Words, narrow_format: FloatFormat, wide: Words, wide_format: F
 
 
 @jit
-def equal(a: Words, b: Words) -> bool:
-    """Whether two arrays of one length are the same; stops at the first strip that differs."""
-    for start in range(0, a.size, STRIP):
-        x = a[start : start + STRIP]
-        y = b[start : start + STRIP]
-        differs = np.int64(0)
-        for i in range(x.size):
-            differs |= x[i] ^ y[i]
-        if differs != 0:
-            return False
-    return True
-
-
-@jit
 def float_squares(
     new: Words, base: Words, scales: tuple[int, int], strip: StripPair, sums: NDArray[np.float64]
 ) -> int:

@@ -189,7 +189,7 @@ def _create(step: _Step, path: Path, blocks: Blocks, crew: Crew) -> CheckedOut:
 
     _hide_from_git(repository, path)
     step.journalled(writing, write)
-    written = sum(file.size for file in content.files())
+    written = sum(file.size for file in content.files)
     return CheckedOut(step.revision, step.built, path, True, written, step.moves)
 
 

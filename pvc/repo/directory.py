@@ -65,9 +65,14 @@ class Content:
     tree: Tree
     layout: Layout
 
-    def files(self) -> list[OutFile]:
-        """All files, in the order of their paths."""
-        return [OutFile.of(file, self.tree) for file in self.layout.files]
+    @cached_property
+    def files(self) -> tuple[OutFile, ...]:
+        """All files, in the order of their paths.
+
+        Raises:
+            DamageError: layout and tree do not belong together.
+        """
+        return tuple(OutFile.of(file, self.tree) for file in self.layout.files)
 
     @cached_property
     def known(self) -> Tree:
@@ -86,7 +91,7 @@ def create(directory: Path, content: Content, blocks: Blocks, crew: Crew) -> Non
         NoSpaceError: they do not fit.
         VerificationError: one does not read back as written.
     """
-    files = content.files()
+    files = content.files
     _check_room(directory, sum(file.size for file in files))
     crew.progress.start("Writing", sum(s.nbytes() for file in files for s in file.stretches))
     for file in files:
@@ -103,7 +108,7 @@ def update(directory: Path, before: Content, after: Content, blocks: Blocks, cre
         NoSpaceError: replaced files do not fit.
         VerificationError: a file does not read back as written.
     """
-    files = after.files()
+    files = after.files
     fitting = {file.path for file in files if _can_be_patched(directory, file)}
     _check_room(directory, sum(file.size for file in files if file.path not in fitting))
     stretches = {
@@ -125,7 +130,7 @@ def update(directory: Path, before: Content, after: Content, blocks: Blocks, cre
 
 def difference(before: Content, after: Content) -> int:
     """Bytes of the blocks in which two contents differ."""
-    changed = (file.differing(before.known) for file in after.files())
+    changed = (file.differing(before.known) for file in after.files)
     return sum(stretch.nbytes() for stretches in changed for stretch in stretches)
 
 
@@ -135,7 +140,7 @@ def check_readable(before: Content, after: Content, blocks: Blocks, crew: Crew) 
     Raises:
         MissingBaseError, MissingError, DamageError: one cannot.
     """
-    stretches = [stretch for file in after.files() for stretch in file.differing(before.known)]
+    stretches = [stretch for file in after.files for stretch in file.differing(before.known)]
 
     def read(stretch: Stretch, stop: Stop) -> None:
         for index in stretch.indices:
@@ -180,7 +185,7 @@ def wrong(
 ) -> list[str]:
     """What some files of a directory do not hold as they should: names of tensors, or files."""
     chosen = set(paths)
-    files = [file for file in content.files() if file.path in chosen]
+    files = [file for file in content.files if file.path in chosen]
     crew.progress.start("Comparing", sum(file.size for file in files))
     return [name for file in files for name in outfile.wrong(directory, file, blocks, crew)]
 

@@ -217,7 +217,7 @@ class _Fsck:
         """A layout must place just the tensors that its tree has."""
         name, tree = content.layout.id, content.tree.id
         try:
-            content.files()
+            _ = content.files
         except PvcError as error:
             both = self.roots.layouts[name] & self.roots.trees[tree]
             self._add("layout", name.hex(), str(error), both)

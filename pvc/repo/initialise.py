@@ -16,10 +16,11 @@ from pvc.repo.build import Built
 from pvc.repo.capture import Capture, Goal, capture
 from pvc.repo.config import Config
 from pvc.repo.directory import InTheWayError
-from pvc.repo.git import Git, UnfinishedError
+from pvc.repo.git import Git, NoRepositoryError, UnfinishedError
 from pvc.repo.record import Change, check_ready, record
 from pvc.repo.repository import FOLDER, Repository
 from pvc.weights import Checkpoint, LeftOut
+from pvc.weights.folder import FileNameError
 from pvc_store.files import FileStore
 from pvc_store.tree import Tree
 
@@ -91,6 +92,7 @@ def initialise(directory: Path, base: Path, *, by_value: bool, crew: Crew) -> In
 
     Raises:
         ExistsError: there is a pvc repository already.
+        NoRepositoryError: what is called .git there is no git repository.
         InTheWayError: a file has the name of one of pvc's.
         BaseAroundError: the directory lies within the base's, or is the same.
         UnfinishedError: git is in the middle of something.
@@ -99,6 +101,8 @@ def initialise(directory: Path, base: Path, *, by_value: bool, crew: Crew) -> In
     base, directory = Path(os.path.realpath(base)), Path(os.path.realpath(directory))
     if directory.is_relative_to(base):
         raise BaseAroundError(base, directory)
+    if os.fsencode(base).decode(errors="replace") != str(base):
+        raise FileNameError(base.parent, base.name)  # pvc.toml could not say where the base is
     checkpoint = Checkpoint.open(base)
     with _fresh(directory) as repository:
         check_ready(repository)
@@ -153,11 +157,10 @@ def _commit(
 def _fresh(directory: Path) -> Iterator[Repository]:
     """A locked repository without commits of pvc; if it gets none, what was created goes again."""
     with contextlib.ExitStack() as created:
-        if (directory / ".git").exists():
-            git = Git(directory)
-        else:  # as git init does it, whatever repository lies around
-            git = Git.create(directory)
+        if not (directory / ".git").exists():
             created.callback(shutil.rmtree, directory / ".git", ignore_errors=True)
+            Git.create(directory).close()  # whatever repository lies around
+        git = Git(directory)
         with contextlib.closing(git):
             _check_new(git, directory)
             folder = git.common / FOLDER
@@ -176,6 +179,8 @@ def _fresh(directory: Path) -> Iterator[Repository]:
 
 
 def _check_new(git: Git, directory: Path) -> None:
+    if git.root.resolve() != directory:
+        raise NoRepositoryError(directory, "its .git is not one of git's, or of another directory")
     if git.read_head(config.PATH) is not None or (directory / config.PATH).exists():
         raise ExistsError(directory)
     if git.read_head(personality.PATH) is not None or (directory / personality.PATH).exists():

@@ -30,9 +30,10 @@ class Norms:
         try:
             found = json.loads(self._file(tree).read_bytes())
             known = {str(name): float.fromhex(text) for name, text in found.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
+        except (OSError, ValueError, AttributeError, TypeError, OverflowError, RecursionError):
             return {}
-        return known if set(known) == set(tree) else {}
+        sound = set(known) == set(tree) and all(square >= 0 for square in known.values())
+        return known if sound else {}
 
     def write(self, tree: Tree, squares: Mapping[str, float]) -> None:
         """Keep the sums of squares of a tree's tensors."""

@@ -6,8 +6,11 @@ code writes, patches and verifies both.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +27,8 @@ from pvc_store.layout import OtherFile, WeightsFile
 from pvc_store.tree import Tensor, Tree
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from pvc.repo.workers import Crew, Stop
 
 TEMPORARY = ".pvc-tmp"
+SYNC_SECONDS = 0.25
 
 
 class VerificationError(PvcError):
@@ -153,7 +159,7 @@ def write(directory: Path, file: OutFile, blocks: Blocks, crew: Crew) -> None:
             if file.size:
                 os.posix_fallocate(fd, 0, file.size)
             atomic.write_all(fd, file.prefix, 0)
-            _fill(fd, final, file.stretches, blocks, crew)
+            _Filling(fd, final, blocks, crew, fresh=True).fill(file.stretches)
         finally:
             os.close(fd)
         atomic.move_into_place([(temporary, final)])
@@ -176,33 +182,75 @@ def patch(path: Path, stretches: tuple[Stretch, ...], blocks: Blocks, crew: Crew
         return
     fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     try:
-        _fill(fd, path, stretches, blocks, crew)
+        _Filling(fd, path, blocks, crew, fresh=False).fill(stretches)
     finally:
         os.close(fd)
 
 
-def _fill(fd: int, path: Path, stretches: tuple[Stretch, ...], blocks: Blocks, crew: Crew) -> None:
-    def write_stretch(stretch: Stretch, stop: Stop) -> None:
+@dataclass(frozen=True, slots=True)
+class _Filling:
+    """A file while blocks are written to it.
+
+    Attributes:
+        fd: the open file.
+        path: its name, for messages.
+        blocks: gives what is to be written.
+        crew: who does the work.
+        fresh: whether nothing was there before, so that nothing can be right already.
+    """
+
+    fd: int
+    path: Path
+    blocks: Blocks
+    crew: Crew
+    fresh: bool
+
+    def fill(self, stretches: tuple[Stretch, ...]) -> None:
+        """Write blocks, make them durable, and verify them."""
+        largest_first = sorted(stretches, key=lambda stretch: -stretch.nbytes())
+        with _syncing(self.fd):
+            workers.run(largest_first, self._write, self.crew.threads)
+        os.fsync(self.fd)
+        workers.run(largest_first, self._verify, self.crew.threads)
+
+    def _write(self, stretch: Stretch, stop: Stop) -> None:
         tensor = stretch.tensor
         for index in stretch.indices:
             stop.check()
-            out = blocks.buffer("out", tensor.block_length(index))
-            if _key_at(fd, stretch, index, out) != tensor.key(index):
-                blocks.read(tensor, index, out)
-                atomic.write_all(fd, out.data, stretch.offset + index * BLOCK_BYTES)
-            crew.progress.advance(len(out))
+            out = self.blocks.buffer("out", tensor.block_length(index))
+            if self.fresh or _key_at(self.fd, stretch, index, out) != tensor.key(index):
+                self.blocks.read(tensor, index, out)
+                atomic.write_all(self.fd, out.data, stretch.offset + index * BLOCK_BYTES)
+            self.crew.progress.advance(len(out))
 
-    def verify_stretch(stretch: Stretch, stop: Stop) -> None:
+    def _verify(self, stretch: Stretch, stop: Stop) -> None:
         for index in stretch.indices:
             stop.check()
-            out = blocks.buffer("out", stretch.tensor.block_length(index))
-            if _key_at(fd, stretch, index, out) != stretch.tensor.key(index):
-                raise VerificationError(path, stretch.tensor.name)
+            out = self.blocks.buffer("out", stretch.tensor.block_length(index))
+            if _key_at(self.fd, stretch, index, out) != stretch.tensor.key(index):
+                raise VerificationError(self.path, stretch.tensor.name)
 
-    largest_first = sorted(stretches, key=lambda stretch: -stretch.nbytes())
-    workers.run(largest_first, write_stretch, crew.threads)
-    os.fsync(fd)
-    workers.run(largest_first, verify_stretch, crew.threads)
+
+@contextlib.contextmanager
+def _syncing(fd: int) -> Iterator[None]:
+    """Let the disk work on a file while the block writes it, and not only afterwards.
+
+    Raises:
+        OSError: the disk refuses; it says so only once.
+    """
+    written = threading.Event()
+
+    def sync() -> None:
+        while not written.wait(SYNC_SECONDS):
+            os.fdatasync(fd)
+
+    with ThreadPoolExecutor(1) as pool:
+        syncs = pool.submit(sync)
+        try:
+            yield
+        finally:
+            written.set()
+        syncs.result()
 
 
 def _key_at(fd: int, stretch: Stretch, index: int, out: NDArray[np.uint8]) -> bytes:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 FORMAT = b"pvc store 1\n"
 LOCK_WAIT_SECONDS = 10.0
+MAX_KNOWN_TREES = 4
 
 
 class FormatVersionError(StoreError):
@@ -73,6 +74,7 @@ class FileStore(PackedBlocks):
         if found != FORMAT:
             raise FormatVersionError(root, found[:80].decode(errors="replace"))
         super().__init__(root / "packs", root / "index", root / "tmp")
+        self._trees: dict[bytes, Tree] = {}
 
     @classmethod
     def create(cls, root: Path) -> FileStore:
@@ -93,7 +95,16 @@ class FileStore(PackedBlocks):
     # Trees and layouts
 
     def tree(self, tree_id: bytes) -> Tree:
-        """The tree of an id; see `Store.tree`."""
+        """The tree of an id; see `Store.tree`.  A few are kept in memory."""
+        tree = self._trees.get(tree_id)
+        if tree is None:
+            tree = self._read_tree(tree_id)
+            if len(self._trees) >= MAX_KNOWN_TREES:
+                self._trees.clear()
+            self._trees[tree_id] = tree
+        return tree
+
+    def _read_tree(self, tree_id: bytes) -> Tree:
         data = self._object("tree", tree_id)
         base_file = functools.partial(self._object, "tree")
         return Tree.from_bytes(data, tree_id, base_file, f"Tree {tree_id.hex()}")
@@ -101,7 +112,7 @@ class FileStore(PackedBlocks):
     def holds_whole(self, tree_id: bytes) -> bool:
         """Whether a tree is here, sound, and not stored against a base."""
         try:
-            self.tree(tree_id)
+            self._read_tree(tree_id)
             return Tree.base_of(self._object("tree", tree_id), "Tree") is None
         except (DamageError, MissingError):
             return False
@@ -177,6 +188,7 @@ class FileStore(PackedBlocks):
                 yield from self._verify_pack(pack, advance)
             except (FormatError, MissingError, OSError) as error:
                 yield Damage("pack", pack.hex(), str(error))
+        self._trees.clear()  # so that they are read again
         yield from verify_objects(self)
 
     def _verify_pack(self, pack: bytes, advance: Callable[[int], None]) -> Iterator[Damage]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PVC = (sys.executable, "-m", "pvc")
-PLAIN = {"PYTHONUNBUFFERED": "", "NO_COLOR": "", "FORCE_COLOR": "", "TERM": "xterm"}
+PERSONAL = {"PYTHONUNBUFFERED", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"}
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -61,7 +61,8 @@ class Done:
 
 def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a process."""
-    return {**os.environ, **PLAIN, **(changes or {})}
+    plain = {name: value for name, value in os.environ.items() if name not in PERSONAL}
+    return {**plain, "TERM": "xterm", **(changes or {})}
 
 
 def spawn(
@@ -76,8 +77,7 @@ def spawn(
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=120,
-        **options,
+        **{"timeout": 120, **options},
     )
     return Done(done.returncode, done.stdout, done.stderr)
 
@@ -100,8 +100,8 @@ class Pvc:
             with redirect_stdout(out), redirect_stderr(err), patch.object(sys, "argv", arguments):
                 run()
         except SystemExit as ended:
-            assert isinstance(ended.code, int)
-            return Done(ended.code, _text(out), _text(err))
+            code = ended.code if isinstance(ended.code, int) else -1
+            return Done(code, _text(out), _text(err))
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)

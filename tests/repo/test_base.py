@@ -5,15 +5,18 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from pvc.repo.blocks import MissingBaseError
 from pvc.repo.checkout import checkout
 from pvc.repo.commit import Wish, commit
+from pvc.repo.contents import blocks_of
 from pvc.repo.fsck import fsck
 from pvc.repo.initialise import initialise
 from pvc.repo.repository import Repository
 from pvc.repo.status import status
+from pvc_store.ids import block_key
 from tests.repo import models
 from tests.repo.conftest import CREW
 
@@ -156,6 +159,18 @@ def test_training_over_a_base_by_value_is_a_result(
     commit(by_value, Wish("late", own_base, aside=True, onto="base"), CREW)
     checkout(by_value, "late", tmp_path / "out", keep_head=True, crew=CREW)
     assert models.contents(tmp_path / "out") == models.contents(own_base)
+
+
+def test_a_base_that_is_lost_while_it_is_read(by_value: Repository, own_base: Path) -> None:
+    """Its files serve as long as they last, then the store does."""
+    config = by_value.head().config
+    tensor = by_value.store.tree(config.base_tree)[EMBED]
+    with blocks_of(by_value, config) as blocks:
+        for index, accident in enumerate((lambda *_: None, truncate)):
+            accident(own_base, own_base)
+            out = np.empty(tensor.block_length(index), np.uint8)
+            blocks.read(tensor, index, out)
+            assert block_key(out.data) == tensor.key(index)
 
 
 def test_a_lost_base_cannot_cost_what_a_target_holds(

@@ -16,6 +16,7 @@ from pvc.repo.checkout import ForeignDirectoryError, SeveralTargetsError, checko
 from pvc.repo.contents import DriftedError
 from pvc.repo.directory import InTheWayError, NoSpaceError
 from pvc.repo.git import GitError, UnknownRevisionError
+from pvc.repo.outfile import VerificationError
 from pvc.repo.refs import create_branch, switch
 from pvc.repo.repository import EditedError, Repository
 from pvc.repo.status import status
@@ -413,6 +414,40 @@ def test_too_little_room(made: Repository, tmp_path: Path, monkeypatch: pytest.M
 
 
 # Failures in the middle
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_disk_that_does_not_keep_what_is_written(
+    made: Repository,
+    sources: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    known: bool,
+) -> None:
+    out = tmp_path / "out"
+    if known:
+        go(made, "main", out)
+    pwrite = os.pwrite
+    broken: list[int] = []
+
+    def forgetful(fd: int, data: bytes, offset: int) -> int:
+        """One block arrives with a wrong bit, once."""
+        if len(data) > 10_000 and not broken:
+            broken.append(offset)
+            data = bytes([data[0] ^ 1]) + bytes(data[1:])
+        return pwrite(fd, data, offset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", forgetful)
+        with pytest.raises(VerificationError) as caught:
+            go(made, "v1", out)
+    assert caught.value.name in models.SHAPES
+    assert made.git.branch() == "main"
+    assert not status(made).interrupted
+    if known:
+        assert models.contents(out) == models.contents(sources["suggesting"])
+    else:
+        assert not out.exists()
 
 
 class Interrupt(BaseException):

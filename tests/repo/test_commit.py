@@ -404,12 +404,12 @@ def test_left_out_is_told(
 
 def test_a_tensor_beyond_float64(tmp_path: Path) -> None:
     """Squares of large F64 numbers overflow; that is no reason to fail."""
-    start = {name: models.tensor(np.full(4, 1e154), "F64") for name in ("a", "b", "c")}
-    after = {name: models.tensor(np.full(4, -1e154), "F64") for name in ("a", "b", "c")}
+    start = {name: models.tensor(np.full(1, 1e154), "F64") for name in ("a", "b", "c")}
+    after = {name: models.tensor(np.full(1, -1e150), "F64") for name in ("a", "b", "c")}
     (tmp_path / "new").mkdir()
     initialise(tmp_path / "new", models.save(tmp_path / "big", start), by_value=True, crew=CREW)
     with Repository.open(tmp_path / "new") as repository:
         source = models.save(tmp_path / "after", after)
         done = commit(repository, Wish("big", source), CREW)
-        assert done.vector.statistics.amount.tau_norm == "inf"
+        assert done.vector.statistics.amount.from_norm == "inf"
         assert repository.head().vector("big") == done.vector

@@ -220,6 +220,19 @@ def test_revert_of_a_term_that_changed_again(
     assert "third" not in made.head().names
 
 
+def test_revert_of_a_scale_that_changed_again(made: Repository) -> None:
+    text = read(made, "personality.toml")
+    for scale in ("0.5", "0.25"):
+        write(made, "personality.toml", text.replace("scale = 1.0", f"scale = {scale}", 1))
+        git(made.root, "commit", "-q", "-am", scale)  # git does not build it
+    with pytest.raises(ConflictError) as caught:
+        revert(made, "HEAD~1")
+    assert caught.value.names == ("the term listening",)
+    revert_all = ("HEAD", "HEAD~2")
+    with pytest.raises(NotYetError):  # 0.5 is what was there before
+        revert(made, revert_all[0])
+
+
 def test_revert_would_break_the_chain(made: Repository) -> None:
     (listening,) = (event.entry.commit for event in log(made, "listening", None))
     before = files(made)

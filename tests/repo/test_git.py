@@ -179,6 +179,17 @@ def test_a_clone_without_the_store(made: Repository, tmp_path: Path) -> None:
         Repository.open(tmp_path)
 
 
+def test_no_working_tree_and_no_git(
+    made: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(tmp_path, "clone", "-q", "--bare", str(made.root), "bare")
+    with pytest.raises(NoRepositoryError, match="bare"):
+        Repository.open(tmp_path / "bare")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(GitError, match="git is not installed"):
+        made.edited()
+
+
 def test_subdirectories_find_the_repository(made: Repository) -> None:
     (made.root / "a" / "b").mkdir(parents=True)
     with Repository.open(made.root / "a" / "b") as found:

@@ -11,7 +11,7 @@ from pvc.repo import initialise as initialise_module
 from pvc.repo import record as record_module
 from pvc.repo.commit import Wish, commit
 from pvc.repo.directory import InTheWayError
-from pvc.repo.git import Git, GitError, ObjectFormatError, UnfinishedError
+from pvc.repo.git import Git, GitError, NoRepositoryError, ObjectFormatError, UnfinishedError
 from pvc.repo.initialise import BaseAroundError, ExistsError, initialise
 from pvc.repo.record import DetachedError, read_note
 from pvc.repo.repository import Repository
@@ -24,6 +24,8 @@ from tests.repo.conftest import CREW, git
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.repo.models import Model
 
 
 @pytest.fixture
@@ -162,6 +164,20 @@ def test_in_the_middle_of_a_merge(project: Path, base: Path) -> None:
     assert (project / ".git" / "MERGE_HEAD").exists()
 
 
+@pytest.mark.parametrize("broken", ["folder", "file"])
+def test_a_git_that_is_none(project: Path, base: Path, broken: str) -> None:
+    """Git would go up from there, to a repository that was not meant."""
+    (project / "below").mkdir()
+    if broken == "folder":
+        (project / "below" / ".git").mkdir()
+    else:
+        (project / "below" / ".git").write_text("gitdir: nowhere\n")
+    before = models.contents(project)
+    with pytest.raises(NoRepositoryError):
+        initialise(project / "below", base, by_value=True, crew=CREW)
+    assert models.contents(project) == before
+
+
 def test_detached(project: Path, base: Path) -> None:
     git(project, "checkout", "-q", "--detach")
     with pytest.raises(DetachedError):
@@ -174,6 +190,21 @@ def test_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
         initialise(tmp_path / "new", tmp_path / "nothing", by_value=True, crew=CREW)
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_odd_names_of_the_base(tmp_path: Path, base_model: Model) -> None:
+    for number, name in enumerate(["é 'x' \"y\"", "a\nb\t", "[x]#*"]):
+        (tmp_path / f"new{number}").mkdir()
+        base = models.save(tmp_path / name, base_model)
+        done = initialise(tmp_path / f"new{number}", base, by_value=False, crew=CREW)
+        assert done.config.base_origin == str(base)
+        with Repository.open(tmp_path / f"new{number}") as repository:
+            assert status(repository).base_present
+    (tmp_path / "none").mkdir()
+    base = models.save(tmp_path / "caf\udce9", base_model)
+    with pytest.raises(CheckpointError, match="UTF-8"):
+        initialise(tmp_path / "none", base, by_value=False, crew=CREW)
+    assert list((tmp_path / "none").iterdir()) == []
 
 
 def test_nobody_commits(tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

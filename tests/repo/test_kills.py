@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pvc.repo import git as git_module
 from tests.store.children import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from pvc.repo.repository import Repository
 
 KILLS, FAULTS = 150, 120
 LONG = 7
@@ -85,3 +88,29 @@ def test_many_more(memory: Path, what: str, number: int, seed: int) -> None:
         run.check(number * LONG)
     finally:
         run.end()
+
+
+def test_only_locks_of_a_git_that_was_killed_are_removed(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git = repository.git
+    names = ("index.lock", "HEAD.lock", "refs/heads/main.lock", "config.lock")
+    of_index, of_head, of_branch, older = (git.directory / name for name in names)
+    for lock in (of_index, of_head, of_branch, older):
+        lock.touch()
+    os.utime(older, ns=(0, 10**9))  # was there before the operation began
+    waits: list[float] = []
+
+    def others_go_on(seconds: float) -> None:
+        waits.append(seconds)
+        of_head.unlink(missing_ok=True)  # its git is done
+        os.utime(of_index, ns=(0, (9 + len(waits)) * 10**9))  # another git has it now
+
+    monkeypatch.setattr("pvc.repo.git.time.sleep", others_go_on)
+    git.remove_locks(2 * 10**9)
+    assert of_index.exists()
+    assert older.exists()
+    assert not of_head.exists()
+    assert not of_branch.exists()
+    assert waits
+    assert max(waits) <= git_module.LOCK_SECONDS

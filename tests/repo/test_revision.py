@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from pvc.codec import Change
+from pvc.repo.blocks import BaseFiles, Blocks
 from pvc.repo.build import NotYetError
 from pvc.repo.checkout import checkout
 from pvc.repo.commit import Wish, commit
 from pvc.repo.diff import GROUPS, MixedError, diff
+from pvc.repo.difference import compare
 from pvc.repo.edits import remove, rename
 from pvc.repo.git import GitError, UnknownRevisionError
 from pvc.repo.history import log, show
@@ -21,8 +24,11 @@ from pvc.repo.repository import EditedError, Repository
 from pvc.repo.revision import AmbiguousError, resolve
 from pvc.repo.state import NotPvcError, NoVectorError
 from pvc.repo.status import status
+from pvc_store.memory import MemoryStore
+from pvc_store.tree import Tree
 from tests.repo import models
 from tests.repo.conftest import CREW, git
+from tests.repo.test_round_trip import stored
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -292,6 +298,27 @@ def test_layers_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
         rows = diff(repository, None, None, "layer", CREW).rows
         assert [row.label for row in rows] == ["0", "2", "10"]
         assert [row.changed_tensors for row in rows] == [0, 1, 0]
+
+
+def test_tensors_that_only_one_tree_has(tmp_path: Path) -> None:
+    """Between two bases, say: each sort is told, and has no tau."""
+    store = MemoryStore()
+    trees = []
+    both: list[dict[str, tuple[int, ...]]] = [
+        {"a": (4,), "b": (4,), "c": (8,)},
+        {"b": (2, 2), "c": (8,), "d": (3,)},
+    ]
+    for number, shapes in enumerate(both):
+        source = models.save(tmp_path / str(number), models.model(shapes=shapes), files={})
+        trees.append(stored(store, source, Tree([])).tree)
+    with Blocks(store, trees[0], BaseFiles(None)) as blocks:
+        found = {each.tensor.name: each for each in compare(trees[0], trees[1], blocks, CREW)}
+    assert {name: each.sort for name, each in found.items()} == {
+        "a": "removed", "b": "reshaped", "c": "changed", "d": "added",
+    }  # fmt: skip
+    for name, elements in {"a": 4, "b": 4, "d": 3}.items():
+        assert found[name].change == Change(elements, elements)
+        assert found[name].changed_blocks == 1
 
 
 def test_another_dtype_is_measured_by_value(

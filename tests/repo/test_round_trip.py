@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pvc.codec import block as block_module
+from pvc.repo import blocks as blocks_module
+from pvc.repo import capture as capture_module
 from pvc.repo import directory
 from pvc.repo.blocks import BaseFiles, Blocks
-from pvc.repo.capture import Goal, capture
+from pvc.repo.capture import CollisionError, Goal, capture
 from pvc.repo.checkout import checkout
 from pvc.repo.commit import NothingChangedError, Wish, commit
 from pvc.repo.directory import Content
@@ -22,6 +25,8 @@ from pvc.repo.initialise import initialise
 from pvc.repo.repository import Repository
 from pvc.repo.workers import Crew
 from pvc.weights import Checkpoint
+from pvc_store.block import BLOCK_BYTES
+from pvc_store.ids import block_key, object_id
 from pvc_store.memory import MemoryStore
 from pvc_store.tree import Tree
 from tests.repo import models
@@ -149,6 +154,49 @@ def test_trained_in_place_and_extended(
     assert models.contents(out) == once
     checkout(repository, "main", None, keep_head=False, crew=CREW)
     assert models.contents(out) == twice
+
+
+@pytest.mark.parametrize("changed", range(8))
+def test_any_blocks_of_a_tensor_may_change(tmp_path: Path, changed: int) -> None:
+    """Its digest is that of its bytes, whichever of them were read from the base."""
+    random = np.random.default_rng(1)
+    size = 2 * BLOCK_BYTES + 4000
+    old = random.integers(0, 256, size, np.uint8)
+    new = old.copy()
+    for index in (each for each in range(3) if changed >> each & 1):
+        new[index * BLOCK_BYTES + 77] ^= 1
+    store = MemoryStore()
+    base = one_tensor(store, tmp_path / "base", old.tobytes(), Tree([])).tree
+    content = one_tensor(store, tmp_path / "new", new.tobytes(), base)
+    with Blocks(store, base, BaseFiles(None)) as blocks:
+        (tmp_path / "out").mkdir()
+        directory.create(tmp_path / "out", content, blocks, CREW)
+    assert models.contents(tmp_path / "out") == models.contents(tmp_path / "new")
+
+
+def one_tensor(store: MemoryStore, source: Path, data: bytes, base: Tree) -> Content:
+    """Capture one tensor; its digest and keys are those of its bytes."""
+    models.save(source, {"w": models.Raw("BF16", (len(data) // 2,), data)}, files={})
+    content = stored(store, source, base)
+    (tensor,) = content.tree.values()
+    assert tensor.digest == object_id(data)
+    blocks = [data[at : at + BLOCK_BYTES] for at in range(0, len(data), BLOCK_BYTES)]
+    assert tensor.keys == b"".join(map(block_key, blocks))
+    return content
+
+
+def test_blocks_of_one_key_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a hash that is good for nothing, two different blocks meet."""
+    for module in (capture_module, blocks_module, block_module):
+        monkeypatch.setattr(module, "block_key", lambda data: bytes(data)[:1] * 16)
+    start = models.Raw("U8", (4,), b"aaaa")
+    same = models.save(tmp_path / "same", {"v": start, "w": start}, files={})
+    store = MemoryStore()
+    assert len(stored(store, same, Tree([])).tree) == 2
+    other = models.Raw("U8", (4,), b"aaab")
+    different = models.save(tmp_path / "different", {"v": other, "w": start}, files={})
+    with pytest.raises(CollisionError):
+        stored(store, different, Tree([]))
 
 
 @pytest.mark.parametrize("dtype", ["BF16", "F16", "F8_E4M3"])

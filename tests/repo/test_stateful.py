@@ -80,6 +80,7 @@ class Histories(RuleBasedStateMachine):
         self.places = (self.folder / "outside", root / "served")
         self.commit_a_result("listening", True, None, False, 1, 1)
         self.commit_a_result("brevity", True, "HEAD", False, 2, 1)
+        self.commit_a_result("spare", False, "base", True, 3, 1)
         self.check_out("HEAD", 0, False)
 
     def teardown(self) -> None:

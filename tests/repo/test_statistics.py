@@ -61,7 +61,7 @@ def trained(before: Model) -> Model:
     embed, q = "model.embed_tokens.weight", "model.layers.0.self_attn.q_proj.weight"
     after = models.tuned(before, 1, step=1e-4) | {q: before[q]}
     old, new = before[embed], after[embed]
-    cut = BLOCK_BYTES - 16
+    cut = BLOCK_BYTES
     return after | {embed: models.Raw(old.dtype, old.shape, old.data[:cut] + new.data[cut:])}
 
 
@@ -79,6 +79,7 @@ def test_counts(tmp_path: Path, dtype: str) -> None:
     statistics = vector.statistics
     total = counted(before, after, [*before])
     assert total[2] > len(before)
+    assert total[3] == total[2] - 2  # q, and the first block of embed
     assert 0 < total[1] < total[0]
     assert (statistics.blocks, statistics.changed_blocks) == total[2:4]
     assert (statistics.tensors, statistics.changed_tensors) == (len(before), len(before) - 1)

@@ -1,0 +1,81 @@
+"""Writes docs/cli.md from the help texts: `python -m tests.cli.reference > docs/cli.md`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from pvc.cli.errors import EXIT_STATUS
+from pvc.cli.main import SECTIONS, group
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WIDTH = 100
+HEAD = """\
+# The command line
+
+Written by `python -m tests.cli.reference > docs/cli.md` from the help texts; a test compares.
+
+- The answer goes to stdout; notes, warnings, progress and errors go to stderr.
+- `--json` answers with one JSON document that holds `"version": 1`; an error is one JSON document
+  on stderr: `{"version": 1, "error": {"code", "name", "message", "hint"}}`. Fields may become more;
+  they are never renamed.
+- `--quiet` leaves out notes, warnings and progress. Pipes get neither colours nor progress bars,
+  and nothing is cut to a width; work that takes long writes a line to stderr every ten seconds.
+- `NO_COLOR` turns colours off, `FORCE_COLOR` on. `PVC_DEBUG=1` shows where a mistake in pvc is.
+- Any command can be interrupted (Ctrl-C) or killed: afterwards everything is as it was, or the next
+  command finishes or undoes what was left.
+
+`REV` is whatever git understands (`main`, `v1`, `HEAD~2`), or `base`; where weights are meant, also
+the name of a vector, and `NAME@REV`, a vector as it was at a revision.
+
+## Completion
+
+Commands, options, and names of vectors, branches and tags are completed by the shell after
+
+    eval "$(_PVC_COMPLETE=bash_source pvc)"            # in ~/.bashrc
+    eval "$(_PVC_COMPLETE=zsh_source pvc)"             # in ~/.zshrc
+    _PVC_COMPLETE=fish_source pvc | source             # in ~/.config/fish/config.fish
+"""
+
+
+def reference() -> str:
+    """The page."""
+    return "\n".join([HEAD, *_sections(), *_exit_status(), ""])
+
+
+def _sections() -> Iterator[str]:
+    root = click.Context(group, info_name="pvc", terminal_width=WIDTH)
+    yield f"## pvc\n\n{_options(group, root)}\n"
+    for section, names in SECTIONS.items():
+        yield f"## {section}\n"
+        for name in names:
+            command = group.get_command(root, name)
+            assert command is not None
+            context = click.Context(command, info_name=name, parent=root, terminal_width=WIDTH)
+            yield f"### pvc {name}\n\n{_indented(command.get_help(context))}\n"
+
+
+def _options(command: click.Command, context: click.Context) -> str:
+    """What the group itself takes."""
+    formatter = context.make_formatter()
+    command.format_usage(context, formatter)
+    click.Command.format_options(command, context, formatter)
+    return _indented(formatter.getvalue().rstrip("\n"))
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}".rstrip() for line in text.splitlines())
+
+
+def _exit_status() -> Iterator[str]:
+    yield "## Exit status\n"
+    yield "| code | meaning |\n|---|---|"
+    for code, meaning in EXIT_STATUS:
+        yield f"| {code} | {meaning} |"
+
+
+if __name__ == "__main__":
+    click.echo(reference(), nl=False)

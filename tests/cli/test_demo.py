@@ -1,0 +1,84 @@
+"""`pvc demo`, as it is typed; its models are those that tests/lab trains, once for both."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pvc.cli.demo import STORY
+from tests.cli.runner import Done, spawn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SOON_SECONDS = 60
+SHA256 = 64
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return {"XDG_CACHE_HOME": str(tmp_path_factory.getbasetemp() / "cache")}
+
+
+def demo(directory: Path, **changes: str) -> Done:
+    return spawn("demo", directory, cwd=directory.parent, env=changes)
+
+
+def checksums(text: str) -> list[tuple[str, str]]:
+    lines = [line for line in text.splitlines() if line.endswith(".safetensors")]
+    found = [line.split()[0] for line in lines if not line.startswith("$")]
+    assert all(len(digest) == SHA256 for digest in found)
+    return list(zip(found[::2], found[1::2], strict=True))
+
+
+def told(text: str) -> list[str]:
+    """What a demo says and types, without what differs from run to run."""
+    return [line for line in text.splitlines() if line.startswith(("$ pvc", "# ", "> "))][:-1]
+
+
+@pytest.mark.slow
+def test_the_demo(tmp_path: Path, cache: dict[str, str]) -> None:
+    done = spawn("demo", "first", cwd=tmp_path, env=cache, timeout=600)
+    assert done.code == 0, done.err
+    pairs = checksums(done.out)
+    assert len(pairs) == 4
+    assert all(left == right for left, right in pairs)
+    assert len({left for left, _ in pairs}) == 3  # listening twice
+    assert "nothing is broken" in done.out
+    assert "Traceback" not in done.err
+
+    status = spawn("-C", "first", "status", cwd=tmp_path)
+    assert status.out.startswith("on main, ")
+    assert "as it was written" in status.out
+
+    began = time.monotonic()
+    again = demo(tmp_path / "second", **cache)
+    assert time.monotonic() - began < SOON_SECONDS
+    assert again.code == 0
+    assert checksums(again.out) == pairs
+    assert told(again.out) == told(done.out)
+
+
+@pytest.mark.slow
+def test_the_demo_where_git_does_not_know_who_commits(
+    tmp_path: Path, cache: dict[str, str]
+) -> None:
+    nobody = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_COUNT": "1"}
+    only = {"GIT_CONFIG_KEY_0": "user.useConfigOnly", "GIT_CONFIG_VALUE_0": "true"}
+    assert demo(tmp_path / "demo", **cache, **nobody, **only).code == 0
+
+
+def test_a_directory_that_is_used_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    for directory in (tmp_path, tmp_path / "mine.txt"):
+        done = demo(directory)
+        assert done.code == 2
+        assert f"{directory} exists and is not empty; name another directory." in done.err
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_what_the_demo_types_is_there() -> None:
+    programs = {line.split()[0] for _, *lines in STORY for line in lines}
+    assert programs == {"pvc", "sha256sum", "ask"}
