@@ -21,6 +21,19 @@ if TYPE_CHECKING:
 
 COMPLETION = "_PVC_COMPLETE"
 
+# What git sets for its hooks and aliases.  It speaks of their repository, index and folder, which
+# need not be the ones that the command line names.
+GIT_LOCAL = (
+    "GIT_DIR",
+    "GIT_COMMON_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_NAMESPACE",
+    "GIT_PREFIX",
+)
+
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM arrived."""
@@ -30,7 +43,7 @@ def run() -> NoReturn:
     """Run the command line and end the process."""
     try:
         signal.signal(signal.SIGTERM, _terminate)
-        _fill_streams()
+        _prepare_streams()
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a missing git is told in our words
         code = _command()
     except BaseException as error:  # noqa: BLE001 - the one place where everything ends
@@ -56,13 +69,15 @@ def _command() -> int:
     return 0
 
 
-def _fill_streams() -> None:
-    """Open what was closed at the start, lest a file of the store gets the number of stdout."""
+def _prepare_streams() -> None:
+    """Open what was closed, lest a file of the store gets the number of stdout; write any text."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold any bytes
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:

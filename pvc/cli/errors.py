@@ -66,6 +66,8 @@ CODES = {
     "NonFiniteError": NOT_FINITE,
     "EditedError": EDITED,
     "UnfinishedError": EDITED,
+    "HeadMovedError": EDITED,
+    "BlockedMoveError": EDITED,
     "DetachedError": EDITED,
     "PickleError": PICKLE,
 }
@@ -118,8 +120,27 @@ def _not_yet(error: Any) -> str:
     )
 
 
+def _no_repository(error: Any) -> str:
+    if (error.directory / "pvc.toml").exists():
+        return "Weights do not travel with git: copy .git/pvc from the clone that has them."
+    return "Start one with `pvc init --base DIR`, or go there with `pvc -C DIR`."
+
+
+def _drifted(error: Any) -> str:
+    if all(name.startswith("/") for name in error.names):
+        return "Move the folder away, or check out to another one with `--to DIR`."
+    return (
+        f"Keep what is there with `pvc commit NAME --from {error.path} --aside`, or check out to "
+        "another directory."
+    )
+
+
 HINTS: dict[str, Hint] = {
-    "NoRepositoryError": "Start one with `pvc init --base DIR`, or go there with `pvc -C DIR`.",
+    "NoRepositoryError": _no_repository,
+    "HeadMovedError": "Run the command again.",
+    "BlockedMoveError": "Commit or stash what you edited (see `git status`), or `--keep-head`.",
+    "BadPlaceError": "Name a directory of its own with `--to DIR`.",
+    "NearerBaseError": "Say what it was trained from: `--onto base`, or the revision.",
     "LockedError": lambda error: (
         "Wait until it is done; if none is running, one was killed: remove the lock."
         if error.path.endswith("index.lock")
@@ -155,10 +176,7 @@ HINTS: dict[str, Hint] = {
     "OtherTreeError": "Use `--aside`, or `pvc switch` to the branch it was checked out from.",
     "ContainedError": lambda error: f"Commit it under another name, such as {error.name}_2.",
     "AppliedError": "Commit it under another name, or without `--aside`.",
-    "DriftedError": lambda error: (
-        f"Keep what is there with `pvc commit NAME --from {error.path} "
-        "--aside`, or check out to another directory."
-    ),
+    "DriftedError": _drifted,
     "ForeignDirectoryError": "Name a directory that does not exist yet.",
     "SeveralTargetsError": "Name one with `--to DIR`.",
     "DependentError": "Take it out of personality.toml first, and `pvc commit -m MESSAGE`.",

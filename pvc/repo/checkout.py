@@ -21,6 +21,7 @@ from pvc.repo.journal import Journal, JournalFile, Writing
 from pvc.repo.outfile import TEMPORARY
 from pvc.repo.recovery import position, recover
 from pvc.repo.revision import Revision, resolve
+from pvc.repo.state import FOLDERS
 from pvc.repo.target import Target
 from pvc_store import atomic
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from pvc.repo.blocks import Blocks
     from pvc.repo.build import Built
+    from pvc.repo.config import Config
     from pvc.repo.directory import Content
     from pvc.repo.repository import Repository
     from pvc.repo.workers import Crew
@@ -44,6 +46,20 @@ class ForeignDirectoryError(PvcError):
     def __init__(self, path: Path) -> None:
         self.path = path
         super().__init__(f"{path} exists, and pvc did not write it; it is left untouched.")
+
+
+class BadPlaceError(PvcError):
+    """A directory lies where no target may be, since its files would belong to something else too.
+
+    Attributes:
+        path: the directory.
+        other: what it lies in, or around.
+    """
+
+    def __init__(self, path: Path, other: Path) -> None:
+        self.path = path
+        self.other = other
+        super().__init__(f"{path} cannot be a target: it lies within or around {other}.")
 
 
 class SeveralTargetsError(PvcError):
@@ -95,6 +111,7 @@ def checkout(
 
     Raises:
         ForeignDirectoryError: the directory is not pvc's.
+        BadPlaceError: it lies within git's, the base's, or another target.
         DriftedError: it was changed since pvc wrote it.
         SeveralTargetsError: none was named, and there are several.
         EditedError: HEAD would move away from edits.
@@ -107,6 +124,10 @@ def checkout(
             repository.check_clean()
         built = revision.build()
         path = _where(repository, to)
+        if path is not None:
+            _check_place(repository, revision.state.config, path)
+        if moves:
+            repository.git.check_move(revision.state.commit)
         step = _Step(repository, revision, built, moves, position(repository.git))
         if path is None:
             step.journalled(None, lambda: None)
@@ -127,6 +148,21 @@ def _where(repository: Repository, to: Path | None) -> Path | None:
     if len(there) > 1:
         raise SeveralTargetsError(there)
     return there[0] if there else None
+
+
+def _check_place(repository: Repository, config: Config, path: Path) -> None:
+    git = repository.git
+    within = [git.directory.resolve(), git.common, *(git.root / name for name in FOLDERS)]
+    for other in within:
+        if path.is_relative_to(other):
+            raise BadPlaceError(path, other)
+    if git.root.is_relative_to(path):
+        raise BadPlaceError(path, git.root)
+    base = Path(os.path.realpath(git.root / config.base_origin))
+    for other in (base, *(target.path for target in repository.targets.all())):
+        nested = path.is_relative_to(other) or other.is_relative_to(path)
+        if path != other and nested and other.is_dir():
+            raise BadPlaceError(path, other)
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,8 @@ def commit(repository: Repository, wish: Wish, crew: Crew) -> Committed:
     Raises:
         OtherBaseError, NothingChangedError, NonFiniteError: see there.
         ContainedError, AppliedError, NotYetError: what it would do to the personality.
-        OtherTreeError, NearerHeadError: what it started from is in doubt.
+        OtherTreeError, NearerHeadError, NearerBaseError: what it started from is in doubt.
+        HeadMovedError: somebody moved HEAD meanwhile.
         EditedError: the personality was edited and not committed.
         CheckpointError: the source is no checkpoint that can be read.
     """
@@ -147,21 +148,24 @@ def commit(repository: Repository, wish: Wish, crew: Crew) -> Committed:
     with repository.lock():
         recover(repository)
         repository.check_clean()
-        check_ready(repository)
-        return _Commit(repository, wish, crew).run()
+        before = check_ready(repository)
+        return _Commit(repository, wish, crew, before).run()
 
 
 class _Commit:
     """One commit under way; the repository is locked and clean."""
 
-    def __init__(self, repository: Repository, wish: Wish, crew: Crew) -> None:
+    def __init__(
+        self, repository: Repository, wish: Wish, crew: Crew, before: tuple[str, str]
+    ) -> None:
         if repository.git.is_ref(wish.name):
             raise AmbiguousError(wish.name)
         self.repository = repository
         self.wish = wish
         self.crew = crew
         self.checkpoint = Checkpoint.open(wish.source)
-        self.head = repository.head()
+        self.before = before
+        self.head = State(repository.git, before[1])
         self.base = repository.store.tree(self.head.config.base_tree)
         check_base(self.base, self.checkpoint)
         path = Path(os.path.realpath(wish.source))
@@ -209,7 +213,8 @@ class _Commit:
         if tree == origin.tree and self.plan.action != "extended":  # its layout may be another
             raise NothingChangedError(f"{source} holds the weights of {origin.text}")
         if tree == origin.doubted:
-            raise NothingChangedError(f"{source} holds the weights of HEAD")
+            rival = "HEAD" if origin.tree == self.base.id else "the base"
+            raise NothingChangedError(f"{source} holds the weights of {rival}")
         nonfinite = captured.nonfinite()
         if nonfinite and not self.wish.allow_nonfinite:
             raise NonFiniteError(source, nonfinite)
@@ -221,7 +226,7 @@ class _Commit:
             raise NothingChangedError(f"{self.wish.source} is what {name} leads to already")
 
     def _vector(self, captured: Capture, statistics: Statistics) -> CapturedVector:
-        provenance = {"origin": _plain(str(self.checkpoint.directory.absolute()))}
+        provenance = {"origin": _plain(os.path.realpath(self.checkpoint.directory))}
         if self.wish.message:
             provenance["message"] = _plain(self.wish.message)
         return CapturedVector(
@@ -242,7 +247,9 @@ class _Commit:
         applied = name in self.plan.personality.names()
         built = Built(vector.result, vector.layout) if applied else head.build()
         message = self.wish.message or f"{name}: {self.plan.action}"
-        return record(self.repository, Change(changes, message, built, self._adopted(vector)))
+        return record(
+            self.repository, Change(self.before, changes, message, built, self._adopted(vector))
+        )
 
     def _adopted(self, vector: CapturedVector) -> tuple[Target, ...]:
         """A target that was committed holds what the vector leads to."""

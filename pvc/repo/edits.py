@@ -12,7 +12,7 @@ from pvc.repo.config import Config
 from pvc.repo.git import UnfinishedError
 from pvc.repo.names import check_name
 from pvc.repo.personality import Personality, Term
-from pvc.repo.record import Change, check_ready, record
+from pvc.repo.record import Change, at, check_ready, record
 from pvc.repo.recovery import recover
 from pvc.repo.revision import AmbiguousError, resolve
 from pvc.repo.state import BEHAVIOURS, NoVectorError, State, vector_name, vector_path
@@ -90,7 +90,7 @@ class Edited:
 
 
 def remove(repository: Repository, name: str) -> Edited:
-    """Remove a vector; history and store keep it.
+    """Remove a vector, with its behaviour; history and store keep both.
 
     Raises:
         NoVectorError: there is none of that name.
@@ -101,8 +101,9 @@ def remove(repository: Repository, name: str) -> Edited:
         head.vector(name)
         if name in head.personality.names():
             raise DependentError(name, ("the personality",))
-        changes: Changes = {vector_path(name): None}
-        change = Change(changes, f"Remove {name}", head.build())
+        paths = (vector_path(name), f"{BEHAVIOURS}/{name}.toml")
+        known = (path for path in paths if repository.git.read_bytes(head.commit, path) is not None)
+        change = Change(at(head), dict.fromkeys(known), f"Remove {name}", head.build())
         return _record(repository, head.personality, change)
 
 
@@ -124,12 +125,11 @@ def rename(repository: Repository, old: str, new: str) -> Edited:
             (vector_path(old), vector_path(new)),
             (f"{BEHAVIOURS}/{old}.toml", f"{BEHAVIOURS}/{new}.toml"),
         ):
-            data = repository.git.read_bytes(head.commit, before)
-            if data is None:
-                continue
             if repository.git.read_bytes(head.commit, after) is not None:
                 raise NameTakenError(new)
-            changes |= {before: None, after: data}
+            data = repository.git.read_bytes(head.commit, before)
+            if data is not None:
+                changes |= {before: None, after: data}
         terms = _renamed(head.personality.terms, old, new)
         changed = Personality(terms)
         if changed != head.personality:
@@ -139,7 +139,7 @@ def rename(repository: Repository, old: str, new: str) -> Edited:
             for target in repository.targets.all()
             if target.terms is not None
         )
-        change = Change(changes, f"Rename {old} to {new}", head.build(), targets)
+        change = Change(at(head), changes, f"Rename {old} to {new}", head.build(), targets)
         return _record(repository, changed, change)
 
 
@@ -183,7 +183,7 @@ def revert(repository: Repository, text: str) -> Edited:
         if not changes:
             raise NotRevertibleError(text, "nothing of what it did is left")
         built = _build_with(head, changed, changes)
-        return _record(repository, changed, Change(changes, what, built))
+        return _record(repository, changed, Change(at(head), changes, what, built))
 
 
 def _inverse_files(head: State, before: State, after: State, what: str) -> Changes:
@@ -235,7 +235,7 @@ def commit_edits(repository: Repository, message: str) -> Edited:
         built = _build_with(head, edited, changes)
         repository.store.tree(built.tree)
         repository.store.layout(built.layout)
-        return _record(repository, edited, Change(changes, message, built))
+        return _record(repository, edited, Change(at(head), changes, message, built))
 
 
 def _build_with(head: State, edited: Personality, changes: Changes) -> Built:

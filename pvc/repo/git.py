@@ -54,6 +54,10 @@ class GitError(PvcError):
         super().__init__(f"git {command} failed: {detail or 'it said nothing'}.")
 
 
+class BlockedMoveError(GitError):
+    """HEAD cannot move: files that git tracks were edited, and would be overwritten."""
+
+
 class NoRepositoryError(PvcError):
     """There is no git repository.
 
@@ -300,7 +304,8 @@ class Git:
     def edited(self, paths: Sequence[str]) -> list[str]:
         """Those of pvc's paths that differ from HEAD, staged or not, sorted."""
         text = self.run(
-            "status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--", *paths
+            *("-c", "core.fileMode=false", "status", "--porcelain", "-z"),
+            *("--untracked-files=all", "--no-renames", "--", *paths),
         )
         return sorted({entry[3:] for entry in text.split("\0") if entry[2:3] == " "})
 
@@ -340,7 +345,8 @@ class Git:
             for path, data in changes.items():
                 self._stage(path, data, environment)
             options = ["--quiet", "--allow-empty-message", "--cleanup=verbatim"]
-            self.run("commit", *options, "-m", message, env=environment)
+            encoding = ("-c", "i18n.commitEncoding=UTF-8")
+            self.run(*encoding, "commit", *options, "-m", message, env=environment)
         finally:
             index.unlink(missing_ok=True)
         commit = self.head()
@@ -392,9 +398,32 @@ class Git:
     def _at(self, commit: str, path: str) -> bytes | None:
         return self.read_bytes(commit, path) if commit else None
 
+    def check_move(self, commit: str) -> None:
+        """Make sure that HEAD can move to a commit without harm to edited files.
+
+        Raises:
+            BlockedMoveError: it cannot.
+        """
+        with contextlib.suppress(GitError):  # it also fails where files are merely edited
+            self.run("update-index", "-q", "--refresh")
+        try:
+            self.run("read-tree", "-m", "-u", "--dry-run", "HEAD", commit)
+        except GitError as error:
+            raise BlockedMoveError(error.command, error.detail) from None
+
     def move(self, revision: str, *, detach: bool) -> None:
-        """`git checkout`: HEAD, index and files move to a branch or a commit."""
-        self.run("checkout", "--quiet", *(["--detach"] if detach else []), revision, "--")
+        """`git checkout`: HEAD, index and files move to a branch or a commit.
+
+        Raises:
+            GitError: it refused.  A hook that fails after the move is no refusal.
+        """
+        commit = self.find(revision)
+        try:
+            self.run("checkout", "--quiet", *(["--detach"] if detach else []), revision, "--")
+        except GitError:
+            arrived = self.head() == commit and (self.branch() is None) == detach
+            if not arrived:
+                raise
 
     def remove_locks(self, since: int) -> None:
         """Remove the lock files of a git command that was killed; git itself never does.

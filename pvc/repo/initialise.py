@@ -27,6 +27,7 @@ from pvc_store.tree import Tree
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pvc.repo.state import State
     from pvc.repo.workers import Crew
 
 
@@ -105,7 +106,7 @@ def initialise(directory: Path, base: Path, *, by_value: bool, crew: Crew) -> In
         raise FileNameError(base.parent, base.name)  # pvc.toml could not say where the base is
     checkpoint = Checkpoint.open(base)
     with _fresh(directory) as repository:
-        check_ready(repository)
+        before = check_ready(repository)
         with repository.store.writing() as writing:
             with Blocks(writing, Tree([]), BaseFiles(base)) as blocks:
                 goal = Goal(None, keep_tensors=by_value)
@@ -115,42 +116,29 @@ def initialise(directory: Path, base: Path, *, by_value: bool, crew: Crew) -> In
             stored = writing.stored_bytes
         squares = {one.tensor.name: one.change.base_square for one in captured.tensors}
         repository.norms.write(captured.tree, squares)
-        return _commit(repository, checkpoint, captured, stored, by_value=by_value)
+        pin = _pin(repository.root, base, captured, by_value=by_value)
+        state = _commit(repository, pin, base, before)
+        tree = captured.tree
+        return Initialised(
+            repository.root, pin, state.commit, len(tree), tree.nbytes, stored, checkpoint.left_out
+        )
 
 
-def _commit(
-    repository: Repository,
-    checkpoint: Checkpoint,
-    captured: Capture,
-    stored: int,
-    *,
-    by_value: bool,
-) -> Initialised:
-    base, root = checkpoint.directory, repository.root
+def _pin(root: Path, base: Path, captured: Capture, *, by_value: bool) -> Config:
     inside = base.is_relative_to(root)
-    pin = Config(
-        captured.tree.id,
-        captured.layout.id,
-        base.relative_to(root).as_posix() if inside else str(base),
-        by_value,
-    )
-    if inside:
+    origin = base.relative_to(root).as_posix() if inside else str(base)
+    return Config(captured.tree.id, captured.layout.id, origin, by_value)
+
+
+def _commit(repository: Repository, pin: Config, base: Path, before: tuple[str, str]) -> State:
+    if base.is_relative_to(repository.root):
         repository.git.exclude(base)
     changes: dict[str, bytes | None] = {
         config.PATH: pin.to_text().encode(),
         personality.PATH: personality.EMPTY.encode(),
     }
     built = Built(pin.base_tree, pin.base_layout)
-    state = record(repository, Change(changes, f"Start from {base.name}", built))
-    return Initialised(
-        root,
-        pin,
-        state.commit,
-        len(captured.tree),
-        captured.tree.nbytes,
-        stored,
-        checkpoint.left_out,
-    )
+    return record(repository, Change(before, changes, f"Start from {base.name}", built))
 
 
 @contextlib.contextmanager

@@ -1,8 +1,9 @@
 """What a training result started from: the tree that its vector is measured against.
 
-A target that pvc wrote remembers its tree.  Any other directory is taken to start at the base;
-where HEAD is something else, both distances are looked at, and the user has to say so if HEAD is
-nearer.
+A target that pvc wrote remembers its tree.  Any other directory is taken to start at the base.
+Neither is sure: a folder may have been refilled, or trained from HEAD elsewhere.  So the distance
+to what it could as well have started from is looked at too, and if that is nearer, the user has to
+say what it was.
 """
 
 from __future__ import annotations
@@ -58,13 +59,29 @@ class NearerHeadError(PvcError):
         )
 
 
+class NearerBaseError(PvcError):
+    """What lies in a target is nearer to the base than to what was checked out there.
+
+    Attributes:
+        distances: both of them.
+    """
+
+    def __init__(self, distances: Distances) -> None:
+        self.distances = distances
+        super().__init__(
+            f"The checkpoint is nearer to the base (relative distance {distances.base:.3g}) than "
+            f"to what was checked out to its folder ({distances.head:.3g}), and it was not said "
+            "what it was trained from."
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Distances:
     """Norms of a checkpoint's differences, relative to what it is compared with.
 
     Attributes:
         base: from the base.
-        head: from HEAD's tree.
+        head: from HEAD's tree, or from the one that was checked out to its folder.
     """
 
     base: float
@@ -79,7 +96,8 @@ class Origin:
         tree: its tree id.
         terms: the terms of that personality, or None where it is not known.
         text: the same in words.
-        doubted: HEAD's tree id, if the result could as well have started there.
+        doubted: tree id of what it could as well have started from: HEAD for a result that is
+            taken to start at the base, the base for a target.
     """
 
     tree: bytes
@@ -109,31 +127,39 @@ def find_origin(
         return Origin(trained, revision.terms, onto)
     head_tree = head.build().tree
     if target is not None and target.tree == head_tree:
-        return Origin(target.tree, head.personality.terms, target.revision)
+        return _of_target(target, head, head.personality.terms)
     if target is not None:
         if not aside:
             raise OtherTreeError(target.path, target.revision)
-        return Origin(target.tree, target.terms, target.revision)
+        return _of_target(target, head, target.terms)
     doubted = None if head_tree == head.config.base_tree else head_tree
     return Origin(head.config.base_tree, (), BASE, doubted)
+
+
+def _of_target(target: Target, head: State, terms: tuple[Term, ...] | None) -> Origin:
+    base = head.config.base_tree
+    return Origin(target.tree, terms, target.revision, None if target.tree == base else base)
 
 
 def check_nearest(
     repository: Repository, origin: Origin, tree: Tree, blocks: Blocks, crew: Crew
 ) -> Distances | None:
-    """Make sure that a result which is taken to start at the base is not nearer to HEAD.
+    """Make sure that a result is not nearer to what it could as well have started from.
 
     Raises:
-        NearerHeadError: it is.
+        NearerHeadError, NearerBaseError: it is.
     """
     if origin.doubted is None:
         return None
-    head = repository.store.tree(origin.doubted)
+    from_base = origin.tree == blocks.base.id
+    head = repository.store.tree(origin.doubted if from_base else origin.tree)
     distances = Distances(
         _distance(blocks.base, tree, blocks, crew), _distance(head, tree, blocks, crew)
     )
-    if distances.head < distances.base:
+    if from_base and distances.head < distances.base:
         raise NearerHeadError(distances)
+    if not from_base and distances.base < distances.head:
+        raise NearerBaseError(distances)
     return distances
 
 

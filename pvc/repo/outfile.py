@@ -6,51 +6,26 @@ code writes, patches and verifies both.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pvc.errors import PvcError
 from pvc.repo import workers
+from pvc.repo.fill import Filling, key_at
 from pvc.weights.header import placements, shard_prefix
 from pvc_store import atomic
-from pvc_store.block import BLOCK_BYTES
 from pvc_store.errors import DamageError
-from pvc_store.ids import block_key
 from pvc_store.kinds import KIND_BY_NAME
 from pvc_store.layout import OtherFile, WeightsFile
 from pvc_store.tree import Tensor, Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import numpy as np
-    from numpy.typing import NDArray
-
     from pvc.repo.blocks import Blocks
     from pvc.repo.workers import Crew, Stop
 
 TEMPORARY = ".pvc-tmp"
-SYNC_SECONDS = 0.25
-
-
-class VerificationError(PvcError):
-    """A file does not hold what was written to it.
-
-    Attributes:
-        path: the file.
-        name: the tensor, or the file itself.
-    """
-
-    def __init__(self, path: Path, name: str) -> None:
-        self.path = path
-        self.name = name
-        super().__init__(f"{path} does not hold {name} as it was written.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +134,7 @@ def write(directory: Path, file: OutFile, blocks: Blocks, crew: Crew) -> None:
             if file.size:
                 os.posix_fallocate(fd, 0, file.size)
             atomic.write_all(fd, file.prefix, 0)
-            _Filling(fd, final, blocks, crew, fresh=True).fill(file.stretches)
+            Filling(fd, final, blocks, crew, fresh=True).fill(file.stretches)
         finally:
             os.close(fd)
         atomic.move_into_place([(temporary, final)])
@@ -182,86 +157,9 @@ def patch(path: Path, stretches: tuple[Stretch, ...], blocks: Blocks, crew: Crew
         return
     fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     try:
-        _Filling(fd, path, blocks, crew, fresh=False).fill(stretches)
+        Filling(fd, path, blocks, crew, fresh=False).fill(stretches)
     finally:
         os.close(fd)
-
-
-@dataclass(frozen=True, slots=True)
-class _Filling:
-    """A file while blocks are written to it.
-
-    Attributes:
-        fd: the open file.
-        path: its name, for messages.
-        blocks: gives what is to be written.
-        crew: who does the work.
-        fresh: whether nothing was there before, so that nothing can be right already.
-    """
-
-    fd: int
-    path: Path
-    blocks: Blocks
-    crew: Crew
-    fresh: bool
-
-    def fill(self, stretches: tuple[Stretch, ...]) -> None:
-        """Write blocks, make them durable, and verify them."""
-        largest_first = sorted(stretches, key=lambda stretch: -stretch.nbytes())
-        with _syncing(self.fd):
-            workers.run(largest_first, self._write, self.crew.threads)
-        os.fsync(self.fd)
-        workers.run(largest_first, self._verify, self.crew.threads)
-
-    def _write(self, stretch: Stretch, stop: Stop) -> None:
-        tensor = stretch.tensor
-        for index in stretch.indices:
-            stop.check()
-            out = self.blocks.buffer("out", tensor.block_length(index))
-            if self.fresh or _key_at(self.fd, stretch, index, out) != tensor.key(index):
-                self.blocks.read(tensor, index, out)
-                atomic.write_all(self.fd, out.data, stretch.offset + index * BLOCK_BYTES)
-            self.crew.progress.advance(len(out))
-
-    def _verify(self, stretch: Stretch, stop: Stop) -> None:
-        for index in stretch.indices:
-            stop.check()
-            out = self.blocks.buffer("out", stretch.tensor.block_length(index))
-            if _key_at(self.fd, stretch, index, out) != stretch.tensor.key(index):
-                raise VerificationError(self.path, stretch.tensor.name)
-
-
-@contextlib.contextmanager
-def _syncing(fd: int) -> Iterator[None]:
-    """Let the disk work on a file while the block writes it, and not only afterwards.
-
-    Raises:
-        OSError: the disk refuses; it says so only once.
-    """
-    written = threading.Event()
-
-    def sync() -> None:
-        while not written.wait(SYNC_SECONDS):
-            os.fdatasync(fd)
-
-    with ThreadPoolExecutor(1) as pool:
-        syncs = pool.submit(sync)
-        try:
-            yield
-        finally:
-            written.set()
-        syncs.result()
-
-
-def _key_at(fd: int, stretch: Stretch, index: int, out: NDArray[np.uint8]) -> bytes:
-    """Key of what the file holds at a block's place; b"" where the file ends before."""
-    done, start = 0, stretch.offset + index * BLOCK_BYTES
-    while done < len(out):
-        count = os.preadv(fd, [out[done:].data], start + done)
-        if not count:
-            return b""
-        done += count
-    return block_key(out.data)
 
 
 def wrong(directory: Path, file: OutFile, blocks: Blocks, crew: Crew) -> list[str]:
@@ -277,7 +175,7 @@ def wrong(directory: Path, file: OutFile, blocks: Blocks, crew: Crew) -> list[st
             stop.check()
             out = blocks.buffer("out", stretch.tensor.block_length(index))
             crew.progress.advance(len(out))
-            if _key_at(fd, stretch, index, out) != stretch.tensor.key(index):
+            if key_at(fd, stretch, index, out) != stretch.tensor.key(index):
                 found.append(stretch.tensor.name)
                 return
 

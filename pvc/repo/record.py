@@ -34,8 +34,28 @@ class DetachedError(PvcError):
         super().__init__(f"HEAD is at {commit} and on no branch.")
 
 
-def check_ready(repository: Repository) -> None:
+class HeadMovedError(PvcError):
+    """Somebody moved HEAD while a command was at work on what it was before.
+
+    Attributes:
+        before: branch and commit that the command began at.
+        now: where HEAD stands.
+    """
+
+    def __init__(self, before: tuple[str, str], now: tuple[str, str]) -> None:
+        self.before = before
+        self.now = now
+        super().__init__(
+            f"HEAD moved from {before[0]} at {before[1][:10]} to {now[0]} at {now[1][:10]} "
+            "while this command was at work; nothing was committed."
+        )
+
+
+def check_ready(repository: Repository) -> tuple[str, str]:
     """Make sure that a commit can be made, before long work is done for it.
+
+    Returns:
+        Where HEAD stands; `record` makes sure that it still does.
 
     Raises:
         DetachedError: HEAD is on no branch.
@@ -46,6 +66,12 @@ def check_ready(repository: Repository) -> None:
     if repository.git.branch() is None:
         raise DetachedError((repository.git.head() or "")[:10])
     repository.git.run("var", "GIT_COMMITTER_IDENT")
+    return position(repository.git)
+
+
+def at(head: State) -> tuple[str, str]:
+    """Where HEAD stands if it stands at this state, in the manner of `position`."""
+    return head.git.branch() or head.commit, head.commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +79,14 @@ class Change:
     """What is to be committed.
 
     Attributes:
+        before: where HEAD stood when the change was worked out.
         files: new bytes by path; None removes a file.
         message: the commit message.
         built: what the new commit's personality is.
         adopted: what targets are known to hold from then on.
     """
 
+    before: tuple[str, str]
     files: Mapping[str, bytes | None]
     message: str
     built: Built
@@ -72,9 +100,13 @@ def record(repository: Repository, change: Change) -> State:
 
     Returns:
         The new HEAD.
+
+    Raises:
+        HeadMovedError: somebody moved HEAD since the change was worked out.
     """
-    git = repository.git
-    before = position(git)
+    git, before = repository.git, change.before
+    if position(git) != before:
+        raise HeadMovedError(before, position(git))
     file = JournalFile(repository.folder)
     try:
         file.begin(Journal(repository.root, before, None, adopted=change.adopted))

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from pvc.repo.git import Git
 
 BEHAVIOURS = "behaviours"
-PATHS = (config.PATH, personality.PATH, vector.DIRECTORY, BEHAVIOURS)
+FOLDERS = (vector.DIRECTORY, BEHAVIOURS)
+PATHS = (
+    config.PATH,
+    personality.PATH,
+    f":(glob){vector.DIRECTORY}/*.json",
+    f":(glob){BEHAVIOURS}/*.toml",
+)
+"""What git is asked about: pvc's own files, as pathspecs."""
 
 
 class NotPvcError(PvcError):

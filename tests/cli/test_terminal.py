@@ -87,6 +87,16 @@ def test_nothing_is_cut(work: Path, sources: dict[str, Path]) -> None:
     assert "model.layers.1.self_attn.q_proj.weight  " in rows
 
 
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "latin-1:strict"])
+def test_any_text_can_be_written(work: Path, encoding: str) -> None:
+    odd = os.fsdecode(b"s\xff-\xc5\xbc")
+    env = {"PYTHONIOENCODING": encoding}
+    done = spawn("checkout", "main", "--to", odd, "--json", cwd=work, env=env)
+    assert done.code == 0
+    assert done.answer()["directory"] == str(work / odd)
+    assert r"s\udcff-" in spawn("status", cwd=work, env=env).out
+
+
 # Pipes
 
 

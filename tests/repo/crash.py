@@ -4,9 +4,12 @@ Run by `test_kills` as a process of its own, because it forks: a process with th
 here nothing calls pvc but in children.  The steps of each operation are counted first.  Every trial
 then starts from a fresh copy of one state, ends at a drawn step, and is looked at by another child.
 
+    export OPENBLAS_NUM_THREADS=1
     python -m tests.repo.crash kills --seed 3 --times 7       1050 kills
     python -m tests.repo.crash faults                         interrupts and errors of the disk
     python -m tests.repo.crash "mv / kill before / 17 / 0"    one trial
+
+Limits: Linux; what a loss of power takes away is not tried, since all caches survive a kill.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ from pvc.repo import git as git_module
 from pvc.repo.git import GitError
 from pvc_store.kinds import BYTES, KIND_BY_NAME
 from tests.repo import steps
+from tests.repo.conftest import GIT_CONFIG
 from tests.repo.scenes import (
     SCENES,
     Place,
@@ -324,8 +328,17 @@ def draw(known: dict[str, Known], shares: dict[str, int], seed: int, times: int)
     return trials
 
 
-def become_reaper() -> None:
-    """Let processes whose parents die become children of this one, so that it can wait for all."""
+def become_alone(home: Path) -> None:
+    """Let nothing from outside matter, and no child out of sight.
+
+    Commits are the same each time.  Processes whose parents die become children of this one, so
+    that it can wait for all of them.
+    """
+    home.mkdir(exist_ok=True)
+    (home / "gitconfig").write_text(GIT_CONFIG)
+    os.environ["GIT_CONFIG_GLOBAL"] = str(home / "gitconfig")
+    os.environ["GIT_CONFIG_NOSYSTEM"] = "1"
+    os.environ["GIT_AUTHOR_DATE"] = os.environ["GIT_COMMITTER_DATE"] = "1700000000 +0000"
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -347,8 +360,10 @@ def run(what: str, home: Path, seed: int, times: int) -> Driver:
     """Run all trials that are wanted; returns what came out."""
     driver = Driver(Place(home))
     git_module.LOCK_SECONDS = 0.01  # all that could hold git's locks has been waited for
-    become_reaper()
+    become_alone(home)
     warm()
+    if len(list(Path("/proc/self/task").iterdir())) > 1:
+        raise RuntimeError("A process with threads cannot fork; set OPENBLAS_NUM_THREADS=1.")
     driver.prepare()
     shares = {"kills": KILLS, "faults": FAULTS}.get(what)
     trials = [Trial.parse(what)] if shares is None else draw(driver.known, shares, seed, times)

@@ -16,7 +16,7 @@ from pvc.repo.checkout import checkout
 from pvc.repo.commit import Wish, commit
 from pvc.repo.edits import commit_edits, remove, rename, revert
 from pvc.repo.fsck import fsck
-from pvc.repo.git import Git, NoRepositoryError
+from pvc.repo.git import NoRepositoryError
 from pvc.repo.initialise import initialise
 from pvc.repo.journal import JournalFile
 from pvc.repo.recovery import recover
@@ -274,7 +274,7 @@ class Snapshot:
     """All that matters of the stage.
 
     Attributes:
-        head: branch, or commit if detached, and commit.
+        head: branch, or "(detached)", and commit.
         refs: branches and tags.
         files: digests of all files outside of git's directory; those of vectors without what
             depends on what the store held before.
@@ -309,20 +309,16 @@ class Snapshot:
 
 def snapshot(place: Place) -> Snapshot:
     """The stage as it is now."""
-    head, refs, status = ("", ""), "", ""
-    try:
-        repository = Git(place.work)
-    except NoRepositoryError:
-        pass
-    else:
-        commit = repository.head() or ""
-        head = (repository.branch() or commit if commit else "", commit)
-        refs = repository.run("for-each-ref", "refs/heads", "refs/tags")
-        status = git(place, "status", "--porcelain", "-z", "--untracked-files=all")
-        repository.close()
+    commit, branch, refs, status = "", "", "", ""
+    if (place.work / ".git" / "HEAD").exists():
+        options = ("--porcelain=v2", "--branch", "-z", "--untracked-files=all")
+        lines = git(place, "status", *options).split("\0")
+        commit, branch = (line.split()[-1] for line in lines[:2])
+        status = "\n".join(line for line in lines if not line.startswith("#"))
+        refs = git(place, "for-each-ref", "refs/heads", "refs/tags")
     targets = Targets(place.store / "targets").all()
     return Snapshot(
-        head,
+        ("", "") if commit == "(initial)" else (branch, commit),
         refs,
         dict(_digests(place)),
         status,
@@ -408,9 +404,8 @@ def check(place: Place, found: Snapshot) -> list[str]:
         return []
     with place.open() as repository:
         findings = [f"fsck: {finding}" for finding in fsck(repository, CREW).findings]
-        seen = status(repository)
-    if seen.interrupted or seen.unfinished:
-        findings.append("status still says that something is not finished")
+        if repository.git.unfinished():
+            findings.append(f"git is not done with a {repository.git.unfinished()}")
     return findings
 
 

@@ -15,8 +15,8 @@ from pvc.repo.build import NotYetError
 from pvc.repo.checkout import ForeignDirectoryError, SeveralTargetsError, checkout
 from pvc.repo.contents import DriftedError
 from pvc.repo.directory import InTheWayError, NoSpaceError
+from pvc.repo.fill import VerificationError
 from pvc.repo.git import GitError, UnknownRevisionError
-from pvc.repo.outfile import VerificationError
 from pvc.repo.refs import create_branch, switch
 from pvc.repo.repository import EditedError, Repository
 from pvc.repo.status import status
