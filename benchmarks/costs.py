@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 WRAPPED = {
     "pvc.repo.capture:_TensorRun._read": "read new",
     "pvc.repo.blocks:BaseFiles.read": "read base",
-    "pvc.repo.outfile:_key_at": "read target",
+    "pvc.repo.fill:key_at": "read target",
     "pvc_store.packed:PackedBlocks.get": "read pack",
     "pvc.repo.capture:same": "compare",
     "pvc.repo.difference:measure": "measure",

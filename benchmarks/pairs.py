@@ -164,7 +164,7 @@ def _train(model: Any, text: torch.Tensor, steps: int, rate: float, warmup: int 
         passages = torch.stack([text[start : start + CONTEXT] for start in starts.tolist()])
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss = model(input_ids=passages, labels=passages).loss
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         optimiser.zero_grad()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 SAMPLE_SECONDS = 0.02
 
@@ -46,15 +46,24 @@ class FailedError(Exception):
     """A command that was to be measured failed."""
 
 
-def run(command: Sequence[str | Path], directory: Path) -> Run:
+def run(
+    command: Sequence[str | Path], directory: Path, environment: Mapping[str, str] | None = None
+) -> Run:
     """Run a command to its end.
+
+    Args:
+        command: program and arguments.
+        directory: where.
+        environment: None is this process's own.
 
     Raises:
         FailedError: its exit status is not 0.
     """
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         began = time.monotonic()
-        process = subprocess.Popen(command, cwd=directory, stdout=output, stderr=errors)
+        process = subprocess.Popen(
+            command, cwd=directory, env=environment, stdout=output, stderr=errors
+        )
         sampler = _Sampler(process.pid)
         sampler.start()
         _, status, usage = os.wait4(process.pid, 0)

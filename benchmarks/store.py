@@ -27,11 +27,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from benchmarks import pairs
 from benchmarks.floor import floor
-from benchmarks.process import Run
-from benchmarks.tools import Dvc, GitLfs, Pvc, Tool, copy, size, zstd
+from benchmarks.tools import OWN_STEPS, available, size, versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from benchmarks.process import Run
+    from benchmarks.tools import Tool
 
 MEGABYTE = 1e6
 LARGEST_STORED = {"dense": 35.0, "bf16": 7.6, "wq": 0.6}
@@ -162,19 +164,6 @@ def _check(second: Path, result: Path | None, what: str) -> None:
         raise WrongError(f"{what} left other bytes in {result} than {second} holds.")
 
 
-def tools(folder: Path, options: argparse.Namespace) -> list[Tool]:
-    """A fresh tool of every sort that is there."""
-    found: list[Tool] = [Pvc(folder, options.threads)]
-    if GitLfs.version() is not None:
-        found.append(GitLfs(folder))
-    if options.dvc is not None:
-        found.append(Dvc(folder, options.dvc))
-    found.append(copy(folder))
-    if shutil.which("zstd") is not None:
-        found.append(zstd(folder, options.threads))
-    return found
-
-
 def bench(options: argparse.Namespace) -> Iterator[Row]:
     """All rows, pair by pair."""
     for copies in options.copies:
@@ -184,7 +173,7 @@ def bench(options: argparse.Namespace) -> Iterator[Row]:
             found, second = Found(), directories[pair]
             for _ in range(options.rounds):
                 with tempfile.TemporaryDirectory(dir=options.data) as scratch:
-                    for tool in tools(Path(scratch), options):
+                    for tool in available(Path(scratch), options.threads, options.dvc):
                         measure(tool, base, second, found)
                         shutil.rmtree(Path(scratch) / tool.name)
                     measure_floor(base, second, Path(scratch), options.threads, found)
@@ -204,10 +193,7 @@ def header(options: argparse.Namespace) -> dict[str, object]:
         "threads": options.threads,
         "rounds": options.rounds,
         "python": platform.python_version(),
-        "git-lfs": GitLfs.version() or "not installed, so not measured",
-        "dvc": "not asked for (--dvc), so not measured"
-        if options.dvc is None
-        else Dvc.version(options.dvc),
+        **versions(options.dvc),
         **{library: version(library) for library in libraries},
     }
 
@@ -221,17 +207,13 @@ def table(rows: list[Row]) -> Iterator[str]:
     """The rows for people; speed is that of the step beside the same step of pvc."""
     yield f"{'pair':6} {'MB':>6} {'step':7} {'tool':10} {'s':>7} {'cpu s':>7} {'MB anon':>8} stored"
     pvc = {(row.pair, row.total_mb, row.step): row for row in rows if row.tool == "pvc"}
-    for row in sorted(rows, key=lambda row: (row.total_mb, row.pair, _order(row.step))):
+    for row in sorted(rows, key=lambda row: (row.total_mb, row.pair, OWN_STEPS.index(row.step))):
         stored = "" if row.stored_percent is None else f"{row.stored_percent:.2f} %"
         times = row.seconds / pvc[row.pair, row.total_mb, row.step].seconds
         yield (
             f"{row.pair:6} {row.total_mb:6.0f} {row.step:7} {row.tool:10} {row.seconds:7.2f} "
             f"{row.cpu:7.2f} {row.anonymous_mb:8.0f} {stored:8} {times:5.1f} x"
         )
-
-
-def _order(step: str) -> int:
-    return Pvc.steps.index(step)
 
 
 def asked(rows: list[Row]) -> Iterator[str]:

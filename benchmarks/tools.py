@@ -13,6 +13,7 @@ alone fsyncs what it stores and writes, and reads back what it has written.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -22,6 +23,8 @@ from benchmarks.process import Run, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+OWN_STEPS = ("keep", "switch", "back", "new")
 
 
 class Tool(Protocol):
@@ -51,20 +54,25 @@ class Tool(Protocol):
         ...
 
 
-class Pvc:
+class _Pvc:
     """pvc; the base is stored by value, and the base's own directory is still there."""
 
     name = "pvc"
-    steps = ("keep", "switch", "back", "new")
+    steps: tuple[str, ...] = OWN_STEPS
 
     def __init__(self, folder: Path, threads: int) -> None:
         self.root = folder / "pvc"
         self._threads = ["--threads", str(threads)]
+        self._environment = {
+            **os.environ,
+            "PYTHONDONTWRITEBYTECODE": "",  # an installed pvc is not translated at every start
+            "PYTHONPYCACHEPREFIX": str(folder.parent / "bytecode"),
+        }
         self._second = Path()
 
     def _run(self, *arguments: str | Path) -> Run:
         command = [sys.executable, "-m", "pvc", *arguments, *self._threads, "--json"]
-        return run(command, self.root)
+        return run(command, self.root, self._environment)
 
     def begin(self, base: Path) -> None:
         self.root.mkdir(parents=True)
@@ -104,21 +112,14 @@ class _InGit:
             shutil.copyfile(file, self.root / "model" / file.name)
 
 
-class GitLfs(_InGit):
+class _GitLfs(_InGit):
     """git with git-lfs for safetensors files."""
 
     name = "git-lfs"
-    steps = ("keep", "back", "switch", "new")
+    steps: tuple[str, ...] = ("keep", "back", "switch", "new")
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder / "git-lfs")
-
-    @staticmethod
-    def version() -> str | None:
-        """Its version, None if it is not installed."""
-        if shutil.which("git-lfs") is None:
-            return None
-        return run(["git", "lfs", "version"], Path.cwd()).output.split()[0]
 
     def begin(self, base: Path) -> None:
         self.root.mkdir(parents=True)
@@ -146,7 +147,7 @@ class GitLfs(_InGit):
         return folders.get(name)
 
 
-class Dvc(_InGit):
+class _Dvc(_InGit):
     """DVC in a git repository, with its default cache.
 
     Args:
@@ -155,7 +156,7 @@ class Dvc(_InGit):
     """
 
     name = "dvc"
-    steps = ("keep", "back", "switch")
+    steps: tuple[str, ...] = ("keep", "back", "switch")
 
     def __init__(self, folder: Path, program: Path) -> None:
         super().__init__(folder / "dvc")
@@ -163,11 +164,6 @@ class Dvc(_InGit):
 
     def _dvc(self, *arguments: str) -> Run:
         return run([self._program, *arguments, "--quiet"], self.root)
-
-    @staticmethod
-    def version(program: Path) -> str:
-        """Its version."""
-        return run([program, "--version"], Path.cwd()).output.strip()
 
     def begin(self, base: Path) -> None:
         self.root.mkdir(parents=True)
@@ -194,7 +190,7 @@ class Dvc(_InGit):
         return self.root / "model" if name == "switch" else None
 
 
-class Copies:
+class _Copies:
     """No tool at all: every version is a copy, perhaps a compressed one.
 
     Args:
@@ -204,7 +200,7 @@ class Copies:
         restore: the inverse.
     """
 
-    steps = ("keep", "switch", "back", "new")
+    steps: tuple[str, ...] = OWN_STEPS
 
     def __init__(
         self,
@@ -249,13 +245,41 @@ class Copies:
         return sum((run(how(file, goal / file.name), self.root) for file in files), Run())
 
 
-def copy(folder: Path) -> Copies:
-    """`cp`."""
-    return Copies(folder, "cp", _cp, _cp)
+def available(folder: Path, threads: int, dvc: Path | None) -> list[Tool]:
+    """A fresh tool of every sort that is there.
+
+    Args:
+        folder: where each creates a directory of its own name.
+        threads: for those that can be told.
+        dvc: the program, None if it is not to be measured.
+    """
+    found: list[Tool] = [_Pvc(folder, threads)]
+    if shutil.which("git-lfs"):
+        found.append(_GitLfs(folder))
+    if dvc is not None:
+        found.append(_Dvc(folder, dvc))
+    found.append(_Copies(folder, "cp", _cp, _cp))
+    if shutil.which("zstd"):
+        found.append(_zstd(folder, threads))
+    return found
 
 
-def zstd(folder: Path, threads: int) -> Copies:
-    """`zstd -1`, each version by itself."""
+def versions(dvc: Path | None) -> dict[str, str]:
+    """Versions of the tools beside pvc, or why one is not measured."""
+    here = Path.cwd()
+    lfs = shutil.which("git-lfs")
+    return {
+        "git": run(["git", "--version"], here).output.split()[-1],
+        "git-lfs": run([lfs, "version"], here).output.split()[0] if lfs else "not installed",
+        "dvc": run([dvc, "--version"], here).output.strip() if dvc else "--dvc was not given",
+        "zstd": run(["zstd", "-qV"], here).output.strip()
+        if shutil.which("zstd")
+        else "not installed",
+    }
+
+
+def _zstd(folder: Path, threads: int) -> _Copies:
+    """Each version compressed by itself, at level 1."""
     options = ["zstd", "--quiet", "--force", "--no-check"]
 
     def pack(source: Path, goal: Path) -> list[str | Path]:
@@ -264,7 +288,7 @@ def zstd(folder: Path, threads: int) -> Copies:
     def unpack(source: Path, goal: Path) -> list[str | Path]:
         return [*options, "--decompress", source, "-o", goal]
 
-    return Copies(folder, "zstd", pack, unpack)
+    return _Copies(folder, "zstd", pack, unpack)
 
 
 def _cp(source: Path, goal: Path) -> list[str | Path]:

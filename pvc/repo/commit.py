@@ -21,13 +21,15 @@ from pvc.repo.revision import AmbiguousError
 from pvc.repo.state import State, vector_path
 from pvc.repo.target import Target
 from pvc.repo.vector import CapturedVector, Statistics
-from pvc.weights import Checkpoint, Difference, LeftOut, first_differences, renamed
+from pvc.weights.checkpoint import Checkpoint
+from pvc.weights.compare import Difference, first_differences, renamed
 
 if TYPE_CHECKING:
     from pvc.repo.origin import Distances
     from pvc.repo.personality import Personality
     from pvc.repo.repository import Repository
     from pvc.repo.workers import Crew
+    from pvc.weights.folder import LeftOut
     from pvc_store.tree import Tree
 
 ROUNDED_SHARE = 0.5

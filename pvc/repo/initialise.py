@@ -19,8 +19,8 @@ from pvc.repo.directory import InTheWayError
 from pvc.repo.git import Git, NoRepositoryError, UnfinishedError
 from pvc.repo.record import Change, check_ready, record
 from pvc.repo.repository import FOLDER, Repository
-from pvc.weights import Checkpoint, LeftOut
-from pvc.weights.folder import FileNameError
+from pvc.weights.checkpoint import Checkpoint
+from pvc.weights.folder import FileNameError, LeftOut
 from pvc_store.files import FileStore
 from pvc_store.tree import Tree
 

@@ -19,38 +19,6 @@ What can be wrong with a checkpoint:
         UnknownDtypeError  DimensionsError  TensorSizeError  TensorOffsetError  FileLimitError
         HeaderRejectedError
         FileSizeError               TruncatedError  TrailingBytesError
+
+Nothing is imported here: a command that only asks for stamps of files reads no checkpoint.
 """
-
-from pvc.weights.checkpoint import Checkpoint, DuplicateTensorError
-from pvc.weights.compare import Difference, differences, first_differences, is_wider, renamed
-from pvc.weights.errors import ChangedError, CheckpointError, UnreadableError
-from pvc.weights.fingerprint import Fingerprint, Stamp
-from pvc.weights.folder import LeftOut
-from pvc.weights.header import TensorPlace, placements, shard_prefix
-from pvc.weights.names import ROLES, layer, role
-from pvc.weights.reader import CheckpointReader
-from pvc.weights.shard import Shard
-
-__all__ = [
-    "ROLES",
-    "ChangedError",
-    "Checkpoint",
-    "CheckpointError",
-    "CheckpointReader",
-    "Difference",
-    "DuplicateTensorError",
-    "Fingerprint",
-    "LeftOut",
-    "Shard",
-    "Stamp",
-    "TensorPlace",
-    "UnreadableError",
-    "differences",
-    "first_differences",
-    "is_wider",
-    "layer",
-    "placements",
-    "renamed",
-    "role",
-    "shard_prefix",
-]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
-from pvc.weights import is_wider
+from pvc.weights.compare import is_wider
 from pvc_store.kinds import KIND_BY_NAME
 from tests.repo.models import INDEX, Model, Raw
 from tests.weights.shards import entry, shard

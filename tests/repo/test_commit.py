@@ -27,7 +27,7 @@ from pvc.repo.refs import create_branch, create_tag, switch
 from pvc.repo.repository import EditedError, Repository
 from pvc.repo.revision import AmbiguousError
 from pvc.repo.status import status
-from pvc.weights import CheckpointError
+from pvc.weights.errors import CheckpointError
 from pvc.weights.folder import PickleError
 from tests.repo import models
 from tests.repo.conftest import CREW, git

@@ -22,7 +22,7 @@ from pvc.repo.personality import EMPTY, MAX_TERMS, Personality, PersonalityError
 from pvc.repo.record import read_note
 from pvc.repo.target import Target, TargetError, Targets
 from pvc.repo.vector import MAX_VECTOR_BYTES, Amount, CapturedVector, Statistics, VectorError
-from pvc.weights import Stamp
+from pvc.weights.fingerprint import Stamp
 from tests.store.strategies import damaged
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pvc.repo.checkout import checkout
 from pvc.repo.edits import commit_edits, remove
 from pvc.repo.fsck import fsck
 from pvc.repo.repository import Repository
-from pvc.weights import Checkpoint
+from pvc.weights.checkpoint import Checkpoint
 from pvc_store.tree import Tree
 from tests.repo import models
 from tests.repo.conftest import CREW, git

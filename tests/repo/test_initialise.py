@@ -16,7 +16,7 @@ from pvc.repo.initialise import BaseAroundError, ExistsError, initialise
 from pvc.repo.record import DetachedError, read_note
 from pvc.repo.repository import Repository
 from pvc.repo.status import status
-from pvc.weights import CheckpointError
+from pvc.weights.errors import CheckpointError
 from pvc_store.errors import LockedError
 from pvc_store.lock import hold
 from tests.repo import models

@@ -15,7 +15,7 @@ from pvc.repo.initialise import initialise
 from pvc.repo.repository import Repository
 from pvc.repo.status import status
 from pvc.repo.workers import Crew
-from pvc.weights import ChangedError
+from pvc.weights.errors import ChangedError
 from tests.repo import models
 from tests.repo.conftest import CREW, git
 

@@ -24,7 +24,7 @@ from pvc.repo.fsck import fsck
 from pvc.repo.initialise import initialise
 from pvc.repo.repository import Repository
 from pvc.repo.workers import Crew
-from pvc.weights import Checkpoint
+from pvc.weights.checkpoint import Checkpoint
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.ids import block_key, object_id
 from pvc_store.memory import MemoryStore

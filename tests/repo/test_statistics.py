@@ -12,7 +12,7 @@ from pvc.repo.commit import Wish, commit
 from pvc.repo.diff import diff
 from pvc.repo.initialise import initialise
 from pvc.repo.repository import Repository
-from pvc.weights import role
+from pvc.weights.names import role
 from pvc_store.block import BLOCK_BYTES
 from tests.repo import models
 from tests.repo.conftest import CREW

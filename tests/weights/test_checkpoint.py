@@ -13,13 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from pvc.weights import (
-    ChangedError,
-    Checkpoint,
-    CheckpointReader,
-    DuplicateTensorError,
-    shard_prefix,
-)
+from pvc.weights.checkpoint import Checkpoint, DuplicateTensorError
+from pvc.weights.errors import ChangedError
+from pvc.weights.header import shard_prefix
 from pvc.weights.index import (
     IndexFormError,
     MissingShardError,
@@ -27,6 +23,7 @@ from pvc.weights.index import (
     ShardNameError,
     UnindexedTensorError,
 )
+from pvc.weights.reader import CheckpointReader
 from pvc.weights.shard import (
     HEADER_LIMIT,
     HeaderLengthError,
@@ -39,7 +36,7 @@ from tests.weights.shards import age, bytes_shard, entry, shard, write_index
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pvc.weights import CheckpointError
+    from pvc.weights.errors import CheckpointError
 
 INDEX = "model.safetensors.index.json"
 NAMES = st.text("abc.0_éß✓ ", min_size=1, max_size=8).filter(str.strip)

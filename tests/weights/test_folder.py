@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pvc.weights import Checkpoint, CheckpointReader, UnreadableError
+from pvc.weights.checkpoint import Checkpoint
+from pvc.weights.errors import UnreadableError
 from pvc.weights.folder import (
     AmbiguousWeightsError,
     FileNameError,
@@ -13,6 +14,7 @@ from pvc.weights.folder import (
     NoWeightsError,
     PickleError,
 )
+from pvc.weights.reader import CheckpointReader
 from tests.weights.shards import bytes_shard, write_index
 
 if TYPE_CHECKING:

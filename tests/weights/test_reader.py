@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pvc.weights import ChangedError, Checkpoint, CheckpointReader
-from pvc.weights.reader import MAX_OPEN
+from pvc.weights.checkpoint import Checkpoint
+from pvc.weights.errors import ChangedError
+from pvc.weights.reader import MAX_OPEN, CheckpointReader
 from tests.weights.shards import age, bytes_shard
 
 DATA = bytes(range(256)) * 40
