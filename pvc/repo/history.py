@@ -10,7 +10,7 @@ from pvc.repo.build import Built, NotYetError
 from pvc.repo.git import LogEntry, UnknownRevisionError
 from pvc.repo.names import is_name
 from pvc.repo.record import read_note
-from pvc.repo.revision import Revision, resolve
+from pvc.repo.revision import AmbiguousError, Revision, resolve
 from pvc.repo.state import PATHS, State, vector_name, vector_path
 
 if TYPE_CHECKING:
@@ -78,11 +78,14 @@ def log(repository: Repository, text: str | None, limit: int | None) -> Iterator
 
     Raises:
         UnknownRevisionError: `text` names nothing.
+        AmbiguousError: it is both a vector and a branch or tag.
     """
     repository.head()
     arguments = [] if limit is None else ["-n", str(limit)]
     if text is None:
         return _events(repository, arguments, PATHS)
+    if text in repository.head().names and repository.git.is_ref(text):
+        raise AmbiguousError(text)
     if is_name(text) and not repository.git.is_ref(text):
         path = vector_path(text)
         if text in repository.head().names or any(repository.git.log(["-n", "1"], [path])):

@@ -13,8 +13,10 @@ from pvc.repo.commit import Wish, commit
 from pvc.repo.edits import NameTakenError, remove, rename
 from pvc.repo.fsck import fsck
 from pvc.repo.git import BlockedMoveError
+from pvc.repo.history import log, show
 from pvc.repo.origin import NearerBaseError
 from pvc.repo.record import HeadMovedError
+from pvc.repo.revision import AmbiguousError
 from pvc.repo.workers import Crew
 from tests.repo import models
 from tests.repo.conftest import CREW, git
@@ -153,3 +155,13 @@ def test_modes_and_strangers_files_are_no_edits(repository: Repository) -> None:
     (repository.root / "vectors").mkdir(exist_ok=True)
     (repository.root / "vectors" / ".listening.json.swp").write_bytes(b"\0")
     assert repository.edited() == ()
+
+
+def test_a_name_that_git_gave_twice(
+    repository: Repository, base_model: Model, do_commit: Commit
+) -> None:
+    do_commit("listening", models.tuned(base_model, 1))
+    git(repository.root, "tag", "listening")
+    for use in (lambda: log(repository, "listening", None), lambda: show(repository, "listening")):
+        with pytest.raises(AmbiguousError):
+            use()
