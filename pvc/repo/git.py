@@ -38,6 +38,7 @@ OPERATIONS = {
 }
 
 _MODE = "100644"
+_DURABLE = ("-c", "core.fsync=all")  # of itself git leaves it to luck what survives a power cut
 
 
 class GitError(PvcError):
@@ -185,7 +186,7 @@ class Git:
             GitError: it failed.
         """
         with _refused(" ".join(word for word in arguments[:2] if not word.startswith("-"))):
-            return str(self._repo.git.execute(["git", *arguments], **options))
+            return str(self._repo.git.execute(["git", *_DURABLE, *arguments], **options))
 
     # Reading
 

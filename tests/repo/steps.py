@@ -123,7 +123,8 @@ class Steps:
         execute, steps = git.cmd.Git.execute, self
 
         def watched(self: git.cmd.Git, command: Any, *rest: Any, **named: Any) -> Any:
-            words = [word for word in command[1:] if not word.startswith("-")]
+            given = command[3:] if command[1] == "-c" else command[1:]
+            words = [word for word in given if not word.startswith("-")]
             call = partial(execute, self, command, *rest, **named)
             return (
                 call() if words[0] in READING_GIT else steps.step(" ".join(["git", *words]), call)
