@@ -68,6 +68,14 @@ def seconds(command: list[str], cwd: Path) -> float:
 # How it is interrupted
 
 
+@pytest.fixture(scope="module", autouse=True)
+def interruptible() -> Iterator[None]:
+    """Programs that a shell starts in the background ignore SIGINT, and so would their children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def big(memory: Path, plain_git: None) -> Iterator[Path]:
     """A repository and a result of training that take a while: `big/work` and `big/out`."""
