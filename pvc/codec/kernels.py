@@ -29,16 +29,19 @@ StripPair: TypeAlias = tuple[Words, Numbers]
 
 
 @jit
-def key_starts(base: Words, shift: int, mask: int) -> NDArray[np.uint32]:
-    """Where the elements of each key, `(base >> shift) & mask`, start in the order of keys.
+def key_starts(base: Words, shift: int, mask: int, starts: NDArray[np.uint32]) -> None:
+    """Write where the elements of each key, `(base >> shift) & mask`, start in the order of keys.
 
     The first step of a counting sort.  Four lanes of the block are counted side by side, because
     a run of equal keys in a single lane would make each step wait for the one before.
 
-    Returns:
-        One row for each key, with a start for each lane.
+    Args:
+        base: the words to be put in order.
+        shift: lowest bit of the key.
+        mask: which bits of the shifted word are the key, at most 255.
+        starts: receives a row for each of 256 keys, with a start for each of four lanes.
     """
-    starts = np.zeros((256, 4), np.uint32)
+    starts[:] = 0
     keys = np.uint8(mask)
     lane = base.size * LANE_PERMILLE // 1000
     for i in range(lane):
@@ -52,7 +55,6 @@ def key_starts(base: Words, shift: int, mask: int) -> NDArray[np.uint32]:
             count = starts[k, j]
             starts[k, j] = start
             start += count
-    return starts
 
 
 @jit

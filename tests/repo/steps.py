@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import git
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 DISK_CALLS = (
     "open", "write", "pwrite", "pwritev", "ftruncate", "posix_fallocate", "fsync", "fdatasync",
@@ -123,8 +123,7 @@ class Steps:
         execute, steps = git.cmd.Git.execute, self
 
         def watched(self: git.cmd.Git, command: Any, *rest: Any, **named: Any) -> Any:
-            given = command[3:] if command[1] == "-c" else command[1:]
-            words = [word for word in given if not word.startswith("-")]
+            words = git_words(command)
             call = partial(execute, self, command, *rest, **named)
             return (
                 call() if words[0] in READING_GIT else steps.step(" ".join(["git", *words]), call)
@@ -169,6 +168,14 @@ class Steps:
             refuse(label, errno.ENOSPC if self._what == DISK_FULL else errno.EIO)
         elif self._what in FROM_OUTSIDE:
             self._write(self._ready, b"!")
+
+
+def git_words(command: Sequence[str]) -> list[str]:
+    """A git command without options: what it does, and to what."""
+    rest = list(command[1:])
+    while rest[0] == "-c":
+        del rest[:2]
+    return [word for word in rest if not word.startswith("-")]
 
 
 def refuse(label: str, code: int) -> None:
