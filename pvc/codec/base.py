@@ -153,7 +153,6 @@ def _positions(words: Words, kind: Kind, known: bool) -> NDArray[np.uint32] | No
         return None
     positions = _MEMORY.positions[: words.size]
     if not known:
-        starts = np.empty((256, 4), np.uint32)
-        kernels.key_starts(words, how.key_shift, how.key_mask, starts)
+        starts = kernels.key_starts(words, how.key_shift, how.key_mask)
         kernels.order(words, how.key_shift, how.key_mask, starts, positions)
     return positions

@@ -29,19 +29,16 @@ StripPair: TypeAlias = tuple[Words, Numbers]
 
 
 @jit
-def key_starts(base: Words, shift: int, mask: int, starts: NDArray[np.uint32]) -> None:
-    """Write where the elements of each key, `(base >> shift) & mask`, start in the order of keys.
+def key_starts(base: Words, shift: int, mask: int) -> NDArray[np.uint32]:
+    """Where the elements of each key, `(base >> shift) & mask`, start in the order of keys.
 
     The first step of a counting sort.  Four lanes of the block are counted side by side, because
     a run of equal keys in a single lane would make each step wait for the one before.
 
-    Args:
-        base: the words to be put in order.
-        shift: lowest bit of the key.
-        mask: which bits of the shifted word are the key, at most 255.
-        starts: receives a row for each of 256 keys, with a start for each of four lanes.
+    Returns:
+        One row for each key, with a start for each lane.
     """
-    starts[:] = 0
+    starts = np.zeros((256, 4), np.uint32)
     keys = np.uint8(mask)
     lane = base.size * LANE_PERMILLE // 1000
     for i in range(lane):
@@ -55,6 +52,7 @@ def key_starts(base: Words, shift: int, mask: int, starts: NDArray[np.uint32]) -
             count = starts[k, j]
             starts[k, j] = start
             start += count
+    return starts
 
 
 @jit
