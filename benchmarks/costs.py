@@ -43,6 +43,7 @@ WRAPPED = {
     "xxhash:xxh3_64_intdigest": "xxh3",
     "pvc.repo.capture:blake3": "blake3",
     "pvc_store.pack:blake3": "blake3",
+    "pvc.codec.kernels:keys_of": "order kernels",
     "pvc.codec.kernels:key_starts": "order kernels",
     "pvc.codec.kernels:order": "order kernels",
     "pvc.codec.kernels:difference": "delta kernels",

@@ -83,14 +83,11 @@ def trained(data: Path) -> None:
     code, prose = _corpora()
     if BASE in missing:
         model = _model()
-        _train(model, code, BASE_STEPS, 1e-3, warmup=20)
+        _train(model, code, Regime("float32", BASE_STEPS), 1e-3, warmup=20)
         _save(model, _small(data, BASE))
     for name in REGIMES.keys() & set(missing):
-        regime = REGIMES[name]
-        model = _model(_small(data, BASE)).to(getattr(torch, regime.weights))
-        for key, parameter in model.named_parameters():
-            parameter.requires_grad_(regime.trained in key)
-        _train(model, prose, regime.steps, 1e-5)
+        model = _model(_small(data, BASE))
+        _train(model, prose, REGIMES[name], 1e-5)
         _save(model, _small(data, name))
 
 
@@ -150,26 +147,36 @@ def _corpora() -> tuple[torch.Tensor, torch.Tensor]:
     return code_words, prose_words
 
 
-def _train(model: Any, text: torch.Tensor, steps: int, rate: float, warmup: int = 1) -> None:
-    """AdamW with clipped gradients, on passages drawn from the text."""
+def _train(model: Any, text: torch.Tensor, regime: Regime, rate: float, warmup: int = 1) -> None:
+    """AdamW with clipped gradients, on passages drawn from the text.
+
+    The model computes in float32, because many processors are slow with bfloat16.  What it computes
+    with are the weights that the optimiser moves, in the regime's dtype.
+    """
     import torch
 
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.95))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(regime.trained in name)
+    computing = [p for p in model.parameters() if p.requires_grad]
+    moved = [p.detach().to(getattr(torch, regime.weights), copy=True) for p in computing]
+    optimiser = torch.optim.AdamW(moved, lr=rate, betas=(0.9, 0.95))
     began = time.monotonic()
     loss = torch.tensor(0.0)
-    for step in range(1, steps + 1):
+    for step in range(1, regime.steps + 1):
         optimiser.param_groups[0]["lr"] = rate * min(1, step / warmup)
         starts = torch.randint(0, len(text) - CONTEXT, (BATCH,))
         passages = torch.stack([text[start : start + CONTEXT] for start in starts.tolist()])
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss = model(input_ids=passages, labels=passages).loss
+        loss = model(input_ids=passages, labels=passages).loss
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        torch.nn.utils.clip_grad_norm_(computing, 1.0)
+        for weights, parameter in zip(moved, computing, strict=True):
+            weights.grad, parameter.grad = parameter.grad.to(weights.dtype), None
         optimiser.step()
-        optimiser.zero_grad()
+        with torch.no_grad():
+            for weights, parameter in zip(moved, computing, strict=True):
+                parameter.copy_(weights)
     seconds = time.monotonic() - began
-    print(f"{steps} steps in {seconds:.0f} s, last loss {loss.item():.2f}", flush=True)
+    print(f"{regime.steps} steps in {seconds:.0f} s, last loss {loss.item():.2f}", flush=True)
 
 
 def _save(model: Any, path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from importlib import import_module
 from pathlib import Path
 
@@ -15,7 +17,7 @@ SECTIONS = {
     "Change": ("commit", "revert", "mv", "rm"),
     "Move": ("checkout", "switch", "branch", "tag"),
     "Inspect": ("status", "log", "show", "diff"),
-    "Maintain": ("fsck",),
+    "Maintain": ("forget", "fsck"),
 }
 
 
@@ -87,3 +89,5 @@ def group(context: click.Context, directory: Path) -> None:
     pvc checkout HEAD~1
     """
     context.obj = directory
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads that spin
+    context.call_on_close(gc.freeze)  # the process ends; nothing need be looked through once more

@@ -15,6 +15,7 @@ import numpy as np
 
 from pvc.codec import kernels
 from pvc.codec.elements import FORMATS, REALS, Words, as_words, as_writable_words, elements_of
+from pvc.codec.scratch import SCRATCH
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.errors import DamageError
 from pvc_store.ids import block_key
@@ -153,6 +154,7 @@ def _positions(words: Words, kind: Kind, known: bool) -> NDArray[np.uint32] | No
         return None
     positions = _MEMORY.positions[: words.size]
     if not known:
-        starts = kernels.key_starts(words, how.key_shift, how.key_mask)
-        kernels.order(words, how.key_shift, how.key_mask, starts, positions)
+        keys = SCRATCH.front[: words.size]
+        kernels.keys_of(words, how.key_shift, how.key_mask, keys)
+        kernels.order(keys, kernels.key_starts(keys), positions)
     return positions

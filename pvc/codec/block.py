@@ -20,6 +20,7 @@ from pvc.codec.scratch import SCRATCH
 from pvc_store.block import BLOCK_BYTES, BlockForm, Codec, EncodedBlock
 from pvc_store.errors import DamageError, FormatError
 from pvc_store.ids import block_key
+from pvc_store.kinds import BYTES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -115,14 +116,15 @@ def _encode_delta(
         front, back = back, front
     kernels.split(as_words(front, kind), back)
     form = BlockForm(key, raw.size, Codec.DELTA, kind, base.key, base.kind, base.part)
-    return EncodedBlock(form, SCRATCH.compressor.compress(back.data))
+    return EncodedBlock(form, SCRATCH.planes_compressor.compress(back.data))
 
 
 def _encode_planes(raw: NDArray[np.uint8], key: bytes, kind: Kind) -> EncodedBlock:
     planes = SCRATCH.front[: raw.size]
     kernels.split(as_words(raw, kind), planes)
     form = BlockForm(key, raw.size, Codec.PLANES, kind)
-    return EncodedBlock(form, SCRATCH.compressor.compress(planes.data))
+    compressor = SCRATCH.bytes_compressor if kind is BYTES else SCRATCH.planes_compressor
+    return EncodedBlock(form, compressor.compress(planes.data))
 
 
 def _decode_raw(block: EncodedBlock, out: NDArray[np.uint8]) -> None:

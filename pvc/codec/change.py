@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from pvc.codec.elements import (
     as_writable_words,
     elements_of,
 )
-from pvc.codec.kernels import STRIP, SUMS
+from pvc.codec.kernels import STRIP
 from pvc.codec.scratch import SCRATCH
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.kinds import KIND_BY_NAME, Kind
@@ -116,10 +115,8 @@ def measure(new: NDArray[np.uint8], kind: Kind, base: NDArray[np.uint8], base_ki
 def _measure_integers(
     new: NDArray[np.uint8], base: NDArray[np.uint8], dtype: np.dtype[Any]
 ) -> Change:
-    sums = np.zeros((2, SUMS))
     numbers = as_numbers(new, dtype)
-    changed = kernels.integer_squares(numbers, as_numbers(base, dtype), sums)
-    return Change(numbers.size, changed, *_totals(sums))
+    return Change(numbers.size, *kernels.integer_squares(numbers, as_numbers(base, dtype)))
 
 
 def _measure_floats(
@@ -129,23 +126,22 @@ def _measure_floats(
     bits = np.empty((2, STRIP), elements_of(wide).word)
     number = np.dtype(f"<f{wide.bits // 8}")
     strip = bits, bits.view(number)
-    total = np.zeros((2, SUMS))
-    elements = changed = nonfinite = 0
+    total = Change()
     for x, y in zip(_pieces(new, kind, wide), _pieces(base, base_kind, wide), strict=True):
-        sums = np.zeros((2, SUMS))
         words, scale = _scaled(x, kind, wide, SCRATCH.front)
         base_words, base_scale = _scaled(y, base_kind, wide, SCRATCH.back)
-        changed += kernels.float_squares(words, base_words, (scale, base_scale), strip, sums)
-        if not np.isfinite(sums).all():
-            sums[:] = 0
+        found = kernels.float_squares(words, base_words, (scale, base_scale), strip)
+        changed, tau_square, base_square = found
+        nonfinite = 0
+        if not (isfinite(tau_square) and isfinite(base_square)):
             wide_x = _widened(x, kind, wide, SCRATCH.front)
             wide_y = _widened(y, base_kind, wide, SCRATCH.back)
-            nonfinite += kernels.drop_nonfinite(wide_x.view(number), wide_y.view(number))
+            nonfinite = kernels.drop_nonfinite(wide_x.view(number), wide_y.view(number))
             words, base_words = as_words(wide_x, wide), as_words(wide_y, wide)
-            kernels.float_squares(words, base_words, (1, 1), strip, sums)
-        total += sums
-        elements += words.size
-    return Change(elements, changed, *_totals(total), nonfinite)
+            found = kernels.float_squares(words, base_words, (1, 1), strip)
+            _, tau_square, base_square = found
+        total += Change(words.size, changed, tau_square, base_square, nonfinite)
+    return total
 
 
 def _pieces(raw: NDArray[np.uint8], kind: Kind, wide: Kind) -> Iterator[NDArray[np.uint8]]:
@@ -173,9 +169,3 @@ def _widened(
     wide_words = as_writable_words(widened, wide)
     kernels.widen(words, FORMATS[kind], wide_words, FORMATS[wide])
     return widened
-
-
-def _totals(sums: NDArray[np.float64]) -> tuple[float, float]:
-    """The sums of both rows, from left to right."""
-    tau_square, base_square = (reduce(add, row.tolist()) for row in sums)
-    return tau_square, base_square

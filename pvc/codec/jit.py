@@ -12,6 +12,7 @@ not check indices: their callers check sizes first.
 from __future__ import annotations
 
 from functools import cache, wraps
+from threading import Lock
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_LOCK = Lock()
+
 
 def jit(function: Callable[P, R]) -> Callable[P, R]:
     """Compile `function` on its first call; it then runs without the interpreter lock."""
 
     @cache
-    def compiled() -> Callable[P, R]:
+    def once() -> Callable[P, R]:
         import numba
 
         compiler = numba.njit(nogil=True, error_model="numpy")
@@ -34,6 +37,11 @@ def jit(function: Callable[P, R]) -> Callable[P, R]:
             return kept(function)  # type: ignore[no-any-return]
         except RuntimeError:  # no folder for compiled code is writable: compile in every process
             return compiler(function)  # type: ignore[no-any-return]
+
+    @cache
+    def compiled() -> Callable[P, R]:
+        with _LOCK:  # or threads that meet a kernel at the same time would each load it
+            return once()
 
     @wraps(function)
     def kernel(*args: P.args, **kwargs: P.kwargs) -> R:

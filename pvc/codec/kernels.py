@@ -1,8 +1,9 @@
 """The loops over a block.
 
 All arrays are one-dimensional and contiguous; `Words` are int8, int16, int32 or int64, as wide as
-one element, and each kernel is compiled for the widths that are met.  Shifts are written over
-ranges and constants of the word type, which is what lets LLVM vectorise them.
+one element, and each kernel is compiled for the widths that are met.  numba computes in 64 bits
+unless told otherwise: every step is narrowed to the word type again, so that as many words as
+possible fit into a vector.
 
 Limits: no kernel checks lengths; `pvc.codec.block` and `pvc.codec.change` do.
 """
@@ -29,8 +30,17 @@ StripPair: TypeAlias = tuple[Words, Numbers]
 
 
 @jit
-def key_starts(base: Words, shift: int, mask: int) -> NDArray[np.uint32]:
-    """Where the elements of each key, `(base >> shift) & mask`, start in the order of keys.
+def keys_of(base: Words, shift: int, mask: int, keys: NDArray[np.uint8]) -> None:
+    """Write the key of every word, `(base >> shift) & mask`."""
+    word = base.dtype.type
+    by, kept = word(shift), word(mask)
+    for i in range(base.size):
+        keys[i] = np.uint8(np.bitwise_and(np.right_shift(base[i], by), kept))
+
+
+@jit
+def key_starts(keys: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """Where the elements of each key start in the order of keys.
 
     The first step of a counting sort.  Four lanes of the block are counted side by side, because
     a run of equal keys in a single lane would make each step wait for the one before.
@@ -39,13 +49,12 @@ def key_starts(base: Words, shift: int, mask: int) -> NDArray[np.uint32]:
         One row for each key, with a start for each lane.
     """
     starts = np.zeros((256, 4), np.uint32)
-    keys = np.uint8(mask)
-    lane = base.size * LANE_PERMILLE // 1000
+    lane = keys.size * LANE_PERMILLE // 1000
     for i in range(lane):
         for j in range(4):
-            starts[np.uint8(base[i + j * lane] >> shift) & keys, j] += np.uint32(1)
-    for i in range(4 * lane, base.size):
-        starts[np.uint8(base[i] >> shift) & keys, 3] += np.uint32(1)
+            starts[keys[i + j * lane], j] += np.uint32(1)
+    for i in range(4 * lane, keys.size):
+        starts[keys[i], 3] += np.uint32(1)
     start = np.uint32(0)
     for k in range(256):
         for j in range(4):
@@ -57,20 +66,18 @@ def key_starts(base: Words, shift: int, mask: int) -> NDArray[np.uint32]:
 
 @jit
 def order(
-    base: Words, shift: int, mask: int, starts: NDArray[np.uint32], positions: NDArray[np.uint32]
+    keys: NDArray[np.uint8], starts: NDArray[np.uint32], positions: NDArray[np.uint32]
 ) -> None:
     """Write the place of every element in the stable order of keys, and use up `starts`."""
-    keys = np.uint8(mask)
-    lane = base.size * LANE_PERMILLE // 1000
+    lane = keys.size * LANE_PERMILLE // 1000
     for i in range(lane):
         for j in range(4):
-            key = np.uint8(base[i + j * lane] >> shift) & keys
+            key = keys[i + j * lane]
             positions[i + j * lane] = starts[key, j]
             starts[key, j] += np.uint32(1)
-    for i in range(4 * lane, base.size):
-        key = np.uint8(base[i] >> shift) & keys
-        positions[i] = starts[key, 3]
-        starts[key, 3] += np.uint32(1)
+    for i in range(4 * lane, keys.size):
+        positions[i] = starts[keys[i], 3]
+        starts[keys[i], 3] += np.uint32(1)
 
 
 @jit
@@ -90,27 +97,27 @@ def gather(words: Words, positions: NDArray[np.uint32], out: Words) -> None:
 @jit
 def difference(base: Words, new: Words, magnitude: int, out: Words) -> None:
     """Zig-zag of the difference of the ordered words, modulo their width."""
-    top = np.iinfo(out.dtype).bits - 1
+    word = out.dtype.type
+    size, top, one = word(magnitude), word(np.iinfo(out.dtype).bits - 1), word(1)
     for i in range(out.size):
         a = base[i]
         b = new[i]
-        out[i] = (b ^ ((b >> top) & magnitude)) - (a ^ ((a >> top) & magnitude))
-        distance = out[i]
-        out[i] = (distance << 1) ^ (distance >> top)
+        distance = word(word(b ^ word(b >> top) & size) - word(a ^ word(a >> top) & size))
+        out[i] = word(distance << one) ^ word(distance >> top)
 
 
 @jit
 def restore(base: Words, zigzag: Words, magnitude: int, out: Words) -> None:
     """Inverse of `difference`."""
-    top = np.iinfo(out.dtype).bits - 1
-    largest = np.iinfo(out.dtype).max
+    word = out.dtype.type
+    size, top, one = word(magnitude), word(np.iinfo(out.dtype).bits - 1), word(1)
+    largest = word(np.iinfo(out.dtype).max)
     for i in range(out.size):
         a = base[i]
         z = zigzag[i]
-        distance = ((z >> 1) & largest) ^ -(z & 1)
-        out[i] = (a ^ ((a >> top) & magnitude)) + distance
-        ordered = out[i]
-        out[i] = ordered ^ ((ordered >> top) & magnitude)
+        distance = word(word(word(z >> one) & largest) ^ word(-word(z & one)))
+        ordered = word(word(a ^ word(a >> top) & size) + distance)
+        out[i] = ordered ^ word(ordered >> top) & size
 
 
 @jit
@@ -173,9 +180,9 @@ def widen(narrow: Words, narrow_format: FloatFormat, wide: Words, wide_format: F
 
 @jit
 def float_squares(
-    new: Words, base: Words, scales: tuple[int, int], strip: StripPair, sums: NDArray[np.float64]
-) -> int:
-    """Add the squares of `new - base` to `sums[0]`, and those of `base` to `sums[1]`.
+    new: Words, base: Words, scales: tuple[int, int], strip: StripPair
+) -> tuple[int, float, float]:
+    """Count the floats that differ, and sum the squares of `new - base` and those of `base`.
 
     The arrays are taken strip by strip, and four elements of a strip go into each accumulator,
     always in this order: the compiler vectorises that without changing any sum.
@@ -185,22 +192,23 @@ def float_squares(
         base: as many floats.
         scales: what the words of `new` and of `base` are multiplied by to get those of `strip`.
         strip: room for a strip of both; differences are rounded to its floats.
-        sums: two rows of SUMS accumulators.
-
-    Returns:
-        How many floats differ.
     """
     bits, values = strip
+    word = bits.dtype.type
+    scale, base_scale = word(scales[0]), word(scales[1])
+    sums = np.zeros((2, SUMS))
     changed = np.int64(0)
     for start in range(0, new.size, STRIP):
         x = new[start : start + STRIP]
         y = base[start : start + STRIP]
-        differing = np.uint16(0)
         for i in range(x.size):
-            bits[0, i] = x[i] * scales[0]
-            bits[1, i] = y[i] * scales[1]
-            differing = np.uint16(differing + np.uint16(bits[0, i] != bits[1, i]))
+            bits[0, i] = np.multiply(word(x[i]), scale)
+        for i in range(y.size):
+            bits[1, i] = np.multiply(word(y[i]), base_scale)
         bits[:, x.size :] = 0
+        differing = word(0)
+        for i in range(STRIP):
+            differing = word(differing + word(bits[0, i] != bits[1, i]))
         changed += np.int64(differing)
         for i in range(SUMS):
             tau_square = base_square = 0.0
@@ -211,7 +219,11 @@ def float_squares(
                 base_square += number * number
             sums[0, i] += tau_square
             sums[1, i] += base_square
-    return int(changed)
+    tau_square = base_square = 0.0
+    for i in range(SUMS):
+        tau_square += sums[0, i]
+        base_square += sums[1, i]
+    return int(changed), tau_square, base_square
 
 
 @jit
@@ -233,8 +245,9 @@ def drop_nonfinite(new: Numbers, base: Numbers) -> int:
 
 
 @jit
-def integer_squares(new: Numbers, base: Numbers, sums: NDArray[np.float64]) -> int:
-    """Add the squares of `new - base` and of `base`, as float64; return how many differ."""
+def integer_squares(new: Numbers, base: Numbers) -> tuple[int, float, float]:
+    """As `float_squares`, for integers; they are subtracted as float64."""
+    sums = np.zeros((2, SUMS))
     changed = 0
     for start in range(0, new.size, SUMS):
         x = new[start : start + SUMS]
@@ -245,4 +258,8 @@ def integer_squares(new: Numbers, base: Numbers, sums: NDArray[np.float64]) -> i
             sums[0, i] += tau * tau
             sums[1, i] += number * number
             changed += x[i] != y[i]
-    return changed
+    tau_square = base_square = 0.0
+    for i in range(SUMS):
+        tau_square += sums[0, i]
+        base_square += sums[1, i]
+    return changed, tau_square, base_square

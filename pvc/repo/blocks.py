@@ -167,12 +167,19 @@ class Blocks:
             MissingError: the store does not hold it.
             DamageError: it is not what it should be.
         """
-        key = tensor.key(index)
-        base = self.base.get(tensor.name)
-        if base is not None and index < base.block_count and base.key(index) == key:
+        base = self._alike(tensor, index)
+        if base is not None:
             out[:] = self.base_block(base, index)
         else:
-            self.read_key(key, out, tensor.name, index)
+            self.read_key(tensor.key(index), out, tensor.name, index)
+
+    def _alike(self, tensor: Tensor, index: int) -> Tensor | None:
+        """The base's tensor of the same name, if this block of it is the same."""
+        base = self.base.get(tensor.name)
+        same = (
+            base is not None and index < base.block_count and base.key(index) == tensor.key(index)
+        )
+        return base if same else None
 
     def read_key(self, key: bytes, out: Bytes, near: str = "", index: int = 0) -> None:
         """Fill `out` with the block of a key; tensor and index only say where to look first."""
@@ -218,6 +225,9 @@ class Blocks:
         out = self._buffers.get("range", length)
         index, inside = divmod(start, BLOCK_BYTES)
         if inside == 0 and length == tensor.block_length(index):
+            base = self._alike(tensor, index)
+            if base is not None:
+                return self.base_block(base, index)
             self.read(tensor, index, out)
             return out
         filled = 0

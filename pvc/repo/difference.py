@@ -142,6 +142,8 @@ def total(changes: Iterable[Change]) -> Change:
     Sums of squares that exceed float64 are infinite.
     """
     listed = list(changes)
+    if len(listed) == 1:
+        return listed[0]
     return Change(
         elements=sum(change.elements for change in listed),
         changed=sum(change.changed for change in listed),

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import zstandard
 from blake3 import blake3
 
-from pvc_store.atomic import write_all
+from pvc_store.atomic import naming, sync, write_all
 from pvc_store.block import ENTRY_BYTES, EncodedBlock, Entry, check_form
 from pvc_store.errors import DamageError, FormatError
 from pvc_store.frame import (
@@ -99,8 +99,9 @@ class PackWriter:
         trailer = _TRAILER.pack(len(footer), check_value(footer), MAGIC)
         write_all(self._fd, MAGIC, 0)
         write_all(self._fd, footer + trailer, self._end)
-        os.ftruncate(self._fd, self._end + len(footer) + len(trailer))  # a failed append's rest
-        os.fsync(self._fd)
+        with naming(self._fd):  # a failed append's rest goes
+            os.ftruncate(self._fd, self._end + len(footer) + len(trailer))
+        sync(self._fd)
         pack_id = file_digest(self._fd)
         self.close()
         return pack_id
@@ -117,10 +118,11 @@ def file_digest(fd: int, advance: Callable[[int], None] = lambda _: None) -> byt
     hasher = blake3(max_threads=blake3.AUTO)
     buffer = memoryview(bytearray(_HASH_CHUNK))
     offset = 0
-    while count := os.preadv(fd, [buffer], offset):
-        hasher.update(buffer[:count])
-        offset += count
-        advance(count)
+    with naming(fd):
+        while count := os.preadv(fd, [buffer], offset):
+            hasher.update(buffer[:count])
+            offset += count
+            advance(count)
     return hasher.digest()
 
 
@@ -150,7 +152,8 @@ def read_footer(fd: int, where: str) -> tuple[Entry, ...]:
 
 
 def _read(fd: int, length: int, offset: int, where: str) -> bytes:
-    data = os.pread(fd, length, offset)
+    with naming(fd):
+        data = os.pread(fd, length, offset)
     if len(data) != length:
         raise TruncatedError(where, f"it ends before byte {offset + length}")
     return data
@@ -200,7 +203,8 @@ def read_payload(fd: int, entry: Entry, scratch: memoryview, where: str) -> memo
     view = scratch[: entry.length]
     done = 0
     while done < entry.length:
-        count = os.preadv(fd, [view[done:]], entry.offset + done)
+        with naming(fd):
+            count = os.preadv(fd, [view[done:]], entry.offset + done)
         if not count:
             raise PayloadError(where, f"block {entry.form.key.hex()} is cut short")
         done += count
