@@ -1,0 +1,66 @@
+"""The tensors of an engine as something to be captured, read by position."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pvc.live.keeper import UNDER_WAY
+from pvc.live.memory import gather
+from pvc.live.reading import UnsteadyError, moment
+from pvc_store.block import BLOCK_BYTES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pvc.live.connection import Connection
+    from pvc.live.manifest import LiveTensor
+    from pvc_store.tree import Tree
+
+    Bytes = NDArray[np.uint8]
+
+
+class LiveSource:
+    """An engine's tensors, from now until `check_unchanged`.
+
+    Args:
+        connection: to the engine.
+        like: a tree whose tensors are taken; None takes all, and of tied ones the first.
+
+    Attributes:
+        tensors: name -> tensor, with `name`, `kind`, `shape` and `nbytes`.
+    """
+
+    def __init__(self, connection: Connection, like: Tree | None = None) -> None:
+        self._connection = connection
+        self._state = connection.state()
+        manifest = connection.manifest
+        chosen = manifest.tensors.keys() - manifest.tied_to if like is None else like.keys()
+        self.tensors: dict[str, LiveTensor] = {
+            name: tensor for name, tensor in manifest.tensors.items() if name in chosen
+        }
+
+    def read_into(self, tensor: LiveTensor, start: int, out: Bytes) -> None:
+        """Fill `out` with the bytes of a tensor from byte `start` on, at most to its block's end.
+
+        Raises:
+            ValueError: the bytes are not all in one block.
+        """
+        index, inside = divmod(start, BLOCK_BYTES)
+        scratch = np.empty(BLOCK_BYTES, np.uint8)
+        block = gather(tensor, index, self._connection.memories, scratch)
+        part = block[inside : inside + len(out)]
+        if len(part) != len(out):
+            raise ValueError(f"{tensor.name}: bytes {start} to {start + len(out)} span blocks")
+        out[:] = part
+
+    def check_unchanged(self) -> None:
+        """Make sure that everything that was read belongs together.
+
+        Raises:
+            UnsteadyError: the engine's weights changed meanwhile.
+        """
+        after = self._connection.state()
+        if moment(after) != moment(self._state) or after.torn == UNDER_WAY:
+            raise UnsteadyError(self._connection.name)

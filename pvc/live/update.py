@@ -1,0 +1,178 @@
+"""Updating an engine: from the tree that it holds to another one, in one step.
+
+What differs is decoded and staged while the engine goes on; the engine checks it, and writes it
+between two of its steps.  If anything is wrong before that, nothing has changed.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pvc.errors import PvcError
+from pvc.live import sealed
+from pvc.live.change import Change, TensorChange, lengths, offsets, stage_bytes
+from pvc.live.reading import check_model, verify
+from pvc.live.state import Origin
+from pvc.repo import workers
+from pvc_store import atomic
+from pvc_store.block import BLOCK_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from pvc.live.connection import Connection
+    from pvc.live.manifest import Manifest
+    from pvc.live.state import State
+    from pvc.repo.workers import Crew, Stop
+    from pvc_store.tree import Tensor, Tree
+
+    Bytes = NDArray[np.uint8]
+    ReadBlock = Callable[[Tensor, int, Bytes], None]
+
+
+class DriftedEngineError(PvcError):
+    """An engine does not hold the tree that it is to be updated from.
+
+    Attributes:
+        engine: its name.
+        names: the tensors that differ.
+    """
+
+    def __init__(self, engine: str, names: tuple[str, ...]) -> None:
+        self.engine = engine
+        self.names = names
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        super().__init__(
+            f"The engine {engine} does not hold what it is thought to hold: "
+            f"{', '.join(names[:3])}{more} differ."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """What an update did.
+
+    Attributes:
+        tensors: how many changed.
+        blocks: how many blocks were written.
+        nbytes: bytes of them.
+        state: of the engine afterwards.
+    """
+
+    tensors: int
+    blocks: int
+    nbytes: int
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What an engine is to hold.
+
+    Attributes:
+        tree: its weights.
+        repository: who writes them, for the engine's state.
+        revision: what is checked out, in the user's words.
+        take: take over an engine that another repository has written to.
+    """
+
+    tree: Tree
+    repository: str
+    revision: str
+    take: bool = False
+
+
+def update(
+    connection: Connection, before: Tree, goal: Goal, read_block: ReadBlock, crew: Crew
+) -> Updated:
+    """Bring an engine from one tree to another.
+
+    If it holds the goal's tree already, nothing is written, and the engine learns what it holds.
+
+    Args:
+        connection: to the engine.
+        before: what it holds; that is verified first.
+        goal: what it is to hold.
+        read_block: fills memory with a block of a tensor of the goal; several threads call it.
+        crew: who does the work.
+
+    Raises:
+        OtherModelError: a tree is not of the engine's model.
+        DriftedEngineError: it does not hold `before`.
+        RoomError: the new blocks cannot be staged.
+        RefusedError: the engine refuses.
+        UnreachableError: it has ended, or does not answer.
+    """
+    after = goal.tree
+    check_model(connection.manifest, after)
+    drifted, state = verify(connection, before, crew)
+    if drifted:
+        raise DriftedEngineError(connection.name, drifted)
+    origins = _origins(connection.manifest, before)
+    pairs = ((origins[name], tensor) for name, tensor in after.items())
+    differing = (TensorChange.between(*pair) for pair in pairs)
+    change = Change(
+        origin=Origin(after.id, goal.repository, goal.revision),
+        generation=state.generation,
+        stamp=state.stamp,
+        take=goal.take,
+        tensors=tuple(tensor for tensor in differing if tensor.indices),
+    )
+    stage = _stage(change, after, read_block, crew)
+    try:
+        connection.prepare(change, stage)
+        final = connection.commit()
+    finally:
+        os.close(stage)
+    sizes = list(lengths(change, _sizes(after)))
+    return Updated(len(change.tensors), len(sizes), sum(sizes), final)
+
+
+def _origins(manifest: Manifest, before: Tree) -> dict[str, Tensor]:
+    """What each name stands for; of tied names, `before` may have another one than the goal."""
+    found = dict(before)
+    for group in manifest.ties:
+        first = next(before[name] for name in group if name in before)
+        found.update(dict.fromkeys(group, first))
+    return found
+
+
+def _sizes(tree: Tree) -> dict[str, int]:
+    return {name: tensor.nbytes for name, tensor in tree.items()}
+
+
+def _stage(change: Change, after: Tree, read_block: ReadBlock, crew: Crew) -> int:
+    """A descriptor of the new blocks, which nobody can change any more."""
+    sizes = _sizes(after)
+    nbytes = stage_bytes(change, sizes)
+    fd = sealed.create("the stage", nbytes)
+    try:
+        sealed.reserve(fd, 0, nbytes, "the stage")
+        places = offsets(lengths(change, sizes))
+        jobs = [
+            (after[tensor.name], index, *next(places))
+            for tensor in change.tensors
+            for index in tensor.indices
+        ]
+
+        def write(job: tuple[Tensor, int, int, int], stop: Stop) -> None:
+            stop.check()
+            tensor, index, at, length = job
+            out = np.empty(BLOCK_BYTES, np.uint8)[:length]
+            read_block(tensor, index, out)
+            atomic.write_all(fd, out.data, at)
+            crew.progress.advance(length)
+
+        crew.progress.start("Staging", sum(lengths(change, sizes)))
+        workers.run(jobs, write, crew.threads)
+        sealed.seal(fd, sealed.STAGE_SEALS)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
