@@ -147,7 +147,8 @@ def _words(error: BaseException) -> tuple[int, str, str, str | None]:
         return errors.code_of(error), name, str(error), errors.hint_of(error)
     if isinstance(error, OSError):
         where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-        return errors.OTHER, name, f"{where}{error.strerror or error}.", None
+        hint = errors.SYSTEM_HINTS.get(error.errno or 0)
+        return errors.OTHER, name, f"{where}{error.strerror or error}.", hint
     return _mistake(error)
 
 

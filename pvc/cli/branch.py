@@ -6,17 +6,27 @@ import click
 
 from pvc.cli import references
 from pvc.cli.output import answers
-from pvc.cli.repository import REVISION, opened
+from pvc.cli.repository import BRANCH, REVISION, opened
 
 
-@click.command("branch")
-@click.argument("name", type=REVISION, required=False)
+@click.command(
+    "branch",
+    epilog="Exit status: 0 done, 1 it is not merged or checked out, 14 there is no such branch "
+    "or the name is taken.",
+)
+@click.argument("name", type=BRANCH, required=False)
 @click.argument("start", type=REVISION, default="HEAD", metavar="[REV]")
 @click.option("-d", "--delete", is_flag=True, help="Delete the branch if it is merged.")
 @click.option("-D", "--force-delete", is_flag=True, help="Delete the branch in any case.")
 @answers
 def command(name: str | None, start: str, delete: bool, force_delete: bool) -> None:
-    """List branches, make one, or delete one."""
+    """List branches, make one, or delete one.
+
+    \b
+    pvc branch
+    pvc branch gentler HEAD~1
+    pvc branch -d gentler
+    """
     from pvc.repo.refs import create_branch, delete_branch
 
     with opened() as repository:

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from pvc.repo.checkout import CheckedOut
 
 
-@click.command("checkout")
+@click.command(
+    "checkout",
+    epilog="Exit status: 0 done, 2 which directory is not clear, 12 stored bytes are damaged, 14 "
+    "there is no such revision, 17 edits are in the way, 19 the directory is not pvc's or "
+    "was changed.",
+)
 @click.argument("revision", type=REVISION, metavar="REV")
 @click.option(
     "--to", type=click.Path(path_type=Path), metavar="DIR",

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 FAR = 0.5
 
 
-@click.command("commit")
+@click.command(
+    "commit",
+    epilog="Exit status: 0 done, 1 nothing changed, 14 the name cannot be had, 15 it was not "
+    "trained from the base, 16 NaN or Inf, 17 edits are in the way, 19 what it started "
+    "from is in doubt.",
+)
 @click.argument("name", required=False)
 @click.option(
     "--from", "source", type=click.Path(path_type=Path), metavar="DIR",

@@ -63,13 +63,16 @@ STORY = (
 )  # fmt: skip
 
 
-@click.command("demo")
+@click.command("demo", epilog="Exit status: 0 done, 2 DIR is in use.")
 @click.argument("directory", type=click.Path(path_type=Path), required=False, metavar="[DIR]")
 def command(directory: Path | None) -> None:
     """Train a small model, and show the story of pvc on it.
 
     The model is trained once, in about a minute, and kept in the user's cache. DIR (pvc-demo by
     default) keeps the repository, for you to go on with.
+
+    \b
+    pvc demo
     """
     began = time.monotonic()
     root = _empty(directory)

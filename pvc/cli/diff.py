@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 HEADINGS = ("tensors", "elements", "changed", "blocks", "norm")
 
 
-@click.command("diff")
+@click.command(
+    "diff",
+    epilog="Exit status: 0 done, 2 the two differ in kind, 14 there is no such vector or revision.",
+)
 @click.argument("before", type=REVISION, required=False, metavar="[A]")
 @click.argument("after", type=REVISION, required=False, metavar="[B]")
 @click.option(
@@ -30,6 +33,11 @@ def command(before: str | None, after: str | None, group: str, threads: int | No
 
     One revision is compared with HEAD; none: the base with HEAD. A vector is shown from where it
     starts to where it leads. The norm is that of the difference, over that of what it started from.
+
+    \b
+    pvc diff                  the base with HEAD
+    pvc diff listening        one vector
+    pvc diff v1 HEAD --by layer
     """
     from pvc.repo.diff import diff
 

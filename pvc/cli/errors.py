@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,8 @@ CODES = {
     "NoVectorError": NAME,
     "VectorNameError": NAME,
     "AmbiguousError": NAME,
+    "BranchAndTagError": NAME,
+    "NoTargetError": NAME,
     "NameTakenError": NAME,
     "OtherBaseError": OTHER_BASE,
     "NonFiniteError": NOT_FINITE,
@@ -165,6 +168,12 @@ HINTS: dict[str, Hint] = {
     "NoVectorError": "`pvc log NAME` finds the commits that had it.",
     "AmbiguousError": "Choose another name, or rename one: `pvc mv`, `git branch -m`.",
     "NameTakenError": "Choose another name.",
+    "BranchAndTagError": "Choose another name, or delete the other one with `-d`.",
+    "NoTargetError": "`pvc status` lists the targets.",
+    "TargetError": "Remove this file: pvc then takes the directory it was of for nobody's; or name "
+    "another one with `--to DIR`.",
+    "JournalError": "Nothing can be changed until this file is gone: remove it, then look at "
+    "`git status` and `pvc status`; what was being written is taken for changed.",
     "OtherBaseError": _other_base,
     "NonFiniteError": "`--allow-nonfinite` commits it all the same.",
     "EditedError": "`pvc commit -m MESSAGE` commits them, `git restore PATH` drops them.",
@@ -184,6 +193,14 @@ HINTS: dict[str, Hint] = {
     "DamageError": "`pvc fsck` says what depends on it.",
     "MissingError": "`pvc fsck` says what depends on it.",
     "ExistsError": "`pvc status` says where it stands.",
+}
+
+
+# What the disk says.
+SYSTEM_HINTS = {
+    errno.ENOSPC: "Make room, and run the command again.",
+    errno.EDQUOT: "Make room, and run the command again.",
+    errno.EIO: "The disk may be failing; `pvc fsck` checks the store.",
 }
 
 

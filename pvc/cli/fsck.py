@@ -12,19 +12,23 @@ from pvc.cli.progress import crew, threads_option
 from pvc.cli.repository import opened
 
 if TYPE_CHECKING:
-    from pvc.repo.fsck import Finding, Report
+    from pvc.repo.finding import Finding
+    from pvc.repo.fsck import Report
 
 DEPENDENTS_SHOWN = 6
 
 
-@click.command("fsck")
+@click.command("fsck", epilog="Exit status: 0 nothing is broken, 1 something is.")
 @threads_option
 @answers
 def command(threads: int | None) -> None:
     """Check that everything history needs is there, and is what its name says.
 
-    Reads git's objects, every manifest, tree, layout, pack, block, tensor and file. Exits with 1
-    if anything is broken, and names what depends on it.
+    Reads git's objects, every manifest, tree, layout, pack, block, tensor and file; names what
+    depends on anything that is broken.
+
+    \b
+    pvc fsck
     """
     from pvc.repo.fsck import fsck
 

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@click.command("init")
+@click.command(
+    "init",
+    epilog="Exit status: 0 done, 18 the base consists of pickles, 19 it cannot be read, or the "
+    "directory is taken.",
+)
 @click.argument("where", type=click.Path(path_type=Path), required=False, metavar="[DIR]")
 @click.option(
     "--base", type=click.Path(path_type=Path), required=True, metavar="DIR",
@@ -33,6 +37,10 @@ def command(where: Path | None, base: Path, base_by_reference: bool, threads: in
     """Make a repository relative to a base.
 
     An existing git repository keeps everything it has; pvc commits its own files only.
+
+    \b
+    pvc init --base ./qwen3-8b
+    pvc init story --base ./qwen3-8b     in a directory of its own
     """
     from pvc.repo.initialise import initialise
 

@@ -15,14 +15,22 @@ if TYPE_CHECKING:
     from pvc.repo.history import Event
 
 
-@click.command("log")
+@click.command(
+    "log",
+    epilog="Exit status: 0 done, 14 there is no such vector or revision.",
+)
 @click.argument("name", type=REVISION, required=False)
 @click.option(
     "-n", "--number", type=click.IntRange(1), metavar="N", help="Show that many commits at most."
 )
 @answers
 def command(name: str | None, number: int | None) -> None:
-    """Show what was committed, newest first; with NAME, of one vector or revision."""
+    """Show what was committed, newest first; with NAME, of one vector or revision.
+
+    \b
+    pvc log
+    pvc log listening -n 3
+    """
     from pvc.repo.history import log
 
     output = current()

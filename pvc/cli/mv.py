@@ -6,15 +6,23 @@ import click
 
 from pvc.cli.edited import answer
 from pvc.cli.output import answers
-from pvc.cli.repository import REVISION, opened
+from pvc.cli.repository import VECTOR, opened
 
 
-@click.command("mv")
-@click.argument("old", type=REVISION)
+@click.command(
+    "mv",
+    epilog="Exit status: 0 done, 14 there is no such vector or the new name is taken, 17 edits "
+    "are in the way.",
+)
+@click.argument("old", type=VECTOR)
 @click.argument("new")
 @answers
 def command(old: str, new: str) -> None:
-    """Rename a vector, with its terms and its behaviour."""
+    """Rename a vector, with its terms and its behaviour.
+
+    \b
+    pvc mv listening patience
+    """
     from pvc.repo.edits import rename
 
     with opened() as repository:

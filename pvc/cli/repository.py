@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pvc.repo.repository import Repository
 
@@ -52,15 +52,33 @@ def _close(repository: Repository, text: str) -> tuple[str, ...]:
 
 
 def _names(repository: Repository) -> list[str]:
-    git = repository.git
-    refs = {name for name, _ in (*git.branches(), *git.tags())}
-    return ["HEAD", "base", *sorted({*refs, *repository.head().names})]
+    refs = {*_branches(repository), *_tags(repository)}
+    return ["HEAD", "base", *sorted({*refs, *_vectors(repository)})]
 
 
-class Revision(click.ParamType[str]):
-    """A revision or a vector; completes names of both."""
+def _branches(repository: Repository) -> list[str]:
+    return [name for name, _ in repository.git.branches()]
 
-    name = "rev"
+
+def _tags(repository: Repository) -> list[str]:
+    return [name for name, _ in repository.git.tags()]
+
+
+def _vectors(repository: Repository) -> list[str]:
+    return list(repository.head().names)
+
+
+class Name(click.ParamType[str]):
+    """A name of something in the repository, which the shell completes.
+
+    Args:
+        sort: what it names.
+        names: gives all there are.
+    """
+
+    def __init__(self, sort: str, names: Callable[[Repository], list[str]]) -> None:
+        self.name = sort
+        self._names = names
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -74,10 +92,13 @@ class Revision(click.ParamType[str]):
         root = ctx.find_root().params.get("directory") or Path()
         try:
             with Repository.open(root) as repository:
-                names = _names(repository)
+                names = self._names(repository)
         except (PvcError, OSError):
             return []
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
-REVISION = Revision()
+REVISION = Name("rev", _names)
+BRANCH = Name("branch", _branches)
+TAG = Name("tag", _tags)
+VECTOR = Name("vector", _vectors)

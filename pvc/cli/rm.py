@@ -6,16 +6,23 @@ import click
 
 from pvc.cli.edited import answer
 from pvc.cli.output import answers
-from pvc.cli.repository import REVISION, opened
+from pvc.cli.repository import VECTOR, opened
 
 
-@click.command("rm")
-@click.argument("name", type=REVISION)
+@click.command(
+    "rm",
+    epilog="Exit status: 0 done, 1 something depends on it, 14 there is no such vector, 17 edits "
+    "are in the way.",
+)
+@click.argument("name", type=VECTOR)
 @answers
 def command(name: str) -> None:
     """Remove a vector; history and store keep it.
 
     Refused while the personality has it as a term.
+
+    \b
+    pvc rm suggesting
     """
     from pvc.repo.edits import remove
 

@@ -14,11 +14,20 @@ if TYPE_CHECKING:
     from pvc.repo.history import Shown
 
 
-@click.command("show")
+@click.command(
+    "show",
+    epilog="Exit status: 0 done, 14 there is no such vector or revision.",
+)
 @click.argument("revision", type=REVISION, default="HEAD", metavar="[REV]")
 @answers
 def command(revision: str) -> None:
-    """Show one vector, one commit, or the base, in full."""
+    """Show one vector, one commit, or the base, in full.
+
+    \b
+    pvc show listening
+    pvc show HEAD~1
+    pvc show base
+    """
     from pvc.repo.history import show
 
     with opened() as repository:

@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     from pvc.repo.status import Status, TargetStatus
 
 
-@click.command("status")
+@click.command("status", epilog="Exit status: 0 done, 10 there is no repository here.")
 @answers
 def command() -> None:
     """Show where HEAD is, what is edited, and what the targets hold.
 
     Targets are judged by the times and sizes of their files; no weights are read.
+
+    \b
+    pvc status
+    pvc status --json
     """
     from pvc.repo.status import status
 
@@ -56,6 +60,7 @@ def _document(found: Status) -> dict[str, Any]:
             }
             for target in found.targets
         ],
+        "malformed": [{"path": one.where, "detail": one.detail} for one in found.malformed],
     }
 
 
@@ -76,6 +81,7 @@ def _lines(found: Status) -> list[str]:
         lines.append(f"git:         a {found.unfinished} is not finished")
     if found.interrupted:
         lines.append("interrupted: the next command that changes something finishes or undoes it")
+    lines += [f"malformed:   {one.where} ({one.detail})" for one in found.malformed]
     return lines
 
 
@@ -91,7 +97,7 @@ def _target(target: TargetStatus) -> str:
     state = {
         "clean": "as it was written",
         "changed": f"touched since: {', '.join(target.changed)}",
-        "missing": "not there any more",
+        "missing": "not there any more; `pvc forget` drops it from this list",
     }[target.state]
     other = "" if target.is_head else ", not HEAD's tree"
     return f"{target.path} ({target.revision}, {short(target.tree)}){other}; {state}"

@@ -5,16 +5,25 @@ from __future__ import annotations
 import click
 
 from pvc.cli.output import answers, current
-from pvc.cli.repository import REVISION, opened
+from pvc.cli.repository import BRANCH, REVISION, opened
 
 
-@click.command("switch")
-@click.argument("name", type=REVISION)
+@click.command(
+    "switch",
+    epilog="Exit status: 0 done, 14 there is no such branch or the name is taken, 17 edits are "
+    "in the way.",
+)
+@click.argument("name", type=BRANCH)
 @click.argument("start", type=REVISION, default="HEAD", metavar="[REV]")
 @click.option("-c", "--create", is_flag=True, help="Make the branch first, at REV.")
 @answers
 def command(name: str, start: str, create: bool) -> None:
-    """Move HEAD to a branch, leaving weights where they are."""
+    """Move HEAD to a branch, leaving weights where they are.
+
+    \b
+    pvc switch main
+    pvc switch -c gentler HEAD~1        begins a branch
+    """
     from pvc.repo.refs import switch
 
     if not create and start != "HEAD":

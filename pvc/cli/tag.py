@@ -6,16 +6,25 @@ import click
 
 from pvc.cli import references
 from pvc.cli.output import answers
-from pvc.cli.repository import REVISION, opened
+from pvc.cli.repository import REVISION, TAG, opened
 
 
-@click.command("tag")
-@click.argument("name", type=REVISION, required=False)
+@click.command(
+    "tag",
+    epilog="Exit status: 0 done, 14 there is no such tag or the name is taken.",
+)
+@click.argument("name", type=TAG, required=False)
 @click.argument("start", type=REVISION, default="HEAD", metavar="[REV]")
 @click.option("-d", "--delete", is_flag=True, help="Delete the tag.")
 @answers
 def command(name: str | None, start: str, delete: bool) -> None:
-    """List tags, make one, or delete one."""
+    """List tags, make one, or delete one.
+
+    \b
+    pvc tag
+    pvc tag v1
+    pvc tag v0 HEAD~2
+    """
     from pvc.repo.refs import create_tag, delete_tag
 
     with opened() as repository:

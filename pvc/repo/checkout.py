@@ -114,6 +114,7 @@ def checkout(
         BadPlaceError: it lies within git's, the base's, or another target.
         DriftedError: it was changed since pvc wrote it.
         SeveralTargetsError: none was named, and there are several.
+        TargetError: the record of the directory, or of any that could be meant, is malformed.
         EditedError: HEAD would move away from edits.
     """
     with repository.lock():
@@ -127,7 +128,7 @@ def checkout(
         if path is not None:
             _check_place(repository, revision.state.config, path)
         if moves:
-            repository.git.check_move(revision.state.commit)
+            repository.git.check_move(revision.state.commit, repository.folder)
         step = _Step(repository, revision, built, moves, position(repository.git))
         if path is None:
             step.journalled(None, lambda: None)
@@ -143,6 +144,8 @@ def checkout(
 def _where(repository: Repository, to: Path | None) -> Path | None:
     if to is not None:
         return Path(os.path.realpath(to))
+    for error in repository.targets.malformed():  # it may be the one that is meant
+        raise error
     known = tuple(target.path for target in repository.targets.all())
     there = tuple(path for path in known if path.is_dir()) or known
     if len(there) > 1:
@@ -179,6 +182,11 @@ class _Step:
         revision = self.revision
         return Target(path, self.built.tree, self.built.layout, revision.text, revision.terms, {})
 
+    def writing(self, path: Path, before: Target | None, temporary: Path | None = None) -> Writing:
+        config = self.revision.state.config
+        origin = self.repository.root / config.base_origin
+        return Writing(self.target(path), before, config.base_tree, origin, temporary)
+
     def journalled(self, writing: Writing | None, write: Callable[[], None]) -> None:
         """Write under the journal, then move HEAD; the caller undoes what it wrote."""
         repository, revision = self.repository, self.revision
@@ -193,7 +201,7 @@ class _Step:
             JournalFile(repository.folder).end()
         except BaseException:
             with contextlib.suppress(PvcError, OSError):  # if this fails, the next command does it
-                recover(repository)
+                recover(repository, failed=True)
             raise
 
     def begin(self, writing: Writing | None) -> None:
@@ -214,7 +222,7 @@ def _create(step: _Step, path: Path, blocks: Blocks, crew: Crew) -> CheckedOut:
     content = step.content()
     atomic.make_directory(path.parent)
     temporary = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex}{TEMPORARY}")
-    writing = Writing(step.target(path), None, temporary)
+    writing = step.writing(path, None, temporary)
 
     def write() -> None:
         temporary.mkdir()
@@ -237,7 +245,7 @@ def _update(step: _Step, target: Target, blocks: Blocks, crew: Crew) -> CheckedO
     directory.check_free(target.path, before, after)
     if not step.revision.state.config.by_value:  # what is overwritten could not be had back either
         directory.check_readable(before, after, blocks, crew)
-    writing = Writing(step.target(target.path), target)
+    writing = step.writing(target.path, target)
     step.journalled(writing, lambda: directory.update(target.path, before, after, blocks, crew))
     written = directory.difference(before, after)
     return CheckedOut(step.revision, step.built, target.path, False, written, step.moves)

@@ -66,7 +66,7 @@ class Filling:
         largest_first = sorted(stretches, key=lambda stretch: -stretch.nbytes())
         with _syncing(self.fd):
             workers.run(largest_first, self._write, self.crew.threads)
-        os.fsync(self.fd)
+        atomic.sync(self.fd)
         workers.run(largest_first, self._verify, self.crew.threads)
 
     def _write(self, stretch: Stretch, stop: Stop) -> None:
@@ -90,11 +90,12 @@ class Filling:
 def key_at(fd: int, stretch: Stretch, index: int, out: NDArray[np.uint8]) -> bytes:
     """Key of what the file holds at a block's place; b"" where the file ends before."""
     done, start = 0, stretch.offset + index * BLOCK_BYTES
-    while done < len(out):
-        count = os.preadv(fd, [out[done:].data], start + done)
-        if not count:
-            return b""
-        done += count
+    with atomic.naming(fd):
+        while done < len(out):
+            count = os.preadv(fd, [out[done:].data], start + done)
+            if not count:
+                return b""
+            done += count
     return block_key(out.data)
 
 
@@ -108,8 +109,9 @@ def _syncing(fd: int) -> Iterator[None]:
     written = threading.Event()
 
     def sync() -> None:
-        while not written.wait(SYNC_SECONDS):
-            os.fdatasync(fd)
+        with atomic.naming(fd):
+            while not written.wait(SYNC_SECONDS):
+                os.fdatasync(fd)
 
     with ThreadPoolExecutor(1) as pool:
         syncs = pool.submit(sync)

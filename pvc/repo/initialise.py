@@ -147,8 +147,7 @@ def _fresh(directory: Path) -> Iterator[Repository]:
     with contextlib.ExitStack() as created:
         if not (directory / ".git").exists():
             created.callback(shutil.rmtree, directory / ".git", ignore_errors=True)
-            Git.create(directory).close()  # whatever repository lies around
-        git = Git(directory)
+        git = Git.create(directory)  # whatever repository lies around
         with contextlib.closing(git):
             _check_new(git, directory)
             folder = git.common / FOLDER

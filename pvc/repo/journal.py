@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pvc.errors import MalformedError
 from pvc.repo.target import MALFORMATIONS, Target, TargetError
 from pvc_store import atomic
+from pvc_store.ids import parse_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,12 +33,16 @@ class Writing:
     Attributes:
         after: what it is to hold; its stamps are empty.
         before: what it held, or None if it is to be created.
+        base: tree id of the base that both are stored against.
+        origin: the directory that the base was read from, absolute.
         temporary: where it is being created, if it is.
         inode: of that temporary directory, which a rename keeps; 0 before it is there.
     """
 
     after: Target
     before: Target | None
+    base: bytes
+    origin: Path
     temporary: Path | None = None
     inode: int = 0
 
@@ -106,6 +111,8 @@ def _writing_json(writing: Writing) -> dict[str, Any]:
     return {
         "after": writing.after.to_text(),
         "before": None if writing.before is None else writing.before.to_text(),
+        "base": writing.base.hex(),
+        "origin": str(writing.origin),
         "temporary": None if writing.temporary is None else str(writing.temporary),
         "inode": writing.inode,
     }
@@ -116,6 +123,8 @@ def _writing(found: Mapping[str, Any], where: str) -> Writing:
     return Writing(
         after=Target.parse(found["after"], where),
         before=None if before is None else Target.parse(before, where),
+        base=parse_id(found["base"]),
+        origin=Path(found["origin"]),
         temporary=None if temporary is None else Path(temporary),
         inode=int(found["inode"]),
     )
@@ -134,6 +143,10 @@ class JournalFile:
         except FileNotFoundError:
             return None
         return Journal.parse(text, str(self.path))
+
+    def exists(self) -> bool:
+        """Whether an operation was left unfinished."""
+        return self.path.exists()
 
     def began(self) -> int:
         """When the unfinished operation began, in nanoseconds since 1970."""

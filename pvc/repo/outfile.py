@@ -132,7 +132,8 @@ def write(directory: Path, file: OutFile, blocks: Blocks, crew: Crew) -> None:
     try:
         try:
             if file.size:
-                os.posix_fallocate(fd, 0, file.size)
+                with atomic.naming(fd):
+                    os.posix_fallocate(fd, 0, file.size)
             atomic.write_all(fd, file.prefix, 0)
             Filling(fd, final, blocks, crew, fresh=True).fill(file.stretches)
         finally:

@@ -10,14 +10,14 @@ import contextlib
 import shutil
 from typing import TYPE_CHECKING
 
-from pvc.repo.git import INDEX_PREFIX, Git, NoRepositoryError
+from pvc.repo.git import Git, NoRepositoryError, remove_indexes
 from pvc.repo.journal import Journal, JournalFile, Writing
 from pvc.repo.state import PATHS
+from pvc.repo.target import Target, TargetError
 from pvc.repo.workers import Crew
 
 if TYPE_CHECKING:
     from pvc.repo.repository import Repository
-    from pvc.repo.target import Target
 
 
 def position(git: Git) -> tuple[str, str]:
@@ -26,14 +26,23 @@ def position(git: Git) -> tuple[str, str]:
     return git.branch() or commit, commit
 
 
-def recover(repository: Repository, crew: Crew | None = None) -> str | None:
+def recover(
+    repository: Repository, crew: Crew | None = None, *, failed: bool = False
+) -> str | None:
     """Finish or undo an operation that was left unfinished; says which, or None.
 
     The caller holds the repository's lock.
 
+    Args:
+        repository: where.
+        crew: who does the work.
+        failed: the operation is one of this process, and failed just now: nobody can have begun to
+            use a directory that it made.
+
     Raises:
         JournalError: the journal cannot be read.
     """
+    remove_indexes(repository.folder)
     file = JournalFile(repository.folder)
     journal = file.read()
     if journal is None:
@@ -48,9 +57,12 @@ def recover(repository: Repository, crew: Crew | None = None) -> str | None:
         for target in journal.adopted if moved else ():
             repository.targets.save(target)
         if journal.writing is not None:
-            _settle_target(repository, journal, journal.writing, moved, crew or Crew())
-    for leftover in repository.folder.glob(f"{INDEX_PREFIX}*"):
-        leftover.unlink()
+            writing, before = journal.writing, journal.writing.before
+            finished = moved or _ends_here(repository, journal, writing)
+            if before is None:
+                _settle_created(repository, writing, drop=failed and not finished)
+            else:
+                _settle_updated(repository, writing, before, crew or Crew(), finished=finished)
     file.end()
     return "finished" if moved else "undone"
 
@@ -75,44 +87,51 @@ def _settle_text(git: Git, journal: Journal) -> None:
         git.follow_head(PATHS, sorted(ends))
 
 
-def _settle_target(
-    repository: Repository, journal: Journal, writing: Writing, moved: bool, crew: Crew
-) -> None:
-    if writing.before is None:
-        _settle_created(repository, writing)
-        return
-    done = repository.targets.find(writing.after.path)
-    stays = journal.head_after == journal.head_before
-    finished = moved or (stays and done is not None and done.tree == writing.after.tree)
-    if finished:
-        _settle_updated(repository, writing.after, writing.before, crew)
-    else:
-        _settle_updated(repository, writing.before, writing.after, crew)
+def _ends_here(repository: Repository, journal: Journal, writing: Writing) -> bool:
+    """Whether HEAD was to stay, and the target's record says already what was to be written."""
+    if journal.head_after != journal.head_before:
+        return False
+    with contextlib.suppress(TargetError):
+        found = repository.targets.find(writing.after.path)
+        return found is not None and found.tree == writing.after.tree
+    return False
 
 
-def _settle_created(repository: Repository, writing: Writing) -> None:
-    """Drop a directory that was not complete, keep one that was."""
+def _settle_created(repository: Repository, writing: Writing, *, drop: bool) -> None:
+    """Drop a directory that was not complete, and keep one that was, unless it is to go."""
     from pvc.repo.contents import content_of, save_target
 
-    path = writing.after.path
-    if writing.temporary is not None and writing.temporary.exists():
-        shutil.rmtree(writing.temporary)
-    elif path.is_dir() and path.stat().st_ino == writing.inode:
+    path, temporary = writing.after.path, writing.temporary
+    complete = path.is_dir() and path.stat().st_ino == writing.inode
+    if complete and drop and temporary is not None:
+        path.rename(temporary)  # so that it is removed, whoever has to go on with that
+        complete = False
+    if temporary is not None and temporary.exists():
+        shutil.rmtree(temporary)
+    elif complete:
         content = content_of(repository, writing.after.tree, writing.after.layout)
         save_target(repository, writing.after, content)
 
 
-def _settle_updated(repository: Repository, holds: Target, other: Target, crew: Crew) -> None:
-    """Bring a target to one of the two states that it was between."""
-    from pvc.repo import directory
-    from pvc.repo.contents import blocks_of, content_of, save_target
+def _settle_updated(
+    repository: Repository, writing: Writing, before: Target, crew: Crew, *, finished: bool
+) -> None:
+    """Bring a target to one of the two states that it was between.
 
+    Which base they are relative to, the journal says: HEAD may stand where there is none by now.
+    """
+    from pvc.repo import directory
+    from pvc.repo.blocks import BaseFiles, Blocks
+    from pvc.repo.contents import content_of, save_target
+
+    holds, other = (writing.after, before) if finished else (before, writing.after)
     if not holds.path.is_dir():
         repository.targets.forget(holds.path)
         return
     directory.remove_leftovers(holds.path)
     wanted = content_of(repository, holds.tree, holds.layout)
     between = content_of(repository, other.tree, other.layout)
-    with blocks_of(repository, repository.head().config) as blocks:
+    base = repository.store.tree(writing.base)
+    with Blocks(repository.store, base, BaseFiles(writing.origin)) as blocks:
         directory.update(holds.path, between, wanted, blocks, crew)
     save_target(repository, holds, wanted)

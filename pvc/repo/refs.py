@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pvc.errors import PvcError
 from pvc.repo.git import UnknownRevisionError
 from pvc.repo.recovery import recover
 from pvc.repo.revision import BASE, AmbiguousError
@@ -19,11 +20,26 @@ class NoBranchError(UnknownRevisionError):
         super().__init__(name, "no branch")
 
 
+class BranchAndTagError(PvcError):
+    """A name would be a branch and a tag, and nobody could tell which is meant.
+
+    Attributes:
+        name: the name.
+        there: what it is already.
+    """
+
+    def __init__(self, name: str, there: str) -> None:
+        self.name = name
+        self.there = there
+        super().__init__(f"There is a {there} {name} already; {name} cannot be branch and tag.")
+
+
 def create_branch(repository: Repository, name: str, start: str) -> str:
     """A new branch at a revision; HEAD stays.  Returns the commit.
 
     Raises:
         AmbiguousError: HEAD has a vector of that name.
+        BranchAndTagError: there is a tag of that name.
         UnknownRevisionError: `start` names no commit.
         GitError: git refuses the name.
     """
@@ -31,14 +47,14 @@ def create_branch(repository: Repository, name: str, start: str) -> str:
 
 
 def create_tag(repository: Repository, name: str, start: str) -> str:
-    """A new tag at a revision.  Returns the commit; raises as `create_branch`."""
+    """A new tag at a revision.  Returns the commit; raises as `create_branch`, vice versa."""
     return _create(repository, "tag", name, start)
 
 
 def _create(repository: Repository, command: str, name: str, start: str) -> str:
     with repository.lock():
         recover(repository)
-        check_free(repository, name)
+        check_free(repository, name, command)
         commit = _commit(repository, start)
         repository.git.run(command, "--", name, commit)
         return commit
@@ -78,13 +94,13 @@ def switch(repository: Repository, name: str, *, create: bool, start: str = "HEA
     Raises:
         NoBranchError: there is no such branch; UnknownRevisionError: `start` names no commit.
         EditedError: HEAD would move away from edits.
-        AmbiguousError: HEAD has a vector of the new branch's name.
+        AmbiguousError, BranchAndTagError: a vector or a tag has the new branch's name.
     """
     with repository.lock():
         recover(repository)
         git = repository.git
         if create:
-            check_free(repository, name)
+            check_free(repository, name, "branch")
             commit = _commit(repository, start)
             if commit != git.head():
                 repository.check_clean()
@@ -98,14 +114,20 @@ def switch(repository: Repository, name: str, *, create: bool, start: str = "HEA
         return branches[name]
 
 
-def check_free(repository: Repository, name: str) -> None:
-    """Make sure that a name for a branch or tag is no vector's and not the base's.
+def check_free(repository: Repository, name: str, kind: str) -> None:
+    """Make sure that a name for a "branch" or a "tag" means nothing else.
 
     Raises:
-        AmbiguousError: it is.
+        AmbiguousError: it is a vector's, or the base's.
+        BranchAndTagError: it is that of a tag, or of a branch.
     """
     if name == BASE or name in repository.head().names:
         raise AmbiguousError(name)
+    branches, tags = dict(repository.git.branches()), dict(repository.git.tags())
+    if kind == "branch" and name in tags:
+        raise BranchAndTagError(name, "tag")
+    if kind == "tag" and name in branches:
+        raise BranchAndTagError(name, "branch")
 
 
 def _commit(repository: Repository, text: str) -> str:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.repo.build import NotYetError
-from pvc.repo.journal import JournalFile
+from pvc.repo.journal import JournalError, JournalFile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pvc.errors import MalformedError
     from pvc.repo.config import Config
     from pvc.repo.personality import Personality
     from pvc.repo.repository import Repository
@@ -57,6 +58,7 @@ class Status:
         config: the base pin.
         base_present: whether the directory that the base was read from is there.
         targets: the directories.
+        malformed: records beside the store that cannot be read: the journal, targets.
     """
 
     root: Path
@@ -71,6 +73,7 @@ class Status:
     config: Config
     base_present: bool
     targets: tuple[TargetStatus, ...]
+    malformed: tuple[MalformedError, ...]
 
 
 def status(repository: Repository) -> Status:
@@ -87,11 +90,20 @@ def status(repository: Repository) -> Status:
         aside=tuple(name for name in head.names if name not in applied),
         edited=repository.edited(),
         unfinished=repository.git.unfinished(),
-        interrupted=JournalFile(repository.folder).read() is not None,
+        interrupted=JournalFile(repository.folder).exists(),
         config=head.config,
         base_present=(repository.root / head.config.base_origin).is_dir(),
         targets=tuple(_target(target, tree) for target in repository.targets.all()),
+        malformed=(*_malformed_journal(repository), *repository.targets.malformed()),
     )
+
+
+def _malformed_journal(repository: Repository) -> tuple[JournalError, ...]:
+    try:
+        JournalFile(repository.folder).read()
+    except JournalError as error:
+        return (error,)
+    return ()
 
 
 def _tree(head: State) -> bytes | None:

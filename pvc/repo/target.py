@@ -11,12 +11,16 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pvc.errors import MalformedError
 from pvc.repo.personality import Term
 from pvc.weights.fingerprint import Fingerprint, Stamp, stamp_now
 from pvc_store import atomic
 from pvc_store.ids import IdError, object_id, parse_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FORMAT = "pvc target 1"
 MALFORMATIONS = (
@@ -114,13 +118,33 @@ class Targets:
         self._directory = directory
 
     def all(self) -> list[Target]:
-        """Every target, in the order of the paths."""
-        files = self._directory.glob("*.json")
-        found = [Target.parse(file.read_bytes(), str(file)) for file in files]
+        """Every target whose record can be read, in the order of the paths."""
+        found = (target for target in self._records() if isinstance(target, Target))
         return sorted(found, key=lambda target: target.path)
 
+    def malformed(self) -> list[TargetError]:
+        """What is wrong with each record that cannot be read, in the order of their files.
+
+        Which directory such a record is of cannot be known.
+        """
+        found = (error for error in self._records() if isinstance(error, TargetError))
+        return sorted(found, key=lambda error: error.where)
+
+    def _records(self) -> Iterator[Target | TargetError]:
+        for file in self._directory.glob("*.json"):
+            try:
+                yield Target.parse(file.read_bytes(), str(file))
+            except TargetError as error:
+                yield error
+            except FileNotFoundError:  # it was forgotten meanwhile
+                continue
+
     def find(self, path: Path) -> Target | None:
-        """The target at a directory, or None."""
+        """The target at a directory, or None.
+
+        Raises:
+            TargetError: its record is malformed.
+        """
         file = self._file(path)
         if not file.exists():
             return None
@@ -130,6 +154,10 @@ class Targets:
         """Record what a directory holds now."""
         atomic.make_directory(self._directory)
         atomic.write_file(self._file(target.path), target.to_text().encode())
+
+    def knows(self, path: Path) -> bool:
+        """Whether there is a record of a directory, malformed or not."""
+        return self._file(path).exists()
 
     def forget(self, path: Path) -> None:
         """Drop the record of a directory; the directory stays."""

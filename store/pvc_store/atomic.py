@@ -3,25 +3,45 @@
 Written under another name, fsynced, renamed, and the directory fsynced: after a crash there is the
 old file, the new file, or a leftover that nobody refers to.  Every call that changes a disk ends
 in a function of the `os` module, so that a crash can be provoked between any two of them.
+What the disk refuses is an `OSError` that names the file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from typing_extensions import Buffer
+
+
+@contextlib.contextmanager
+def naming(fd: int) -> Iterator[None]:
+    """Let an `OSError` of the block name the open file, as those of calls on a path do."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            with contextlib.suppress(OSError):  # where there is no /proc
+                error.filename = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115
+        raise
+
+
+def sync(fd: int) -> None:
+    """Make the bytes of an open file durable."""
+    with naming(fd):
+        os.fsync(fd)
 
 
 def sync_directory(directory: Path) -> None:
     """Make the names in `directory` durable."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(fd)
+        sync(fd)
     finally:
         os.close(fd)
 
@@ -42,10 +62,11 @@ def make_directory(directory: Path) -> None:
 def write_all(fd: int, data: Buffer, offset: int) -> None:
     """Write all of `data` at `offset`; a short write goes on where it stopped."""
     view = memoryview(data).cast("B")
-    while len(view):
-        written = os.pwrite(fd, view, offset)
-        view = view[written:]
-        offset += written
+    with naming(fd):
+        while len(view):
+            written = os.pwrite(fd, view, offset)
+            view = view[written:]
+            offset += written
 
 
 def write_new(path: Path, data: Buffer, mode: int = 0o644) -> None:
@@ -53,7 +74,7 @@ def write_new(path: Path, data: Buffer, mode: int = 0o644) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         write_all(fd, data, 0)
-        os.fsync(fd)
+        sync(fd)
     finally:
         os.close(fd)
 

@@ -15,6 +15,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from pvc_store import atomic
 from pvc_store.errors import LockedError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def hold(path: Path, *, exclusive: bool, wait: float = 0.0, holder: str = "") ->
         _acquire(fd, path, exclusive=exclusive, wait=wait)
         os.ftruncate(fd, 0)  # a holder that was killed may still stand there
         if exclusive:
-            os.pwrite(fd, holder.encode(), 0)
+            atomic.write_all(fd, holder.encode(), 0)
         try:
             yield
         finally:

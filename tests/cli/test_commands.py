@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -49,11 +50,12 @@ FIELDS: dict[str, set[str]] = {
     "tag NAME": {"name", "commit"},
     "status": {
         "root", "branch", "commit", "personality", "terms", "tree", "aside", "edited", "unfinished",
-        "interrupted", "base", "targets",
+        "interrupted", "base", "targets", "malformed",
     },
     "log": {"commits"},
     "show": {"revision", "kind", "vector", "commit", "tree", "layout", "noted"},
     "diff": {"before", "after", "by", "rows", "total"},
+    "forget": {"path"},
     "fsck": {"clean", "commits", "trees", "blocks", "findings"},
 }  # fmt: skip
 """The fields of every command's JSON: they may become more, and never others."""
@@ -79,7 +81,7 @@ def test_init(base: Path, tmp_path: Path) -> None:
     assert done.code == 0
     first, second = done.out.splitlines()
     assert first.startswith("base ")
-    assert ": 6 tensors, 1.03 MB stored of 1.48 MB, " in first
+    assert ": 6 tensors, 998 kB stored of 1.48 MB, " in first
     assert second == f"repository {root}"
     assert done.err == ""
     assert git(root, "log", "--format=%s") == "Start from base\n"
@@ -338,6 +340,18 @@ def test_fsck_of_a_damaged_pack(pvc: Pvc) -> None:
     assert refused.code == 12
     assert refused.err.endswith("hint: `pvc fsck` says what depends on it.\n")
     assert not (pvc.directory / "out").exists()
+
+
+def test_forget(pvc: Pvc) -> None:
+    served = pvc.directory / "served"
+    pvc("checkout", "main", "--to", "served")
+    shutil.rmtree(served)
+    assert "not there any more; `pvc forget` drops it" in pvc("status").out
+    assert fields(pvc.json("forget", "served"), "forget")["path"] == str(served)
+    assert pvc.json("status")["targets"] == []
+    pvc("checkout", "main", "--to", "served")
+    assert pvc("forget", served).out == f"{served} is no target any more\n"
+    assert served.is_dir()
 
 
 # Where and how

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import pkgutil
@@ -258,7 +259,7 @@ def test_git_is_not_done(pvc: Pvc) -> None:
 
 
 def test_git_is_at_work(pvc: Pvc, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pvc.repo.git.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("pvc.repo.git.worktree.LOCK_SECONDS", 0.1)
     (pvc.directory / ".git" / "index.lock").touch()
     for words in (("rm", "quiet"), ("checkout", "v1"), ("switch", "main")):
         refused(pvc, *words, code=11, error="held by another git command", hint="remove the lock")
@@ -267,6 +268,7 @@ def test_git_is_at_work(pvc: Pvc, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_directory_that_is_not_ours(pvc: Pvc, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
+    refused(pvc, "forget", "mine", code=14, error="is no target", hint="`pvc status`")
     for found in (tmp_path / "mine", tmp_path / "mine" / "notes.txt"):
         refused(
             pvc, "checkout", "main", "--to", found, code=19, error=f"{found} exists",
@@ -281,6 +283,22 @@ def test_a_target_that_was_changed(pvc: Pvc) -> None:
     refused(pvc, "checkout", "v1", code=19, error="1 of its tensors and files", hint="Keep what is")
     pvc("checkout", "v1", "--to", "other")
     refused(pvc, "checkout", "main", code=2, error="several targets", hint="Name one with `--to")
+
+
+def test_malformed_records(pvc: Pvc) -> None:
+    pvc("checkout", "main", "--to", "served")
+    (record,) = (pvc.directory / ".git" / "pvc" / "targets").iterdir()
+    record.write_text("{")
+    refused(pvc, "checkout", "v1", code=19, error=f"{record} is malformed", hint="Remove this file")
+    assert f"malformed:   {record} (" in pvc("status").out
+    record.unlink()
+    journal = pvc.directory / ".git" / "pvc" / "journal.json"
+    journal.write_text("{")
+    for words in (("rm", "quiet"), ("tag", "v2"), ("commit", "-m", "x"), ("switch", "main")):
+        refused(pvc, *words, code=19, error=f"{journal} is malformed", hint="remove it, then look")
+    assert [one["path"] for one in pvc.json("status")["malformed"]] == [str(journal)]
+    assert pvc("log").code == 0
+    assert "journal" in pvc("fsck").out
 
 
 def test_init_where_it_cannot_be(work: Path, base: Path, tmp_path: Path) -> None:
@@ -406,6 +424,26 @@ def test_the_disk_is_full(work: Path, sources: dict[str, Path]) -> None:
     assert Pvc(work)("fsck").code == 0
 
 
+@pytest.mark.parametrize(
+    ("code", "hint"), [(errno.ENOSPC, "Make room"), (errno.EIO, "The disk may be failing")]
+)
+def test_what_the_disk_refuses_is_named(
+    pvc: Pvc, sources: dict[str, Path], monkeypatch: pytest.MonkeyPatch, code: int, hint: str
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    words = ("commit", "x", "--from", sources["quiet"], "--aside", "--onto", "v1")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", refuse)
+        refused(pvc, *words, code=19, error=f"{pvc.directory}/.git/pvc/", hint=hint)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", refuse)
+        error = f".pvc-tmp: {os.strerror(code)}."
+        refused(pvc, "checkout", "v1", "--to", "out", code=19, error=error, hint=hint)
+    assert pvc("fsck").code == 0
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_the_answer_cannot_be_written(work: Path) -> None:
     for words in ("log", "--help"):
@@ -414,7 +452,8 @@ def test_the_answer_cannot_be_written(work: Path) -> None:
                 [sys.executable, "-m", "pvc", words], cwd=work, env=environment(), check=False,
                 stdout=full, stderr=subprocess.PIPE, text=True,
             )  # fmt: skip
-        assert (done.returncode, done.stderr) == (19, "error: No space left on device.\n")
+        hint = "hint: Make room, and run the command again.\n"
+        assert (done.returncode, done.stderr) == (19, f"error: No space left on device.\n{hint}")
 
 
 def test_an_error_of_the_system_names_its_path(pvc: Pvc, tmp_path: Path) -> None:

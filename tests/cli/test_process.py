@@ -216,6 +216,20 @@ def test_names_are_completed(work: Path) -> None:
     assert not any(completed(work.parent, "bash", "pvc log qu"))
 
 
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("pvc switch ", {"main"}),
+        ("pvc branch -d ", {"main"}),
+        ("pvc tag -d ", {"v1"}),
+        ("pvc rm ", {"listening", "quiet", "suggesting"}),
+        ("pvc mv ", {"listening", "quiet", "suggesting"}),
+    ],
+)
+def test_only_what_can_be_meant_is_completed(work: Path, line: str, names: set[str]) -> None:
+    assert {*completed(work, "bash", line)} == {f"plain,{name}" for name in names}
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_can_be_switched_on(work: Path, shell: str) -> None:
     done = spawn(cwd=work, env={"_PVC_COMPLETE": f"{shell}_source"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 import pytest
 
@@ -29,6 +31,16 @@ def test_a_command_says_what_it_does_in_one_line(name: str) -> None:
     assert all(
         parameter.help for parameter in command.params if isinstance(parameter, click.Option)
     )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_command_shows_examples_and_its_exit_codes(name: str) -> None:
+    command = group.get_command(click.Context(group), name)
+    assert command is not None
+    assert re.search(rf"\x08\n *pvc {name}\b", command.help or "")
+    assert (command.epilog or "").startswith("Exit status: 0 ")
+    codes = {int(code) for code in re.findall(r"\b(\d+) ", command.epilog or "")}
+    assert codes <= {code for code, _ in errors.EXIT_STATUS}
 
 
 def test_every_module_of_a_command_is_in_a_section() -> None:

@@ -28,7 +28,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,8 +36,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pvc.codec import BaseBlock, decode, encode, measure, same
-from pvc.repo import git as git_module
-from pvc.repo.git import GitError
+from pvc.repo.git import GitError, worktree
 from pvc_store.kinds import BYTES, KIND_BY_NAME
 from tests.repo import steps
 from tests.repo.conftest import GIT_CONFIG
@@ -71,6 +70,7 @@ FAULTS = {
 LONGEST_GIT_SECONDS = 0.006
 RECOVERY_STEPS = 12
 CHILD_SECONDS = 60
+ORPHAN_SECONDS = 20
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -83,12 +83,14 @@ class Ended:
         value: what its function returned, if it did.
         error: what it raised, if it did: the name of the error, and the traceback.
         labels: its steps.
+        hung: how many processes it left that did not end by themselves.
     """
 
     signal: int = 0
     value: Any = None
     error: tuple[str, str] | None = None
     labels: tuple[str, ...] = ()
+    hung: int = 0
 
     def done(self) -> Ended:
         """This, if all went well.
@@ -128,13 +130,27 @@ def child(
             told = b""
         told += pipe.read()
     _, status = os.waitpid(process, 0)
+    hung = _wait_for_orphans()
+    if os.WIFSIGNALED(status):
+        return Ended(os.WTERMSIG(status), hung=hung)
+    ended: Ended = pickle.loads(told)
+    return replace(ended, hung=hung)
+
+
+def _wait_for_orphans() -> int:
+    """Wait for all that a child started; a git whose signal handler loops is ended."""
+    hung, deadline = 0, time.monotonic() + ORPHAN_SECONDS
     with contextlib.suppress(ChildProcessError):
         while True:
-            os.waitpid(-1, 0)
-    if os.WIFSIGNALED(status):
-        return Ended(os.WTERMSIG(status))
-    ended: Ended = pickle.loads(told)
-    return ended
+            if os.waitpid(-1, os.WNOHANG) != (0, 0):
+                continue
+            if time.monotonic() > deadline:
+                for each in Path("/proc/thread-self/children").read_text().split():
+                    hung += 1
+                    os.kill(int(each), signal.SIGKILL)
+                deadline += ORPHAN_SECONDS
+            time.sleep(0.0005)
+    return hung
 
 
 def _live(work: Callable[[], Any], watch: Callable[[int], Steps] | None, writable: int) -> None:
@@ -237,6 +253,7 @@ class Driver:
             lambda ready: Steps(place.stage, trial.what, trial.step, ready),
             partial(self._from_outside, trial),
         )
+        self.outcomes["gits that hung"] += ended.hung
         if trial.what == steps.KILL_TWICE:
             again = Trial(trial.scene, steps.KILL_BEFORE, int(trial.number))
             died = child(
@@ -359,7 +376,7 @@ def warm() -> None:
 def run(what: str, home: Path, seed: int, times: int) -> Driver:
     """Run all trials that are wanted; returns what came out."""
     driver = Driver(Place(home))
-    git_module.LOCK_SECONDS = 0.01  # all that could hold git's locks has been waited for
+    worktree.LOCK_SECONDS = 0.01  # all that could hold git's locks has been waited for
     become_alone(home)
     warm()
     if len(list(Path("/proc/self/task").iterdir())) > 1:

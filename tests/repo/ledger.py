@@ -27,7 +27,7 @@ from pvc.repo.git import GitError, UnknownRevisionError
 from pvc.repo.origin import NearerHeadError, OtherTreeError
 from pvc.repo.plan import AppliedError, ContainedError
 from pvc.repo.record import DetachedError
-from pvc.repo.refs import NoBranchError
+from pvc.repo.refs import BranchAndTagError, NoBranchError
 from pvc.repo.repository import EditedError
 from pvc.repo.revision import AmbiguousError
 from pvc.repo.state import NoVectorError
@@ -70,10 +70,11 @@ class Content:
 
 @dataclass(frozen=True)
 class Vector:
-    """A captured vector."""
+    """A captured vector: its trees, and the text of its file once it is committed."""
 
     origin: bytes
     result: Content
+    text: bytes = field(default=b"", compare=False)
 
 
 @dataclass(frozen=True)
@@ -283,16 +284,23 @@ class Ledger:
         if named.commit and not keep_head:
             self.check_clean()
         self.build(named.saved)
-        refuse_if(to is None and len(self.targets) > 1, SeveralTargetsError)
-        path = to or next(iter(self.targets), None)
+        there = [path for path, held in self.targets.items() if held.now] or [*self.targets]
+        refuse_if(to is None and len(there) > 1, SeveralTargetsError)
+        path = to or next(iter(there), None)
         held = None if path is None else self.targets.get(path)
         refuse_if(held and held.now and held.now != held.content, DriftedError)
         return named, path
 
+    def create(self, name: str, *, tag: bool = False) -> None:
+        """Make a branch or tag; no name is both."""
+        same, other = (self.tags, self.branches) if tag else (self.branches, self.tags)
+        refuse_if(name in self.now.vectors, AmbiguousError)
+        refuse_if(name in other, BranchAndTagError)
+        refuse_if(name in same, GitError)
+
     def switch(self, name: str, create: bool) -> None:
         if create:
-            refuse_if(name in self.now.vectors, AmbiguousError)
-            refuse_if(name in self.branches, GitError)
+            self.create(name)
             return
         refuse_if(name not in self.branches, NoBranchError)
         self.check_clean()
@@ -305,15 +313,18 @@ class Ledger:
         refuse_if(name not in now.vectors, NoVectorError)
         refuse_if(name in now.terms, DependentError)
         self.build(now)
-        return replace(now, vectors=without(now.vectors, name))
+        return replace(
+            now,
+            vectors=without(now.vectors, name),
+            behaviours=without(now.behaviours, name),
+        )
 
     def rename(self, old: str, new: str) -> Saved:
         self.check_ready()
         now = self.now
         refuse_if(old not in now.vectors, NoVectorError)
         refuse_if(new in self.branches | self.tags, AmbiguousError)
-        refuse_if(new in now.vectors, NameTakenError)
-        refuse_if(old in now.behaviours and new in now.behaviours, NameTakenError)
+        refuse_if(new in now.vectors or new in now.behaviours, NameTakenError)
         self.build(now)
         vectors = {**without(now.vectors, old), new: now.vectors[old]}
         behaviours = dict(now.behaviours)
@@ -325,12 +336,14 @@ class Ledger:
         self.check_ready()
         refuse_if(len(parents) != 1, NotRevertibleError)
         now, undone, before = self.now, self.commits[commit], self.commits[parents[0]]
-        vectors = merged(undone.vectors, now.vectors, before.vectors)
+        vectors = merged(texts(undone), texts(now), texts(before))
         behaviours = merged(undone.behaviours, now.behaviours, before.behaviours)
         terms = merged(counted(undone.terms), counted(now.terms), counted(before.terms))
         if vectors is None or behaviours is None or terms is None:
             raise Refused(ConflictError)
-        saved = Saved(tuple(terms.values()), vectors, behaviours)
+        known = {(name, each.text): each for s in (now, before) for name, each in s.vectors.items()}
+        found = {name: known[name, text] for name, text in vectors.items()}
+        saved = Saved(tuple(terms.values()), found, behaviours)
         refuse_if(saved == now, NotRevertibleError)
         self.build(saved)
         return saved
@@ -343,12 +356,17 @@ class Ledger:
         return self.edits
 
 
-def without(vectors: Mapping[str, V], name: str) -> dict[str, V]:
-    return {other: vector for other, vector in vectors.items() if other != name}
+def without(values: Mapping[str, V], name: str) -> dict[str, V]:
+    return {other: value for other, value in values.items() if other != name}
 
 
 def renamed(terms: tuple[str, ...] | None, old: str, new: str) -> tuple[str, ...] | None:
     return None if terms is None else tuple(new if name == old else name for name in terms)
+
+
+def texts(saved: Saved) -> dict[str, bytes]:
+    """What is kept of vectors, numbers and words included: by that, revert compares them."""
+    return {name: vector.text for name, vector in saved.vectors.items()}
 
 
 def counted(terms: tuple[str, ...]) -> dict[tuple[str, int], str]:

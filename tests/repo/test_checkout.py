@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +19,7 @@ from pvc.repo.contents import DriftedError
 from pvc.repo.directory import InTheWayError, NoSpaceError
 from pvc.repo.fill import VerificationError
 from pvc.repo.git import GitError, UnknownRevisionError
+from pvc.repo.journal import JournalFile
 from pvc.repo.refs import create_branch, switch
 from pvc.repo.repository import EditedError, Repository
 from pvc.repo.status import status
@@ -25,7 +28,6 @@ from tests.repo.conftest import CREW, git
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from pvc.repo.checkout import CheckedOut
     from tests.repo.conftest import Commit
@@ -521,3 +523,23 @@ def test_switch_leaves_weights_alone(
     assert str(made.head().personality) == "base + listening"
     assert models.contents(out) == models.contents(sources["suggesting"])
     assert not status(made).targets[0].is_head
+
+
+def test_a_new_directory_that_cannot_be_recorded_goes_again(
+    made: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_file = os.replace
+
+    def refuse(before: Path, after: Path) -> None:
+        if "targets" in Path(after).parts:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(after))
+        replace_file(before, after)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        with pytest.raises(OSError, match="targets"):
+            checkout(made, "listening", tmp_path / "out", keep_head=False, crew=CREW)
+    assert [path.name for path in tmp_path.iterdir()] == ["work"]
+    assert made.targets.all() == []
+    assert not JournalFile(made.folder).exists()
+    checkout(made, "listening", tmp_path / "out", keep_head=False, crew=CREW)

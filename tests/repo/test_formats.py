@@ -316,7 +316,9 @@ JOURNAL = Journal(
     Path("/work"),
     ("main", "a" * 40),
     ("b" * 40, "b" * 40),
-    Writing(TARGET, replace(TARGET, terms=None), Path("/models/.x.pvc-tmp"), 77),
+    Writing(
+        TARGET, replace(TARGET, terms=None), ONE, Path("/base"), Path("/models/.x.pvc-tmp"), 77
+    ),
     (TARGET, replace(TARGET, path=Path("/other"))),
 )
 
@@ -325,7 +327,7 @@ def test_targets_and_journals_come_back() -> None:
     for target in (TARGET, replace(TARGET, terms=None, stamps={}), replace(TARGET, terms=())):
         assert Target.parse(target.to_text(), "x") == target
     bare = Journal(Path("/work"), ("main", ""), None)
-    for journal in (JOURNAL, bare, replace(bare, writing=Writing(TARGET, None))):
+    for journal in (JOURNAL, bare, replace(bare, writing=Writing(TARGET, None, ONE, Path("/b")))):
         assert Journal.parse(journal.to_text(), "x") == journal
 
 
@@ -420,10 +422,11 @@ def test_damaged_files_of_a_repository(made: Repository) -> None:
     made.targets.save(TARGET)
     (file,) = (made.folder / "targets").iterdir()
     file.write_bytes(b"\xff\xfe\x00")
-    for read in (made.targets.all, lambda: made.targets.find(TARGET.path)):
-        with pytest.raises(TargetError) as caught:
-            read()
-        assert caught.value.where == str(file)
+    with pytest.raises(TargetError) as caught:
+        made.targets.find(TARGET.path)
+    assert caught.value.where == str(file)
+    assert [error.where for error in made.targets.malformed()] == [str(file)]
+    assert made.targets.all() == []
 
 
 # Notes

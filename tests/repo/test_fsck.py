@@ -14,6 +14,7 @@ from pvc.repo.checkout import checkout
 from pvc.repo.edits import commit_edits, remove
 from pvc.repo.fsck import fsck
 from pvc.repo.repository import Repository
+from pvc.repo.vector import CapturedVector
 from pvc.weights.checkpoint import Checkpoint
 from pvc_store.tree import Tree
 from tests.repo import models
@@ -22,7 +23,7 @@ from tests.repo.conftest import CREW, git
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pvc.repo.fsck import Finding
+    from pvc.repo.finding import Finding
     from tests.repo.conftest import Commit
     from tests.repo.models import Model
 
@@ -207,6 +208,27 @@ def test_malformed_manifests_at_an_old_commit(made: Repository) -> None:
     (made.root / "personality.toml").write_text("nonsense")
     git(made.root, "commit", "-q", "-am", "broken again")
     assert {each.name for each in findings(made)} == {one.name, made.head().commit[:10]}
+
+
+def test_a_manifest_that_many_commits_hold_is_read_once(
+    made: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    parse = CapturedVector.__dict__["parse"].__func__
+
+    def counted(cls: type[CapturedVector], text: str, where: str) -> CapturedVector:
+        read.append(where)
+        found: CapturedVector = parse(cls, text, where)
+        return found
+
+    monkeypatch.setattr(CapturedVector, "parse", classmethod(counted))
+    file = made.root / "vectors" / "quiet.json"
+    file.write_text("nonsense")
+    git(made.root, "commit", "-q", "-am", "broken")
+    git(made.root, "commit", "-q", "--amend", "-m", "broken still")
+    (one,) = fsck(made, CREW).findings
+    assert len(one.dependents) == 2
+    assert len(read) == len({where.split(" at ")[0] for where in read}) + 1 == 4
 
 
 def test_missing_objects_of_git(made: Repository) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -188,6 +190,20 @@ def test_no_working_tree_and_no_git(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(GitError, match="git is not installed"):
         made.edited()
+
+
+def test_a_git_that_is_killed_has_not_said_no(
+    made: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "git"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nkill -9 $$\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    for ask in (made.git.head, made.git.branch, lambda: made.git.note("HEAD"), made.head):
+        with pytest.raises(GitError) as caught:
+            ask()
+        assert caught.value.status == -signal.SIGKILL
 
 
 def test_subdirectories_find_the_repository(made: Repository) -> None:

@@ -64,6 +64,15 @@ def test_new_directory(tmp_path: Path, base: Path) -> None:
         assert (noted.tree, noted.layout) == (done.config.base_tree, done.config.base_layout)
 
 
+def test_what_a_killed_git_left_is_removed(tmp_path: Path, base: Path) -> None:
+    left = tmp_path / "new" / ".git.pvc-tmp" / ".git"
+    left.mkdir(parents=True)
+    (left / "HEAD").touch()
+    initialise(tmp_path / "new", base, by_value=False, crew=CREW)
+    assert not left.parent.exists()
+    assert git(tmp_path / "new", "status", "--porcelain") == ""
+
+
 def test_users_own_branch_name(
     tmp_path: Path, base: Path, git_config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

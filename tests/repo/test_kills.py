@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pvc.repo import git as git_module
+from pvc.repo.git import worktree
 from tests.store.children import ROOT
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ def test_only_locks_of_a_git_that_was_killed_are_removed(
     git = repository.git
     names = ("index.lock", "HEAD.lock", "refs/heads/main.lock", "config.lock")
     of_index, of_head, of_branch, older = (git.directory / name for name in names)
-    for lock in (of_index, of_head, of_branch, older):
+    of_maintenance = git.directory / "objects" / "maintenance.lock"
+    for lock in (of_index, of_head, of_branch, of_maintenance, older):
         lock.touch()
     os.utime(older, ns=(0, 10**9))  # was there before the operation began
     waits: list[float] = []
@@ -100,11 +101,12 @@ def test_only_locks_of_a_git_that_was_killed_are_removed(
         of_head.unlink(missing_ok=True)  # its git is done
         os.utime(of_index, ns=(0, (9 + len(waits)) * 10**9))  # another git has it now
 
-    monkeypatch.setattr("pvc.repo.git.time.sleep", others_go_on)
+    monkeypatch.setattr("pvc.repo.git.worktree.time.sleep", others_go_on)
     git.remove_locks(2 * 10**9)
     assert of_index.exists()
     assert older.exists()
     assert not of_head.exists()
     assert not of_branch.exists()
+    assert not of_maintenance.exists()
     assert waits
-    assert max(waits) <= git_module.LOCK_SECONDS
+    assert max(waits) <= worktree.LOCK_SECONDS

@@ -27,16 +27,22 @@ def norms_file(repository: Repository) -> Path:
 
 
 def damaged(file: Path, how: str) -> None:
-    known = json.loads(file.read_text())
+    document = json.loads(file.read_text())
+    known = document["squares"]
+
+    def saying(squares: object) -> str:
+        return json.dumps(document | {"squares": squares})
+
     texts = {
         "empty": "",
         "no object": "[]",
-        "no text": json.dumps(known | {NORM: 1}),
-        "too large": json.dumps(known | {NORM: "0x1p99999"}),
-        "negative": json.dumps(known | {NORM: "-0x1p3"}),
-        "no number": json.dumps(known | {NORM: "nan"}),
-        "one less": json.dumps({name: text for name, text in known.items() if name != NORM}),
-        "one more": json.dumps(known | {"other": "0x1p3"}),
+        "no squares": saying(None),
+        "no text": saying(known | {NORM: 1}),
+        "too large": saying(known | {NORM: "0x1p99999"}),
+        "another": saying(known | {NORM: "0x1p3"}),
+        "no number": saying(known | {NORM: "x"}),
+        "one less": saying({name: text for name, text in known.items() if name != NORM}),
+        "unchecked": json.dumps({"squares": known | {NORM: "0x1p3"}}),
         "nested": '{"a":' * 100_000,
     }
     if how == "missing":
@@ -45,8 +51,8 @@ def damaged(file: Path, how: str) -> None:
         file.write_text(texts[how])
 
 
-HOW = ["empty", "no object", "no text", "too large", "negative", "no number"]
-HOW += ["one less", "one more", "nested", "missing"]
+HOW = ["empty", "no object", "no squares", "no text", "too large", "another", "no number"]
+HOW += ["one less", "unchecked", "nested", "missing"]
 
 
 @pytest.mark.parametrize("how", HOW)

@@ -19,7 +19,14 @@ from pvc.repo.git import GitError, UnknownRevisionError
 from pvc.repo.history import log, show
 from pvc.repo.initialise import initialise
 from pvc.repo.record import DetachedError
-from pvc.repo.refs import create_branch, create_tag, delete_branch, delete_tag, switch
+from pvc.repo.refs import (
+    BranchAndTagError,
+    create_branch,
+    create_tag,
+    delete_branch,
+    delete_tag,
+    switch,
+)
 from pvc.repo.repository import EditedError, Repository
 from pvc.repo.revision import AmbiguousError, resolve
 from pvc.repo.state import NotPvcError, NoVectorError
@@ -51,6 +58,7 @@ def test_what_texts_name(made: Repository) -> None:
         "v1": head.vector("listening").result,
         "HEAD~2": head.vector("listening").result,
         head.commit[:8]: head.vector("suggesting").result,
+        ":/listening": head.vector("listening").result,
         "HEAD^{/listening}": head.vector("listening").result,
         "quiet@main": head.vector("quiet").result,
         "quiet@HEAD": head.vector("quiet").result,
@@ -115,6 +123,18 @@ def test_both_branch_and_vector(made: Repository) -> None:
     assert resolve(made, "refs/heads/quiet").is_commit
     rename(made, "quiet", "calm")
     assert resolve(made, "calm").vector is not None
+
+
+def test_no_name_is_branch_and_tag(made: Repository) -> None:
+    refs = git(made.root, "for-each-ref")
+    with pytest.raises(BranchAndTagError, match="There is a branch main already"):
+        create_tag(made, "main", "HEAD")
+    with pytest.raises(BranchAndTagError, match="There is a tag v1 already"):
+        create_branch(made, "v1", "HEAD")
+    with pytest.raises(BranchAndTagError):
+        switch(made, "v1", create=True)
+    assert git(made.root, "for-each-ref") == refs
+    assert made.git.branch() == "main"
 
 
 def test_a_commit_that_is_not_pvcs(made: Repository) -> None:

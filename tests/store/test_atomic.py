@@ -3,14 +3,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from pvc_store import atomic
 
-if TYPE_CHECKING:
-    from pathlib import Path
+FULL = Path("/dev/full")
 
 
 def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
@@ -22,6 +21,17 @@ def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
     assert path.read_bytes() == b"new"
     assert stat.S_IMODE(path.stat().st_mode) == 0o400
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
+def test_what_the_disk_refuses_is_named() -> None:
+    fd = os.open(FULL, os.O_WRONLY)
+    with pytest.raises(OSError, match="No space left") as caught:
+        atomic.write_all(fd, b"data", 0)
+    os.close(fd)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(FULL))
+    with pytest.raises(OSError, match="closed"), atomic.naming(fd):
+        raise OSError(errno.EIO, "it is closed, and has no name")
 
 
 @pytest.mark.parametrize("function", ["pwrite", "fsync", "replace"])

@@ -1,0 +1,175 @@
+"""What git keeps: refs, commits and their files, the log, and notes."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import git
+
+from pvc.errors import PvcError
+from pvc.repo.git.process import ENDED, GitError, Process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+NOTES_REF = "refs/notes/pvc"
+SAYS_NO = (1, 128)
+"""Exit codes of a git that has looked, and did not find what it was asked for."""
+
+
+class UnknownRevisionError(PvcError):
+    """A text names nothing in the repository.
+
+    Attributes:
+        revision: the text.
+        close: names that are like it, if anybody looked.
+    """
+
+    def __init__(self, revision: str, what: str = "neither a revision nor a vector") -> None:
+        self.revision = revision
+        self.close: tuple[str, ...] = ()
+        super().__init__(f"{revision!r} is {what} of this repository.")
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One commit, as `git log` tells it.
+
+    Attributes:
+        commit: its id in hexadecimal.
+        short: the id as git abbreviates it.
+        date: committer date, ISO 8601.
+        author: name of the author.
+        refs: branches and tags that point to it, as git decorates them.
+        subject: first line of the message.
+    """
+
+    commit: str
+    short: str
+    date: str
+    author: str
+    refs: str
+    subject: str
+
+
+_ENTRY = fields(LogEntry)
+
+
+class Objects(Process):
+    """A git repository, as far as its objects and refs go."""
+
+    def head(self) -> str | None:
+        """The commit that HEAD stands at, or None before the first one."""
+        return self.find("HEAD")
+
+    def branch(self) -> str | None:
+        """The branch that HEAD is attached to, or None."""
+        ref = self._ask("symbolic-ref", "--quiet", "HEAD")  # --short would tell it from a tag
+        return None if ref is None else ref.removeprefix("refs/heads/")
+
+    def find(self, revision: str) -> str | None:
+        """The commit that a revision names, or None."""
+        if revision.startswith(("-", "^")) or {"\n", "\0"} & set(revision):
+            return None
+        if revision.startswith(":/"):  # all that follows is the text that git looks for
+            revision = self._ask("rev-parse", "--verify", "--quiet", revision) or revision
+        return self._ask("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}") or None
+
+    def _ask(self, *arguments: str) -> str | None:
+        """What a git command prints, or None if git says no; one that was killed says nothing."""
+        try:
+            return self.run(*arguments)
+        except GitError as error:
+            if error.status not in SAYS_NO:
+                raise
+            return None
+
+    def is_ref(self, name: str) -> bool:
+        """Whether a branch or a tag has this name."""
+        refs = (f"refs/heads/{name}", f"refs/tags/{name}")
+        return any(self.find(ref) is not None for ref in refs)
+
+    def branches(self) -> list[tuple[str, str]]:
+        """Name and commit of every branch."""
+        return self._refs("refs/heads")
+
+    def tags(self) -> list[tuple[str, str]]:
+        """Name and commit of every tag."""
+        return self._refs("refs/tags")
+
+    def _refs(self, prefix: str) -> list[tuple[str, str]]:
+        commit = "%(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end)"
+        form = f"%(refname:lstrip=2)%00{commit}"
+        lines = self.run("for-each-ref", f"--format={form}", prefix).splitlines()
+        return [(name, commit) for name, commit in (line.split("\0") for line in lines)]
+
+    def parents(self, commit: str) -> list[str]:
+        """The parents of a commit."""
+        return self.run("rev-list", "--parents", "-n", "1", commit).split()[1:]
+
+    def read(self, commit: str, path: str) -> str | None:
+        """The text of a file at a commit, or None; undecodable bytes become U+FFFD."""
+        data = self.read_bytes(commit, path)
+        return None if data is None else data.decode(errors="replace")
+
+    def read_bytes(self, commit: str, path: str) -> bytes | None:
+        """The bytes of a file at a commit, or None.
+
+        Raises:
+            GitError: an object that should be there is missing.
+        """
+        try:
+            blob = self._repo.tree(commit).join(path)
+            return bytes(blob.data_stream.read()) if blob.type == "blob" else None
+        except KeyError:
+            return None
+        except (ValueError, git.ODBError, BrokenPipeError) as error:
+            detail = ENDED if isinstance(error, BrokenPipeError) else str(error)
+            raise GitError(f"show {commit[:10]}:{path}", detail) from None
+
+    def read_head(self, path: str) -> bytes | None:
+        """The bytes of a file at HEAD, or None; also before the first commit."""
+        return None if self.head() is None else self.read_bytes("HEAD", path)
+
+    def files(self, commit: str, directory: str) -> list[str]:
+        """Paths of the files right below a directory at a commit, sorted."""
+        return sorted(self.blobs(commit, directory))
+
+    def blobs(self, commit: str, directory: str) -> dict[str, str]:
+        """The same, each with the id that git gives its content."""
+        listed = self.run("ls-tree", "-z", commit, f"{directory}/")
+        entries = (line.split("\t", 1) for line in listed.split("\0") if line)
+        named = ((path, info.split()) for info, path in entries)
+        return {path: blob for path, (_, sort, blob) in named if sort == "blob"}
+
+    def log(self, arguments: Sequence[str], paths: Sequence[str] = ()) -> Iterator[LogEntry]:
+        """Commits, newest first."""
+        return (entry for entry, _ in self.log_changes(arguments, paths))
+
+    def log_changes(
+        self, arguments: Sequence[str], paths: Sequence[str] = ()
+    ) -> Iterator[tuple[LogEntry, list[tuple[str, str]]]]:
+        """Commits, newest first, each with the letter and path of every file that it changed."""
+        form = "%H%x00%h%x00%cI%x00%an%x00%D%x00%s%x00"
+        shown = ["--name-status", "--no-renames", "--no-follow", "--diff-merges=first-parent", "-z"]
+        plain = ["--encoding=UTF-8", "--no-show-signature", f"--format={form}"]
+        text = self.run("log", *plain, *shown, *arguments, "--", *paths)
+        rest = deque(text.split("\0"))
+        while len(rest) > len(_ENTRY):
+            entry = LogEntry(*(rest.popleft() for _ in _ENTRY))
+            changed = []
+            while rest and len(rest[0].strip("\n")) <= 1:  # the next commit begins with its id
+                letter = rest.popleft().strip("\n")
+                if letter:
+                    changed.append((letter, rest.popleft()))
+            yield entry, changed
+
+    def note(self, commit: str) -> str | None:
+        """Pvc's note on a commit, or None."""
+        return self._ask("notes", "--ref", NOTES_REF, "show", commit)
+
+    def add_note(self, commit: str, text: str) -> None:
+        """Write pvc's note on a commit, over an older one."""
+        self.run("notes", "--ref", NOTES_REF, "add", "--force", "--message", text, commit)

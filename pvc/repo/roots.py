@@ -1,0 +1,123 @@
+"""Roots: what refers to trees and layouts, so that they have to be there.
+
+That is every manifest at every commit that any ref, reflog, note, stash or worktree reaches; and
+every target.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pvc.errors import PvcError
+from pvc.repo import config, personality
+from pvc.repo.config import Config
+from pvc.repo.git import GitError
+from pvc.repo.personality import Personality
+from pvc.repo.state import PATHS, vector_name
+from pvc.repo.vector import DIRECTORY, CapturedVector
+
+if TYPE_CHECKING:
+    from pvc.repo.finding import Findings
+    from pvc.repo.repository import Repository
+
+
+@dataclass
+class Roots:
+    """What is referred to, and from where.
+
+    Attributes:
+        commits: those whose manifests were read.
+        trees: tree id -> what needs it, in words.
+        layouts: layout id -> the same.
+        files: tree and layout that become files together.
+        bases: tree id of each base -> a configuration that pins it.
+        base_of: tree id -> that of the base it is relative to.
+    """
+
+    commits: list[str] = field(default_factory=list)
+    trees: dict[bytes, set[str]] = field(default_factory=lambda: defaultdict(set))
+    layouts: dict[bytes, set[str]] = field(default_factory=lambda: defaultdict(set))
+    files: set[tuple[bytes, bytes]] = field(default_factory=set)
+    bases: dict[bytes, Config] = field(default_factory=dict)
+    base_of: dict[bytes, bytes] = field(default_factory=dict)
+
+    def add(self, tree: bytes, layout: bytes, dependent: str) -> None:
+        """Something needs a tree, and a layout by which it becomes files."""
+        self.trees[tree].add(dependent)
+        self.layouts[layout].add(dependent)
+        self.files.add((tree, layout))
+
+
+def read_roots(repository: Repository, findings: Findings) -> Roots:
+    """The roots of a repository; what cannot be read becomes a finding."""
+    return _Reader(repository, findings).read()
+
+
+class _Reader:
+    def __init__(self, repository: Repository, findings: Findings) -> None:
+        self.git = repository.git
+        self.targets = repository.targets
+        self.findings = findings
+        self.roots = Roots()
+        self.vectors: dict[str, CapturedVector | PvcError] = {}
+        """By the id that git gives their content: most commits hold what others hold."""
+
+    def read(self) -> Roots:
+        self.roots.commits = self._commits()
+        for commit in self.roots.commits:
+            self._commit(commit)
+        for target in self.targets.all():
+            self.roots.add(target.tree, target.layout, f"the target {target.path}")
+        for error in self.targets.malformed():
+            self.findings.add("target", error.where, error.detail)
+        return self.roots
+
+    def _commits(self) -> list[str]:
+        try:
+            listed = self.git.run(
+                "rev-list", "--all", "--reflog", "--full-history", "HEAD", "--", *PATHS
+            )
+        except GitError as error:
+            self.findings.add("git", "history", error.detail)
+            return []
+        return listed.split()
+
+    def _commit(self, commit: str) -> None:
+        """Read what one commit says, and note what it refers to."""
+        where = commit[:10]
+        try:
+            text = self.git.read(commit, config.PATH)
+            if text is None:
+                return
+            pinned = Config.parse(text, f"{config.PATH} at {where}")
+            Personality.parse(self.git.read(commit, personality.PATH) or "", personality.PATH)
+            blobs = self.git.blobs(commit, DIRECTORY)
+        except PvcError as error:
+            self.findings.add("manifest", where, str(error))
+            return
+        self.roots.bases.setdefault(pinned.base_tree, pinned)
+        self.roots.add(pinned.base_tree, pinned.base_layout, "the base")
+        for path, blob in sorted(blobs.items()):
+            name = vector_name(path)
+            if name is not None:
+                self._vector(self._parsed(commit, path, blob), path, f"{name} at {where}")
+
+    def _parsed(self, commit: str, path: str, blob: str) -> CapturedVector | PvcError:
+        if blob not in self.vectors:
+            try:
+                text = self.git.read(commit, path) or ""
+                self.vectors[blob] = CapturedVector.parse(text, f"{path} at {commit[:10]}")
+            except PvcError as error:
+                self.vectors[blob] = error
+        return self.vectors[blob]
+
+    def _vector(self, vector: CapturedVector | PvcError, path: str, dependent: str) -> None:
+        if isinstance(vector, PvcError):
+            self.findings.add("manifest", path, str(vector), [dependent])
+            return
+        for tree in (vector.base, vector.origin, vector.result):
+            self.roots.trees[tree].add(dependent)
+            self.roots.base_of[tree] = vector.base
+        self.roots.add(vector.result, vector.layout, dependent)
