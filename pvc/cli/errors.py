@@ -47,6 +47,8 @@ CODES = {
     "NothingEditedError": NO,
     "DependentError": NO,
     "ConflictError": NO,
+    "UnchangedError": NO,
+    "ExpressionError": NAME,
     "NotRevertibleError": NO,
     "SeveralTargetsError": USAGE,
     "MixedError": USAGE,
@@ -110,19 +112,6 @@ def _no_weights(error: Any) -> str:
     return "Name the directory that `save_pretrained` wrote."
 
 
-def _not_yet(error: Any) -> str:
-    if "expression" in error.reason:
-        return "Name one revision or one vector; a sum has to be a commit's personality."
-    if "scale" in error.reason:
-        return "Set its scale to 1 in personality.toml."
-    if "taus" in error.reason:
-        return "`pvc diff NAME` shows one vector; give two revisions to compare weights."
-    return (
-        "`--aside` stores a vector without applying it; `--onto HEAD` says that it was trained "
-        "from HEAD."
-    )
-
-
 def _no_repository(error: Any) -> str:
     if (error.directory / "pvc.toml").exists():
         return "Weights do not travel with git: copy .git/pvc from the clone that has them."
@@ -181,7 +170,8 @@ HINTS: dict[str, Hint] = {
     "DetachedError": "Begin a branch with `pvc switch -c NAME`.",
     "PickleError": "Load it where you trust it, and save it with `save_pretrained`.",
     "NearerHeadError": "Say what it was trained from: `--onto HEAD` or `--onto base`.",
-    "NotYetError": _not_yet,
+    "ExpressionError": lambda error: error.pointer,
+    "RepeatedTermError": "Edit personality.toml, and `pvc commit -m MESSAGE`.",
     "OtherTreeError": "Use `--aside`, or `pvc switch` to the branch it was checked out from.",
     "ContainedError": lambda error: f"Commit it under another name, such as {error.name}_2.",
     "AppliedError": "Commit it under another name, or without `--aside`.",

@@ -14,8 +14,8 @@ from pvc.cli.errors import EXIT_STATUS
 
 SECTIONS = {
     "Start": ("init", "demo"),
-    "Change": ("commit", "revert", "mv", "rm"),
-    "Move": ("checkout", "switch", "branch", "tag"),
+    "Change": ("commit", "scale", "negate", "merge", "revert", "mv", "rm"),
+    "Move": ("checkout", "build", "switch", "branch", "tag"),
     "Inspect": ("status", "log", "show", "diff"),
     "Maintain": ("forget", "fsck"),
 }

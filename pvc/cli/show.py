@@ -64,6 +64,6 @@ def _lines(found: Shown) -> list[str]:
             f"  from      {config.base_origin}",
             f"  stored    by {stored}",
         ]
-    tree = "needs arithmetic" if found.built is None else found.built.tree.hex()
+    tree = "not built yet" if found.built is None else found.built.tree.hex()
     entry = found.event.entry
     return [*event_lines(found.event), f"    tree {tree}", f"    {entry.author}, {entry.date}"]

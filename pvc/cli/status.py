@@ -66,7 +66,7 @@ def _document(found: Status) -> dict[str, Any]:
 
 def _lines(found: Status) -> list[str]:
     where = f"on {found.branch}" if found.branch else "detached"
-    tree = "needs arithmetic" if found.tree is None else f"tree {short(found.tree)}"
+    tree = "not built yet" if found.tree is None else f"tree {short(found.tree)}"
     lines = [
         f"{where}, {found.commit[:10]}",
         f"personality: {found.personality} ({tree})",

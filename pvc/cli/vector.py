@@ -6,9 +6,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pvc.cli.output import columns, norm, number, share, short, size
+from pvc.repo.vector import CapturedVector
 
 if TYPE_CHECKING:
-    from pvc.repo.vector import Amount, CapturedVector
+    from pvc.repo.vector import Amount, DerivedVector, Vector
 
 
 def amount(found: Amount) -> dict[str, Any]:
@@ -16,11 +17,14 @@ def amount(found: Amount) -> dict[str, Any]:
     return {**asdict(found), "relative_norm": found.relative_norm}
 
 
-def document(name: str, vector: CapturedVector) -> dict[str, Any]:
+def document(name: str, vector: Vector) -> dict[str, Any]:
     """The fields of a vector."""
+    if not isinstance(vector, CapturedVector):
+        return _derived(name, vector)
     counted = vector.statistics
     return {
         "name": name,
+        "sort": "captured",
         "base": vector.base.hex(),
         "from": vector.origin.hex(),
         "to": vector.result.hex(),
@@ -37,8 +41,24 @@ def document(name: str, vector: CapturedVector) -> dict[str, Any]:
     }
 
 
-def summary(vector: CapturedVector) -> str:
+def _derived(name: str, vector: DerivedVector) -> dict[str, Any]:
+    recipe = vector.recipe
+    return {
+        "name": name,
+        "sort": "derived",
+        "method": recipe.method,
+        "terms": [{"vector": term.vector, "scale": term.scale} for term in recipe.terms],
+        "density": recipe.density,
+        "lambda": recipe.factor,
+        "counts": dict(vector.counts),
+        "provenance": dict(vector.provenance),
+    }
+
+
+def summary(vector: Vector) -> str:
     """One vector in half a line."""
+    if not isinstance(vector, CapturedVector):
+        return str(vector.recipe)
     counted = vector.statistics
     changed = share(counted.amount.changed_elements, counted.amount.elements)
     return (
@@ -47,8 +67,12 @@ def summary(vector: CapturedVector) -> str:
     )
 
 
-def lines(name: str, vector: CapturedVector) -> list[str]:
+def lines(name: str, vector: Vector) -> list[str]:
     """A vector in full."""
+    if not isinstance(vector, CapturedVector):
+        counts = [(key, number(count)) for key, count in vector.counts]
+        told = [f"  {key:<9} {_indented(value)}" for key, value in vector.provenance]
+        return [f"vector {name} = {vector.recipe}", *told, *columns(counts, indent="  ")]
     counted = vector.statistics
     rows = [("role", "elements", "changed", "norm")]
     for label, found in (*counted.roles, ("total", counted.amount)):

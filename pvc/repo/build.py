@@ -1,35 +1,24 @@
-"""Building a personality: from base and terms to the tree that they name.
+"""From the names in a personality to the formula that it stands for.
 
-The exact chain needs no arithmetic: while each term is captured, has scale 1, and starts at the
-tree reached so far (the first one at base), the tree reached is recorded and stored.
+Names are resolved within one commit, as a build system resolves its sources.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
+from pvc.repo.formula import Built, Formula, Mix, Operand, Part
+from pvc.repo.vector import CapturedVector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from pvc.repo.config import Config
-    from pvc.repo.personality import Personality, Term
+    from pvc.repo.personality import Personality
+    from pvc.repo.vector import Vector
 
-
-class NotYetError(PvcError):
-    """Something that this version of pvc cannot do yet.
-
-    Attributes:
-        what: what was asked for.
-        reason: why it cannot be had.
-    """
-
-    def __init__(self, what: str, reason: str) -> None:
-        self.what = what
-        self.reason = reason
-        super().__init__(f"{what} cannot be built yet: {reason}.")
+MAX_DEPTH = 100
 
 
 class ForeignVectorError(PvcError):
@@ -47,66 +36,77 @@ class ForeignVectorError(PvcError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
+class CycleError(PvcError):
+    """A derived vector is made of itself, or of vectors that are made of too many others.
+
+    Attributes:
+        names: the vectors, each made of the next.
+    """
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+        shown = " -> ".join((*names[:3], "...", names[-1]) if len(names) > 5 else names)
+        super().__init__(f"Vector {names[0]} cannot be made of itself: {shown}.")
+
+
+def formula(config: Config, personality: Personality, vector: Callable[[str], Vector]) -> Formula:
     """What a personality is.
-
-    Attributes:
-        tree: tree id.
-        layout: layout id: how it becomes files.
-    """
-
-    tree: bytes
-    layout: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A captured vector as a link of a chain.
-
-    Attributes:
-        base: tree id of the base that it is relative to.
-        origin: tree id of `from`.
-        result: tree id of `to`.
-        layout: layout id of `to`.
-    """
-
-    base: bytes
-    origin: bytes
-    result: bytes
-    layout: bytes
-
-
-def build(config: Config, personality: Personality, vector: Callable[[str], Link]) -> Built:
-    """The tree and layout of a personality.
 
     Args:
         config: names the base.
         personality: the terms.
-        vector: gives the link that a name stands for.
+        vector: the vector of a name.
 
     Raises:
-        NotYetError: it is no exact chain.
-        ForeignVectorError: a term is relative to another base.
-        NoVectorError: a term names no vector.
+        ForeignVectorError: a vector is relative to another base.
+        CycleError: a derived vector is made of itself.
+        NoVectorError: a term or a recipe names no vector.
     """
-    reached = Built(config.base_tree, config.base_layout)
-    for term in personality.terms:
-        found = vector(term.vector)
-        if found.base != config.base_tree:
-            raise ForeignVectorError(term.vector, found.base, config.base_tree)
-        _check_exact(personality, term, found, reached)
-        reached = Built(found.result, found.layout)
-    return reached
+    names = Names(config, vector)
+    return total(config, (names.part(term.vector, term.scale) for term in personality.terms))
 
 
-def _check_exact(personality: Personality, term: Term, found: Link, reached: Built) -> None:
-    if term.scale != 1:
-        reason = f"the term {term.vector} has the scale {term.scale:g}, and only 1 is exact"
-        raise NotYetError(str(personality), reason)
-    if found.origin != reached.tree:
-        reason = (
-            f"the term {term.vector} starts at the tree {found.origin.hex()[:12]}, but the terms "
-            f"before it lead to {reached.tree.hex()[:12]}, and sums need arithmetic"
-        )
-        raise NotYetError(str(personality), reason)
+def total(config: Config, parts: Iterable[Part]) -> Formula:
+    """The base, and parts added to it in order."""
+    found = Formula(config.base_tree, Built(config.base_tree, config.base_layout))
+    for part in parts:
+        found = found.add(part)
+    return found
+
+
+class Names:
+    """What the names of vectors stand for in one commit; raises as `formula`.
+
+    Args:
+        config: names the base.
+        vector: the vector of a name.
+    """
+
+    def __init__(self, config: Config, vector: Callable[[str], Vector]) -> None:
+        self._config = config
+        self._vector = vector
+        self._known: dict[str, Operand] = {}
+
+    def part(self, name: str, scale: float, within: tuple[str, ...] = ()) -> Part:
+        """A vector with a scale.
+
+        Args:
+            name: the vector.
+            scale: factor of its tau.
+            within: the derived vectors that it was found in.
+        """
+        if name not in self._known:
+            if name in within or len(within) > MAX_DEPTH:
+                first = within.index(name) if name in within else 0
+                raise CycleError((*within[first:], name))
+            self._known[name] = self._operand(name, self._vector(name), within)
+        return Part(scale, self._known[name], name)
+
+    def _operand(self, name: str, vector: Vector, within: tuple[str, ...]) -> Operand:
+        if not isinstance(vector, CapturedVector):
+            recipe, inside = vector.recipe, (*within, name)
+            parts = (self.part(term.vector, term.scale, inside) for term in recipe.terms)
+            return Mix(recipe.method, tuple(parts), recipe.density, recipe.factor)
+        if vector.base != self._config.base_tree:
+            raise ForeignVectorError(name, vector.base, self._config.base_tree)
+        return vector.link

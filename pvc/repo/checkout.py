@@ -19,6 +19,7 @@ from pvc.repo import directory
 from pvc.repo.contents import blocks_of, check_undrifted, content_of, save_target
 from pvc.repo.journal import Journal, JournalFile, Writing
 from pvc.repo.outfile import TEMPORARY
+from pvc.repo.realise import realise
 from pvc.repo.recovery import position, recover
 from pvc.repo.revision import Revision, resolve
 from pvc.repo.state import FOLDERS
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pvc.repo.blocks import Blocks
-    from pvc.repo.build import Built
     from pvc.repo.config import Config
     from pvc.repo.directory import Content
+    from pvc.repo.formula import Built
     from pvc.repo.repository import Repository
     from pvc.repo.workers import Crew
 
@@ -123,7 +124,7 @@ def checkout(
         moves = revision.is_commit and not keep_head
         if moves:
             repository.check_clean()
-        built = revision.build()
+        built = realise(repository, revision.state.config, revision.formula, crew).built
         path = _where(repository, to)
         if path is not None:
             _check_place(repository, revision.state.config, path)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.repo import personality
-from pvc.repo.build import Built
+from pvc.repo.build import formula
 from pvc.repo.capture import Capture, Goal, capture
 from pvc.repo.contents import blocks_of
 from pvc.repo.names import check_name
-from pvc.repo.origin import check_nearest, find_origin
-from pvc.repo.plan import check_buildable, plan
+from pvc.repo.origin import Claim, check_nearest, find_origin
+from pvc.repo.plan import plan
+from pvc.repo.realise import check_possible, known
 from pvc.repo.record import Change, check_ready, record
 from pvc.repo.recovery import recover
 from pvc.repo.revision import AmbiguousError
@@ -25,9 +26,11 @@ from pvc.weights.checkpoint import Checkpoint
 from pvc.weights.compare import Difference, first_differences, renamed
 
 if TYPE_CHECKING:
+    from pvc.repo.formula import Formula
     from pvc.repo.origin import Distances
     from pvc.repo.personality import Personality
     from pvc.repo.repository import Repository
+    from pvc.repo.vector import Vector
     from pvc.repo.workers import Crew
     from pvc.weights.folder import LeftOut
     from pvc_store.tree import Tree
@@ -140,7 +143,7 @@ def commit(repository: Repository, wish: Wish, crew: Crew) -> Committed:
 
     Raises:
         OtherBaseError, NothingChangedError, NonFiniteError: see there.
-        ContainedError, AppliedError, NotYetError: what it would do to the personality.
+        ContainedError, AppliedError, IdentityError: what it would do to the personality.
         OtherTreeError, NearerHeadError, NearerBaseError: what it started from is in doubt.
         HeadMovedError: somebody moved HEAD meanwhile.
         EditedError: the personality was edited and not committed.
@@ -172,10 +175,9 @@ class _Commit:
         check_base(self.base, self.checkpoint)
         path = Path(os.path.realpath(wish.source))
         self.target = repository.targets.find(path)
-        self.origin = find_origin(repository, self.head, self.target, wish.onto, aside=wish.aside)
+        claim = Claim(wish.onto, wish.aside)
+        self.origin = find_origin(repository, self.head, self.target, claim, crew)
         self.plan = plan(self.head, wish.name, self.origin, aside=wish.aside)
-        if self.origin.doubted is None:
-            check_buildable(self.head, wish.name, self.plan)
 
     def run(self) -> Committed:
         store = self.repository.store
@@ -190,12 +192,12 @@ class _Commit:
             distances = check_nearest(
                 self.repository, self.origin, captured.tree, blocks, self.crew
             )
-            check_buildable(self.head, self.wish.name, self.plan)
             writing.put_tree(captured.tree, self.base)
             writing.put_layout(captured.layout)
             statistics = captured.statistics(writing.stored_bytes)
         vector = self._vector(captured, statistics)
         self._check_new(vector)
+        check_possible(self.repository, self._formula(vector))
         state = self._record(vector)
         return Committed(
             name=self.wish.name,
@@ -223,7 +225,8 @@ class _Commit:
 
     def _check_new(self, vector: CapturedVector) -> None:
         name, head = self.wish.name, self.head
-        same = name in head.names and head.vector(name).link == vector.link
+        old = head.vector(name) if name in head.names else None
+        same = isinstance(old, CapturedVector) and old.link == vector.link
         if same and self.plan.personality == head.personality:
             raise NothingChangedError(f"{self.wish.source} is what {name} leads to already")
 
@@ -238,7 +241,22 @@ class _Commit:
             layout=captured.layout.id,
             statistics=statistics,
             provenance=tuple(sorted(provenance.items())),
+            origin_recipe=self._origin_recipe(),
         )
+
+    def _origin_recipe(self) -> bytes | None:
+        if self.plan.start == self.origin.tree:
+            return self.origin.recipe
+        old = self.head.vector(self.wish.name)  # extended: it keeps where it started
+        return old.origin_recipe if isinstance(old, CapturedVector) else None
+
+    def _formula(self, vector: CapturedVector) -> Formula:
+        """What the personality is afterwards."""
+
+        def named(name: str) -> Vector:
+            return vector if name == self.wish.name else self.head.vector(name)
+
+        return formula(self.head.config, self.plan.personality, named)
 
     def _record(self, vector: CapturedVector) -> State:
         name, head = self.wish.name, self.head
@@ -246,8 +264,7 @@ class _Commit:
         if self.plan.personality != head.personality:
             text = personality.edit(head.personality_text, self.plan.personality)
             changes[personality.PATH] = text.encode()
-        applied = name in self.plan.personality.names()
-        built = Built(vector.result, vector.layout) if applied else head.build()
+        built = known(self.repository, head.config, self._formula(vector))
         message = self.wish.message or f"{name}: {self.plan.action}"
         return record(
             self.repository, Change(self.before, changes, message, built, self._adopted(vector))

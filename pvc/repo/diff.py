@@ -7,19 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo.build import NotYetError
 from pvc.repo.contents import blocks_of
 from pvc.repo.difference import TensorChange, compare, total
+from pvc.repo.grouping import grouped
+from pvc.repo.realise import realise
 from pvc.repo.revision import BASE, Revision, resolve
-from pvc.weights.names import layer, role
+from pvc.repo.vector import CapturedVector
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pvc.repo.repository import Repository
     from pvc.repo.workers import Crew
-
-GROUPS = ("role", "layer", "tensor")
 
 
 class MixedError(PvcError):
@@ -99,65 +98,56 @@ class Difference:
 def diff(
     repository: Repository, before: str | None, after: str | None, group: str, crew: Crew
 ) -> Difference:
-    """Compare two sets of weights.
+    """Compare two sets of weights; a vector beside another is the weights of base + vector.
 
     Args:
         repository: where.
         before: a revision; alone it is compared with HEAD; None stands for the base.  A vector
             alone is shown from where it starts to where it leads.
         after: a revision.
-        group: one of GROUPS.
+        group: one of `grouping.GROUPS`.
         crew: who does the work.
 
     Raises:
         MixedError: one is a vector and the other is not.
-        NotYetError: both are vectors, or a revision needs arithmetic.
+        IdentityError: a revision cannot be computed.
     """
     head = repository.head()
     old, new = _operands(repository, before, after)
-    if old.vector is not None and new.vector is not None and after is not None:
-        raise NotYetError(f"{old.text} against {new.text}", "comparing taus needs arithmetic")
     with blocks_of(repository, head.config) as blocks:
-        before_tree, after_tree = map(repository.store.tree, _trees(old, new))
+        ids = _trees(repository, old, new, crew)
+        before_tree, after_tree = map(repository.store.tree, ids)
         changes = compare(before_tree, after_tree, blocks, crew)
     start = f"where {old.text} starts" if old is new else old.text
-    return Difference(start, new.text, group, _rows(changes, group), _row("total", changes))
+    by_name = {change.tensor.name: change for change in changes}
+    rows = tuple(_row(label, members) for label, members in grouped(by_name, group))
+    return Difference(start, new.text, group, rows, _row("total", changes))
 
 
 def _operands(
     repository: Repository, before: str | None, after: str | None
 ) -> tuple[Revision, Revision]:
     old = resolve(repository, BASE if before is None else before)
-    if after is None and old.vector is not None:
+    if after is None and old.is_tau:
         return old, old
     new = resolve(repository, "HEAD" if after is None else after)
-    if (old.vector is None) != (new.vector is None):
-        vector, tree = (old, new) if old.vector is not None else (new, old)
+    if old.is_tau != new.is_tau:
+        vector, tree = (old, new) if old.is_tau else (new, old)
         raise MixedError(tree.text, vector.text)
     return old, new
 
 
-def _trees(old: Revision, new: Revision) -> tuple[bytes, bytes]:
-    if old is new and old.vector is not None:
-        _, vector = old.vector
-        return vector.origin, vector.result
-    return old.build().tree, new.build().tree
-
-
-def _rows(changes: Iterable[TensorChange], group: str) -> tuple[Row, ...]:
-    groups: dict[tuple[bool, int, str], list[TensorChange]] = {}
-    for change in changes:
-        groups.setdefault(_key(change.tensor.name, group), []).append(change)
-    return tuple(_row(key[2], members) for key, members in sorted(groups.items()))
-
-
-def _key(name: str, group: str) -> tuple[bool, int, str]:
-    if group == "tensor":
-        return False, 0, name
-    if group == "role":
-        return False, 0, role(name)
-    number = layer(name)
-    return (True, 0, "other") if number is None else (False, number, str(number))
+def _trees(repository: Repository, old: Revision, new: Revision, crew: Crew) -> tuple[bytes, bytes]:
+    if old is new and old.vector is not None and isinstance(old.vector[1], CapturedVector):
+        return old.vector[1].origin, old.vector[1].result
+    if old is new:
+        config = old.state.config
+        return config.base_tree, realise(repository, config, old.formula, crew).built.tree
+    before, after = (
+        realise(repository, revision.state.config, revision.formula, crew).built.tree
+        for revision in (old, new)
+    )
+    return before, after
 
 
 def _row(label: str, members: Iterable[TensorChange]) -> Row:

@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.repo import config, personality
-from pvc.repo.build import Built, build
+from pvc.repo.build import formula
 from pvc.repo.config import Config
 from pvc.repo.git import UnfinishedError
 from pvc.repo.names import check_name
 from pvc.repo.personality import Personality, Term
+from pvc.repo.realise import check_possible, known
 from pvc.repo.record import Change, at, check_ready, record
 from pvc.repo.recovery import recover
 from pvc.repo.revision import AmbiguousError, resolve
 from pvc.repo.state import BEHAVIOURS, NoVectorError, State, vector_name, vector_path
 from pvc.repo.terms import ConflictError, keyed, merge
-from pvc.repo.vector import DIRECTORY, CapturedVector
+from pvc.repo.vector import DIRECTORY, DerivedVector, Recipe, parse
 
 if TYPE_CHECKING:
+    from pvc.repo.formula import Built
     from pvc.repo.repository import Repository
+    from pvc.repo.vector import Vector
 
 Changes = dict[str, bytes | None]
 
@@ -94,17 +97,20 @@ def remove(repository: Repository, name: str) -> Edited:
 
     Raises:
         NoVectorError: there is none of that name.
-        DependentError: the personality has it as a term.
+        DependentError: the personality has it as a term, or another vector is derived from it.
     """
     with repository.lock():
-        head = _ready(repository)
+        head = ready(repository)
         head.vector(name)
+        dependents = [f"the vector {other}" for other in _derived_from(head, name)]
         if name in head.personality.names():
-            raise DependentError(name, ("the personality",))
+            dependents.insert(0, "the personality")
+        if dependents:
+            raise DependentError(name, tuple(dependents))
         paths = (vector_path(name), f"{BEHAVIOURS}/{name}.toml")
-        known = (path for path in paths if repository.git.read_bytes(head.commit, path) is not None)
-        change = Change(at(head), dict.fromkeys(known), f"Remove {name}", head.build())
-        return _record(repository, head.personality, change)
+        there = (path for path in paths if repository.git.read_bytes(head.commit, path) is not None)
+        change = Change(at(head), dict.fromkeys(there), f"Remove {name}", _built(repository, head))
+        return recorded(repository, head.personality, change)
 
 
 def rename(repository: Repository, old: str, new: str) -> Edited:
@@ -116,7 +122,7 @@ def rename(repository: Repository, old: str, new: str) -> Edited:
     """
     check_name(new)
     with repository.lock():
-        head = _ready(repository)
+        head = ready(repository)
         head.vector(old)
         if repository.git.is_ref(new):
             raise AmbiguousError(new)
@@ -130,6 +136,8 @@ def rename(repository: Repository, old: str, new: str) -> Edited:
             data = repository.git.read_bytes(head.commit, before)
             if data is not None:
                 changes |= {before: None, after: data}
+        for other in _derived_from(head, old):
+            changes[vector_path(other)] = _with_renamed(head.vector(other), old, new)
         terms = _renamed(head.personality.terms, old, new)
         changed = Personality(terms)
         if changed != head.personality:
@@ -139,8 +147,39 @@ def rename(repository: Repository, old: str, new: str) -> Edited:
             for target in repository.targets.all()
             if target.terms is not None
         )
-        change = Change(at(head), changes, f"Rename {old} to {new}", head.build(), targets)
-        return _record(repository, changed, change)
+        change = Change(
+            at(head), changes, f"Rename {old} to {new}", _built(repository, head), targets
+        )
+        return recorded(repository, changed, change)
+
+
+def _derived_from(head: State, name: str) -> list[str]:
+    """Derived vectors that a vector is a term of."""
+    return [
+        other
+        for other in head.names
+        if isinstance(vector := head.vector(other), DerivedVector)
+        and any(term.vector == name for term in vector.recipe.terms)
+    ]
+
+
+def _with_renamed(vector: Vector, old: str, new: str) -> bytes:
+    if not isinstance(vector, DerivedVector):
+        raise TypeError("only derived vectors name others")
+    recipe = vector.recipe
+    terms = _renamed(recipe.terms, old, new)
+    counts = tuple((_renamed_count(key, old, new), value) for key, value in vector.counts)
+    made = Recipe(recipe.method, terms, recipe.density, recipe.factor)
+    return replace(vector, recipe=made, counts=counts).to_text().encode()
+
+
+def _renamed_count(key: str, old: str, new: str) -> str:
+    what, _, name = key.partition(" ")
+    return f"{what} {new}" if name == old else key
+
+
+def _built(repository: Repository, state: State) -> Built | None:
+    return known(repository, state.config, state.formula)
 
 
 def _renamed(terms: tuple[Term, ...], old: str, new: str) -> tuple[Term, ...]:
@@ -153,10 +192,10 @@ def revert(repository: Repository, text: str) -> Edited:
     Raises:
         NotRevertibleError: it is no commit, has several parents, or none.
         ConflictError: later commits changed the same again.
-        NotYetError: what is left would need arithmetic.
+        IdentityError: what is left cannot be computed.
     """
     with repository.lock():
-        head = _ready(repository)
+        head = ready(repository)
         revision = resolve(repository, text)
         if not revision.is_commit:
             raise NotRevertibleError(text, "it is not a commit")
@@ -182,8 +221,8 @@ def revert(repository: Repository, text: str) -> Edited:
             changes[personality.PATH] = personality.edit(head.personality_text, changed).encode()
         if not changes:
             raise NotRevertibleError(text, "nothing of what it did is left")
-        built = _build_with(head, changed, changes)
-        return _record(repository, changed, Change(at(head), changes, what, built))
+        built = build_with(repository, head, changed, changes)
+        return recorded(repository, changed, Change(at(head), changes, what, built))
 
 
 def _inverse_files(head: State, before: State, after: State, what: str) -> Changes:
@@ -216,7 +255,7 @@ def commit_edits(repository: Repository, message: str) -> Edited:
         NothingEditedError: nothing.
         MalformedError: a file does not follow its format.
         NoVectorError: a term names no vector.
-        NotYetError: the personality needs arithmetic.
+        IdentityError: the personality cannot be computed.
         MissingError: the store lacks what the personality leads to.
     """
     with repository.lock():
@@ -232,14 +271,20 @@ def commit_edits(repository: Repository, message: str) -> Edited:
             raise NothingEditedError
         text = git.read_edited(personality.PATH) or b""
         edited = Personality.parse(text.decode(errors="replace"))
-        built = _build_with(head, edited, changes)
-        repository.store.tree(built.tree)
-        repository.store.layout(built.layout)
-        return _record(repository, edited, Change(at(head), changes, message, built))
+        built = build_with(repository, head, edited, changes)
+        return recorded(repository, edited, Change(at(head), changes, message, built))
 
 
-def _build_with(head: State, edited: Personality, changes: Changes) -> Built:
-    """What a personality builds to, with changed files in place of HEAD's."""
+def build_with(
+    repository: Repository, head: State, edited: Personality, changes: Changes
+) -> Built | None:
+    """What a personality builds to, with changed files in place of HEAD's; None if not yet known.
+
+    Raises:
+        NoVectorError, VectorError, ForeignVectorError, CycleError: a vector cannot be had.
+        IdentityError: it cannot be computed.
+        MissingError: the store lacks what it leads to.
+    """
 
     def text(path: str) -> str | None:
         if path not in changes:
@@ -247,27 +292,31 @@ def _build_with(head: State, edited: Personality, changes: Changes) -> Built:
         data = changes[path]
         return None if data is None else data.decode(errors="replace")
 
-    def vector(name: str) -> CapturedVector:
+    def vector(name: str) -> Vector:
         found = text(vector_path(name))
         if found is None:
             raise NoVectorError(name, "the edited files")
-        return CapturedVector.parse(found, vector_path(name))
+        return parse(found, vector_path(name))
 
     for path, data in changes.items():
         name = vector_name(path)
         if name is not None and data is not None:
             vector(check_name(name))
     pinned = Config.parse(text(config.PATH) or "")
-    return build(pinned, edited, lambda name: vector(name).link)
+    what = formula(pinned, edited, vector)
+    check_possible(repository, what)
+    return known(repository, pinned, what)
 
 
-def _ready(repository: Repository) -> State:
+def ready(repository: Repository) -> State:
+    """HEAD, where a commit can be made of it; raises as `record.check_ready`."""
     recover(repository)
     repository.check_clean()
     check_ready(repository)
     return repository.head()
 
 
-def _record(repository: Repository, after: Personality, change: Change) -> Edited:
+def recorded(repository: Repository, after: Personality, change: Change) -> Edited:
+    """Record a change, and say what it did; raises as `record.record`."""
     state = record(repository, change)
     return Edited(state.commit, change.message, after, tuple(sorted(change.files)))

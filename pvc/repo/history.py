@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo.build import Built, NotYetError
 from pvc.repo.git import LogEntry, UnknownRevisionError
 from pvc.repo.names import is_name
+from pvc.repo.realise import known
 from pvc.repo.record import read_note
 from pvc.repo.revision import AmbiguousError, Revision, resolve
 from pvc.repo.state import PATHS, State, vector_name, vector_path
@@ -16,9 +16,10 @@ from pvc.repo.state import PATHS, State, vector_name, vector_path
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pvc.repo.formula import Built
     from pvc.repo.personality import Personality
     from pvc.repo.repository import Repository
-    from pvc.repo.vector import CapturedVector
+    from pvc.repo.vector import Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class VectorChange:
 
     name: str
     action: str
-    vector: CapturedVector | None
+    vector: Vector | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Shown:
     Attributes:
         revision: what was asked for.
         event: the commit; for a vector, the one that wrote it last; None for the base.
-        built: its tree and layout, or None if it needs arithmetic.
+        built: its tree and layout, or None if nobody built it yet.
         noted: whether that was noted when the commit was made.
     """
 
@@ -99,10 +100,7 @@ def log(repository: Repository, text: str | None, limit: int | None) -> Iterator
 def show(repository: Repository, text: str) -> Shown:
     """One commit, vector, or the base, in full."""
     revision = resolve(repository, text)
-    try:
-        built = revision.build()
-    except NotYetError:
-        built = None
+    built = known(repository, revision.state.config, revision.formula)
     if revision.is_base:
         return Shown(revision, None, built, noted=False)
     commit = revision.state.commit

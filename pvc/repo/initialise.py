@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from pvc.errors import PvcError
 from pvc.repo import config, personality
 from pvc.repo.blocks import BaseFiles, Blocks
-from pvc.repo.build import Built
 from pvc.repo.capture import Capture, Goal, capture
 from pvc.repo.config import Config
 from pvc.repo.directory import InTheWayError
+from pvc.repo.formula import Built
 from pvc.repo.git import Git, NoRepositoryError, UnfinishedError
 from pvc.repo.record import Change, check_ready, record
 from pvc.repo.repository import FOLDER, Repository

@@ -9,17 +9,20 @@ say what it was.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.repo.difference import compare, total
+from pvc.repo.realise import realise
 from pvc.repo.revision import BASE, resolve
+from pvc.repo.vector import CapturedVector
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pvc.repo.blocks import Blocks
+    from pvc.repo.formula import Formula
     from pvc.repo.personality import Term
     from pvc.repo.repository import Repository
     from pvc.repo.state import State
@@ -98,16 +101,31 @@ class Origin:
         text: the same in words.
         doubted: tree id of what it could as well have started from: HEAD for a result that is
             taken to start at the base, the base for a target.
+        recipe: digest of the formula that the tree was computed by; None if it was captured.
     """
 
     tree: bytes
     terms: tuple[Term, ...] | None
     text: str
     doubted: bytes | None = None
+    recipe: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What the user says of a result.
+
+    Attributes:
+        onto: what it was trained from, as a revision; for a captured vector, what it leads to.
+        aside: whether the personality will stay as it is.
+    """
+
+    onto: str | None
+    aside: bool
 
 
 def find_origin(
-    repository: Repository, head: State, target: Target | None, onto: str | None, *, aside: bool
+    repository: Repository, head: State, target: Target | None, claim: Claim, crew: Crew
 ) -> Origin:
     """What a checkpoint started from.
 
@@ -115,25 +133,34 @@ def find_origin(
         repository: where.
         head: what HEAD says.
         target: the target that the checkpoint's directory is, if it is one.
-        onto: what the user says, as a revision; for a vector, what it leads to.
-        aside: whether the personality will stay as it is.
+        claim: what the user says.
+        crew: builds what HEAD or the revision is, where nobody did so before.
 
     Raises:
         OtherTreeError: the target holds another tree than HEAD's, and would be applied.
     """
+    onto = claim.onto
     if onto is not None:
         revision = resolve(repository, onto)
-        trained = revision.vector[1].result if revision.vector else revision.build().tree
-        return Origin(trained, revision.terms, onto)
-    head_tree = head.build().tree
+        if revision.vector and isinstance(revision.vector[1], CapturedVector):
+            return Origin(revision.vector[1].result, revision.terms, onto)
+        what = revision.formula
+        built = realise(repository, revision.state.config, what, crew).built
+        return Origin(built.tree, revision.terms, onto, recipe=_recipe(what))
+    head_tree = realise(repository, head.config, head.formula, crew).built.tree
     if target is not None and target.tree == head_tree:
-        return _of_target(target, head, head.personality.terms)
+        found = _of_target(target, head, head.personality.terms)
+        return replace(found, recipe=_recipe(head.formula))
     if target is not None:
-        if not aside:
+        if not claim.aside:
             raise OtherTreeError(target.path, target.revision)
         return _of_target(target, head, target.terms)
     doubted = None if head_tree == head.config.base_tree else head_tree
     return Origin(head.config.base_tree, (), BASE, doubted)
+
+
+def _recipe(what: Formula) -> bytes | None:
+    return None if what.exact else what.digest()
 
 
 def _of_target(target: Target, head: State, terms: tuple[Term, ...] | None) -> Origin:

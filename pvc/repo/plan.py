@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo.build import Link, build
 from pvc.repo.personality import Personality, Term
-from pvc_store.ids import NO_ID
+from pvc.repo.vector import CapturedVector
 
 if TYPE_CHECKING:
     from pvc.repo.origin import Origin
@@ -94,25 +93,9 @@ def _action(head: State, name: str, origin: Origin) -> tuple[str, bytes]:
         return "captured", origin.tree
     terms = origin.terms or ()
     old = head.vector(name)
-    if terms and terms[-1] == Term(name) and origin.tree == old.result:
+    last = bool(terms) and terms[-1] == Term(name)
+    if last and isinstance(old, CapturedVector) and origin.tree == old.result:
         return "extended", old.origin
     if any(term.vector == name for term in terms):
         raise ContainedError(name)
     return "replaced", origin.tree
-
-
-def check_buildable(head: State, name: str, made: Plan) -> None:
-    """Make sure that the personality afterwards can be built.
-
-    Raises:
-        NotYetError: it needs arithmetic.
-    """
-    if made.personality == head.personality and name not in made.personality.names():
-        return
-    base = head.config.base_tree
-    captured = Link(base, made.start, result=NO_ID, layout=NO_ID)
-
-    def vector(wanted: str) -> Link:
-        return captured if wanted == name else head.vector(wanted).link
-
-    build(head.config, made.personality, vector)

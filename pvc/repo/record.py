@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo.build import Built
+from pvc.repo.formula import Built
 from pvc.repo.git import GitError
 from pvc.repo.journal import Journal, JournalFile
 from pvc.repo.recovery import position, recover
@@ -82,14 +82,14 @@ class Change:
         before: where HEAD stood when the change was worked out.
         files: new bytes by path; None removes a file.
         message: the commit message.
-        built: what the new commit's personality is.
+        built: what the new commit's personality is, as far as that is known.
         adopted: what targets are known to hold from then on.
     """
 
     before: tuple[str, str]
     files: Mapping[str, bytes | None]
     message: str
-    built: Built
+    built: Built | None
     adopted: tuple[Target, ...] = ()
 
 
@@ -114,8 +114,9 @@ def record(repository: Repository, change: Change) -> State:
         git.follow_head(PATHS, [before[1]])
         for target in change.adopted:
             repository.targets.save(target)
-        with contextlib.suppress(GitError):  # the commit stands without it
-            write_note(repository, commit, change.built)
+        if change.built is not None:
+            with contextlib.suppress(GitError):  # the commit stands without it
+                write_note(repository, commit, change.built)
         file.end()
     except BaseException:
         with contextlib.suppress(PvcError, OSError):  # if this fails, the next command does it

@@ -1,9 +1,10 @@
-"""Revisions: what a text names, be it a commit, a vector, or the base.
+"""Revisions: what a text names, be it a commit, a vector, the base, or a sum of them.
 
 base                the base alone
 NAME                a branch, a tag, or a vector of HEAD; both at once is an error
 NAME@REV            a vector as it was at a revision
 main  v1  HEAD~2    whatever git understands
+main - 0.5*NAME     a sum of these; the base has to come to 1, or to 0 for a sum of vectors alone
 """
 
 from __future__ import annotations
@@ -12,15 +13,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo.build import Built, NotYetError, build
+from pvc.repo.build import Names, total
+from pvc.repo.expression import ExpressionError, is_expression, parse
+from pvc.repo.formula import Part
 from pvc.repo.git import UnknownRevisionError
 from pvc.repo.names import is_name
-from pvc.repo.personality import Personality, Term
+from pvc.repo.personality import Term
 from pvc.repo.state import State
+from pvc.repo.vector import CapturedVector
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pvc.repo.formula import Formula, Operand
     from pvc.repo.repository import Repository
-    from pvc.repo.vector import CapturedVector
+    from pvc.repo.vector import Vector
 
 BASE = "base"
 
@@ -47,42 +54,53 @@ class Revision:
         vector: name and vector, if it names a vector; None for a commit or the base.
         is_base: whether it names the base alone.
         branch: the branch, if it names one.
+        parts: what an expression adds to the base; None for anything else.
+        is_tau: whether it names vectors alone, which have no weights of their own.
     """
 
     text: str
     state: State
-    vector: tuple[str, CapturedVector] | None = None
+    vector: tuple[str, Vector] | None = None
     is_base: bool = False
     branch: str | None = None
+    parts: tuple[Part, ...] | None = None
+    is_tau: bool = False
 
     @property
     def is_commit(self) -> bool:
         """Whether HEAD can move there."""
-        return self.vector is None and not self.is_base
+        return self.vector is None and not self.is_base and self.parts is None
 
     @property
     def terms(self) -> tuple[Term, ...] | None:
         """The terms it is the sum of; None for a vector that does not start at the base."""
         if self.is_base:
             return ()
+        if self.parts is not None:
+            return None
         if self.vector is None:
             return self.state.personality.terms
         name, found = self.vector
-        return (Term(name),) if found.origin == self.state.config.base_tree else None
+        if isinstance(found, CapturedVector) and found.origin != self.state.config.base_tree:
+            return None
+        return (Term(name),)
 
-    def build(self) -> Built:
-        """Its tree and layout.
-
-        Raises:
-            NotYetError: it needs arithmetic.
-        """
+    @property
+    def formula(self) -> Formula:
+        """What it is; a vector alone is added to the base."""
         config = self.state.config
         if self.is_base:
-            return Built(config.base_tree, config.base_layout)
+            return total(config, ())
+        if self.parts is not None:
+            return total(config, self.parts)
         if self.vector is None:
-            return self.state.build()
-        name, found = self.vector
-        return build(config, Personality((Term(name),)), lambda _: found.link)
+            return self.state.formula
+        return total(config, [Names(config, self.state.vector).part(self.vector[0], 1.0)])
+
+    @property
+    def added(self) -> tuple[Part, ...]:
+        """What it adds to the base, part by part."""
+        return self.parts if self.parts is not None else tuple(_parts(self))
 
 
 def resolve(repository: Repository, text: str) -> Revision:
@@ -91,7 +109,8 @@ def resolve(repository: Repository, text: str) -> Revision:
     Raises:
         UnknownRevisionError: nothing.
         AmbiguousError: a vector and a branch or tag at once.
-        NotYetError: it is an expression.
+        ExpressionError: it is a malformed expression.
+        NoVectorError, ForeignVectorError, CycleError: an expression needs what cannot be had.
     """
     head = repository.head()
     if text == BASE:
@@ -99,7 +118,7 @@ def resolve(repository: Repository, text: str) -> Revision:
     if is_name(text) and text in head.names:
         if repository.git.is_ref(text):
             raise AmbiguousError(text)
-        return Revision(text, head, vector=(text, head.vector(text)))
+        return Revision(text, head, vector=(text, head.vector(text)), is_tau=True)
     branches = dict(repository.git.branches())
     commit = branches.get(text) or repository.git.find(text)  # as `git checkout` prefers it
     if commit is not None:
@@ -110,8 +129,8 @@ def resolve(repository: Repository, text: str) -> Revision:
     name, at, revision = text.partition("@")
     if at and is_name(name):
         return _vector_at(repository, text, name, revision)
-    if any(operator in text for operator in ("+", "*", "(", " ")):
-        raise NotYetError(repr(text), "expressions need arithmetic")
+    if is_expression(text) and not text.startswith("--"):
+        return _expression(repository, head, text)
     raise UnknownRevisionError(text)
 
 
@@ -120,4 +139,32 @@ def _vector_at(repository: Repository, text: str, name: str, revision: str) -> R
     if commit is None:
         raise UnknownRevisionError(revision)
     state = State(repository.git, commit)
-    return Revision(text, state, vector=(name, state.vector(name)))
+    return Revision(text, state, vector=(name, state.vector(name)), is_tau=True)
+
+
+def _expression(repository: Repository, head: State, text: str) -> Revision:
+    bases = 0.0
+    parts: dict[Operand, Part] = {}
+    for addend in parse(text):
+        found = resolve(repository, addend.name)
+        if found.state.config.base_tree != head.config.base_tree:
+            raise ExpressionError(text, addend.at, f"{addend.name} has another base")
+        bases += 0.0 if found.is_tau else addend.scale
+        for part in found.added:
+            scale = addend.scale * part.scale
+            known = parts.get(part.operand, Part(0.0, part.operand, part.label))
+            parts[part.operand] = Part(known.scale + scale, part.operand, part.label)
+    if bases not in {0.0, 1.0}:
+        reason = f"it takes weights {bases:g} times, and not once"
+        raise ExpressionError(text, 0, reason)
+    return Revision(text, head, parts=tuple(parts.values()), is_tau=bases == 0)
+
+
+def _parts(found: Revision) -> Iterator[Part]:
+    """What a revision adds to the base."""
+    names = Names(found.state.config, found.state.vector)
+    if found.vector is not None:
+        yield names.part(found.vector[0], 1.0)
+    elif not found.is_base:
+        for term in found.state.personality.terms:
+            yield names.part(term.vector, term.scale)

@@ -16,7 +16,7 @@ from pvc.repo.config import Config
 from pvc.repo.git import GitError
 from pvc.repo.personality import Personality
 from pvc.repo.state import PATHS, vector_name
-from pvc.repo.vector import DIRECTORY, CapturedVector
+from pvc.repo.vector import DIRECTORY, CapturedVector, Vector, parse
 
 if TYPE_CHECKING:
     from pvc.repo.finding import Findings
@@ -61,7 +61,7 @@ class _Reader:
         self.targets = repository.targets
         self.findings = findings
         self.roots = Roots()
-        self.vectors: dict[str, CapturedVector | PvcError] = {}
+        self.vectors: dict[str, Vector | PvcError] = {}
         """By the id that git gives their content: most commits hold what others hold."""
 
     def read(self) -> Roots:
@@ -104,18 +104,20 @@ class _Reader:
             if name is not None:
                 self._vector(self._parsed(commit, path, blob), path, f"{name} at {where}")
 
-    def _parsed(self, commit: str, path: str, blob: str) -> CapturedVector | PvcError:
+    def _parsed(self, commit: str, path: str, blob: str) -> Vector | PvcError:
         if blob not in self.vectors:
             try:
                 text = self.git.read(commit, path) or ""
-                self.vectors[blob] = CapturedVector.parse(text, f"{path} at {commit[:10]}")
+                self.vectors[blob] = parse(text, f"{path} at {commit[:10]}")
             except PvcError as error:
                 self.vectors[blob] = error
         return self.vectors[blob]
 
-    def _vector(self, vector: CapturedVector | PvcError, path: str, dependent: str) -> None:
+    def _vector(self, vector: Vector | PvcError, path: str, dependent: str) -> None:
         if isinstance(vector, PvcError):
             self.findings.add("manifest", path, str(vector), [dependent])
+            return
+        if not isinstance(vector, CapturedVector):
             return
         for tree in (vector.base, vector.origin, vector.result):
             self.roots.trees[tree].add(dependent)

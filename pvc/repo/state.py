@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.repo import config, personality, vector
-from pvc.repo.build import Built, build
+from pvc.repo.build import formula
 from pvc.repo.config import Config
 from pvc.repo.personality import Personality
-from pvc.repo.vector import CapturedVector
 
 if TYPE_CHECKING:
+    from pvc.repo.formula import Formula
     from pvc.repo.git import Git
+    from pvc.repo.vector import Vector
 
 BEHAVIOURS = "behaviours"
 FOLDERS = (vector.DIRECTORY, BEHAVIOURS)
@@ -77,7 +78,7 @@ class State:
 
     git: Git
     commit: str
-    _vectors: dict[str, CapturedVector] = field(default_factory=dict, compare=False)
+    _vectors: dict[str, Vector] = field(default_factory=dict, compare=False)
 
     @property
     def where(self) -> str:
@@ -118,7 +119,7 @@ class State:
         paths = self.git.files(self.commit, vector.DIRECTORY)
         return tuple(sorted(name for name in map(vector_name, paths) if name))
 
-    def vector(self, name: str) -> CapturedVector:
+    def vector(self, name: str) -> Vector:
         """The vector of a name.
 
         Raises:
@@ -130,13 +131,10 @@ class State:
             if text is None:
                 raise NoVectorError(name, f"commit {self.where}")
             where = f"{vector_path(name)} at {self.where}"
-            self._vectors[name] = CapturedVector.parse(text, where)
+            self._vectors[name] = vector.parse(text, where)
         return self._vectors[name]
 
-    def build(self) -> Built:
-        """Tree and layout of the personality.
-
-        Raises:
-            NotYetError: it needs arithmetic.
-        """
-        return build(self.config, self.personality, lambda name: self.vector(name).link)
+    @cached_property
+    def formula(self) -> Formula:
+        """What the personality is; see `build.formula`."""
+        return formula(self.config, self.personality, self.vector)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pvc.repo.build import NotYetError
 from pvc.repo.journal import JournalError, JournalFile
+from pvc.repo.realise import known_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +49,7 @@ class Status:
         branch: the branch, or None if HEAD is detached.
         commit: HEAD's commit.
         personality: HEAD's personality.
-        tree: tree id that it builds to, or None if it needs arithmetic.
+        tree: tree id that it builds to, or None if nobody built it yet.
         aside: vectors that are not terms.
         edited: pvc's files that differ from HEAD.
         unfinished: the git operation that is under way, or None.
@@ -79,7 +79,7 @@ class Status:
 def status(repository: Repository) -> Status:
     """Look at a repository; reads no weights."""
     head = repository.head()
-    tree = _tree(head)
+    tree = _tree(repository, head)
     applied = head.personality.names()
     return Status(
         root=repository.root,
@@ -106,11 +106,8 @@ def _malformed_journal(repository: Repository) -> tuple[JournalError, ...]:
     return ()
 
 
-def _tree(head: State) -> bytes | None:
-    try:
-        return head.build().tree
-    except NotYetError:
-        return None
+def _tree(repository: Repository, head: State) -> bytes | None:
+    return known_tree(repository, head.formula)
 
 
 def _target(target: Target, head_tree: bytes | None) -> TargetStatus:

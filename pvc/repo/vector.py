@@ -1,19 +1,23 @@
 """Vectors as git keeps them: `vectors/<name>.json`, written by pvc only.
 
 A captured vector names two stored trees, `from` and `to`; tau = fp32(to) - fp32(from) is computed
-from them and never stored.  The file holds all that `log` and `show` print.
-Format page: docs/format/vector.md.
+from them and never stored.  A derived vector names others, and how they are combined.  The file
+holds all that `log` and `show` print.  Format page: docs/format/vector.md.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import re
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from pvc.errors import MalformedError
-from pvc.repo.build import Link
+from pvc.repo.formula import Link
+from pvc.repo.names import VectorNameError, check_name
+from pvc.repo.personality import MAX_TERMS, Term
 from pvc.weights import strict_json
 from pvc_store.ids import IdError, parse_id
 
@@ -93,6 +97,7 @@ class CapturedVector:
         layout: layout id: how `to` came as files.
         statistics: what was counted.
         provenance: where it came from, for people: origin, message, trainer, ...
+        origin_recipe: digest of the formula that `from` was computed by; None if it was captured.
     """
 
     base: bytes
@@ -101,11 +106,12 @@ class CapturedVector:
     layout: bytes
     statistics: Statistics
     provenance: tuple[tuple[str, str], ...] = ()
+    origin_recipe: bytes | None = None
 
     @property
     def link(self) -> Link:
-        """The vector as a link of a chain."""
-        return Link(self.base, self.origin, self.result, self.layout)
+        """The vector as it is computed with."""
+        return Link(self.base, self.origin, self.result, self.layout, self.origin_recipe)
 
     def to_text(self) -> str:
         """The canonical text: sorted keys, no floats, one newline at the end."""
@@ -123,29 +129,142 @@ class CapturedVector:
             },
             "provenance": dict(self.provenance),
         }
-        return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        if self.origin_recipe is not None:
+            document["from_recipe"] = self.origin_recipe.hex()
+        return _text(document)
 
-    @classmethod
-    def parse(cls, text: str, where: str) -> CapturedVector:
-        """Read a vector's file strictly.
 
-        Raises:
-            VectorError: for every way to be malformed, a newer format included.
-        """
-        fields_ = _Fields(_document(text, where), where)
-        found = fields_.take("format", str)
-        if found != FORMAT:
-            raise VectorError(where, f"its format is {found!r}, {FORMAT!r} is known")
-        vector = cls(
-            base=fields_.id("base"),
-            origin=fields_.id("from"),
-            result=fields_.id("to"),
-            layout=fields_.id("layout"),
-            statistics=_statistics(fields_.inner("statistics")),
-            provenance=_provenance(fields_.inner("provenance")),
-        )
-        fields_.finish()
-        return vector
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a derived vector is made of others.
+
+    Attributes:
+        method: one of METHODS.
+        terms: what is combined, in order; found in the same commit.
+        density: the share of each vector that "ties" keeps, above 0 to 1.
+        factor: what the result is multiplied by (lambda).
+    """
+
+    method: str
+    terms: tuple[Term, ...]
+    density: float = 1.0
+    factor: float = 1.0
+
+    def __str__(self) -> str:
+        listed = " ".join(map(str, self.terms)).removeprefix("+ ")
+        density = f", density {self.density:g}" if self.method == "ties" else ""
+        factor = "" if self.factor == 1 else f", lambda {self.factor:g}"
+        return f"{self.method}({listed}{density}{factor})"
+
+
+METHODS = ("sum", "ties")
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedVector:
+    """A named recipe; it has no trees of its own.
+
+    Attributes:
+        recipe: how it is made.
+        counts: what was counted when it was made: "elements" of the model, and of each term
+            "kept NAME" and "outvoted NAME".
+        provenance: where it came from, for people.
+    """
+
+    recipe: Recipe
+    counts: tuple[tuple[str, int], ...] = ()
+    provenance: tuple[tuple[str, str], ...] = ()
+
+    def to_text(self) -> str:
+        """The canonical text: sorted keys, no floats, one newline at the end."""
+        recipe = self.recipe
+        document = {
+            "format": FORMAT,
+            "recipe": {
+                "method": recipe.method,
+                "terms": [[term.vector, repr(term.scale)] for term in recipe.terms],
+                "density": repr(recipe.density),
+                "lambda": repr(recipe.factor),
+            },
+            "counts": dict(self.counts),
+            "provenance": dict(self.provenance),
+        }
+        return _text(document)
+
+
+Vector: TypeAlias = CapturedVector | DerivedVector
+
+
+def parse(text: str, where: str) -> Vector:
+    """Read a vector's file strictly.
+
+    Raises:
+        VectorError: for every way to be malformed, a newer format included.
+    """
+    found = _Fields(_document(text, where), where)
+    version = found.take("format", str)
+    if version != FORMAT:
+        raise VectorError(where, f"its format is {version!r}, {FORMAT!r} is known")
+    vector = _derived(found) if "recipe" in found.rest else _captured(found)
+    found.finish()
+    return vector
+
+
+def _captured(found: _Fields) -> CapturedVector:
+    return CapturedVector(
+        base=found.id("base"),
+        origin=found.id("from"),
+        result=found.id("to"),
+        layout=found.id("layout"),
+        statistics=_statistics(found.inner("statistics")),
+        provenance=_provenance(found.inner("provenance")),
+        origin_recipe=found.id("from_recipe") if "from_recipe" in found.rest else None,
+    )
+
+
+def _derived(found: _Fields) -> DerivedVector:
+    recipe, counts = found.inner("recipe"), found.inner("counts")
+    made = Recipe(
+        method=recipe.take("method", str),
+        terms=tuple(_term(item, recipe.where) for item in recipe.take("terms", list)),
+        density=recipe.number("density"),
+        factor=recipe.number("lambda"),
+    )
+    recipe.finish()
+    if made.method not in METHODS:
+        raise VectorError(recipe.where, f"its method is {made.method!r}, which is not known")
+    if not 0 < made.density <= 1:
+        raise VectorError(recipe.where, f"its density is {made.density}, not above 0 to 1")
+    if not 0 < len(made.terms) <= MAX_TERMS:
+        raise VectorError(recipe.where, f"it has {len(made.terms)} terms")
+    return DerivedVector(
+        recipe=made,
+        counts=tuple((name, counts.count(name)) for name in sorted(counts.rest)),
+        provenance=_provenance(found.inner("provenance")),
+    )
+
+
+def _term(item: object, where: str) -> Term:
+    match item:
+        case [str(name), str(scale)]:
+            with contextlib.suppress(VectorNameError):
+                return Term(check_name(name), _number(scale, where))
+    raise VectorError(where, f"{item!r} is no term")
+
+
+def _number(text: str, where: str) -> float:
+    """A finite number, written as Python writes it."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or repr(number) != text:
+        raise VectorError(where, f"{text!r} is no number in its shortest form")
+    return number
+
+
+def _text(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 _COUNTS = tuple(field.name for field in fields(Statistics) if field.type == "int")
@@ -191,6 +310,9 @@ class _Fields:
             return parse_id(self.take(name, str))
         except IdError as error:
             raise VectorError(self.where, f"{name!r} holds no object id ({error})") from None
+
+    def number(self, name: str) -> float:
+        return _number(self.take(name, str), self.where)
 
     def norm(self, name: str) -> str:
         text = self.take(name, str)

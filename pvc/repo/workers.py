@@ -64,11 +64,27 @@ def run(jobs: Sequence[T], work: Callable[[T, Stop], None], threads: int) -> Non
     The first error, or the user's interrupt, is raised after all workers have stopped.
     """
     stop = Stop()
+    failures: list[BaseException] = []
+
+    def one(job: T) -> None:
+        stop.check()
+        try:
+            work(job, stop)
+        except StoppedError:
+            raise
+        except BaseException as failure:
+            failures.append(failure)
+            stop.set()
+            raise
+
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        futures = [pool.submit(work, job, stop) for job in jobs]
+        futures = [pool.submit(one, job) for job in jobs]
         try:
             for future in as_completed(futures):
                 future.result()
+        except StoppedError:
+            pool.shutdown(cancel_futures=True)
+            raise failures[0] from None
         except BaseException:
             stop.set()
             pool.shutdown(cancel_futures=True)

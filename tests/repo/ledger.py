@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from blake3 import blake3
 
-from pvc.repo.build import NotYetError
 from pvc.repo.checkout import SeveralTargetsError
 from pvc.repo.commit import NothingChangedError
 from pvc.repo.contents import DriftedError
@@ -53,6 +52,10 @@ class Refused(Exception):  # noqa: N818
     def __init__(self, error: type[PvcError]) -> None:
         self.error = error
         super().__init__(error.__name__)
+
+
+class NeedsArithmetic(Exception):  # noqa: N818
+    """Pvc can do this; the ledger, which cannot add, cannot say what comes out."""
 
 
 def refuse_if(condition: object, error: type[PvcError]) -> None:
@@ -171,16 +174,17 @@ class Ledger:
         for at, name in enumerate(saved.terms, 1):
             refuse_if(name not in saved.vectors, NoVectorError)
             vector = saved.vectors[name]
-            refuse_if(saved.last_scale != 1 and at == len(saved.terms), NotYetError)
-            refuse_if(vector.origin != reached.tree, NotYetError)
+            scaled = saved.last_scale != 1 and at == len(saved.terms)
+            if scaled or vector.origin != reached.tree:
+                raise NeedsArithmetic
             reached = vector.result
         return reached
 
     def built(self, saved: Saved) -> Content | None:
-        """The same, or None if it cannot be built."""
+        """The same, or None if it cannot be built, or not without arithmetic."""
         try:
             return self.build(saved)
-        except Refused:
+        except (Refused, NeedsArithmetic):
             return None
 
     def resolve(self, text: str) -> Named:

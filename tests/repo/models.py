@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pvc.repo.vector import CapturedVector
 from tests.weights.shards import entry, shard
 
 if TYPE_CHECKING:
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from pvc.repo.formula import Built
+    from pvc.repo.revision import Revision
+    from pvc.repo.state import State
 
     Floats = NDArray[np.float64]
 
@@ -155,6 +160,22 @@ def contents(directory: Path) -> dict[str, bytes]:
     files = {path: path.read_bytes() for path in found if not path.is_dir()}
     files |= {path: b"" for path in found if path.is_dir() and not any(path.iterdir())}
     return {path.relative_to(directory).as_posix(): data for path, data in files.items()}
+
+
+def captured(state: State, name: str) -> CapturedVector:
+    """A captured vector of a commit."""
+    found = state.vector(name)
+    if not isinstance(found, CapturedVector):
+        raise TypeError(f"{name} is derived")
+    return found
+
+
+def built(what: State | Revision) -> Built:
+    """Tree and layout of what needs no arithmetic."""
+    found = what.formula.exact
+    if found is None:
+        raise TypeError("it needs arithmetic")
+    return found
 
 
 def elements(what: Model) -> int:

@@ -205,5 +205,5 @@ def test_a_block_that_moved_within_the_base(tmp_path: Path, by_value: bool) -> N
             commit(repository, Wish(name, source, "base", aside=True), CREW)
             checkout(repository, name, tmp_path / f"{name}-out", keep_head=True, crew=CREW)
             assert models.contents(tmp_path / f"{name}-out") == models.contents(source)
-        assert repository.head().vector("swapped").statistics.stored_bytes == 0
+        assert models.captured(repository.head(), "swapped").statistics.stored_bytes == 0
         assert fsck(repository, CREW).findings == ()

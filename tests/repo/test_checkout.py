@@ -13,10 +13,10 @@ import pytest
 from pvc.repo import checkout as checkout_module
 from pvc.repo import directory as directory_module
 from pvc.repo import outfile as outfile_module
-from pvc.repo.build import NotYetError
 from pvc.repo.checkout import ForeignDirectoryError, SeveralTargetsError, checkout
 from pvc.repo.contents import DriftedError
 from pvc.repo.directory import InTheWayError, NoSpaceError
+from pvc.repo.expression import ExpressionError
 from pvc.repo.fill import VerificationError
 from pvc.repo.git import GitError, UnknownRevisionError
 from pvc.repo.journal import JournalFile
@@ -53,7 +53,7 @@ def test_head_moves_as_git_moves_it(made: Repository, tmp_path: Path) -> None:
         assert done.head_moved
         assert (made.git.branch(), made.git.head()) == (branch, expected)
         assert made.edited() == ()
-        assert made.targets.all()[0].tree == made.head().build().tree
+        assert made.targets.all()[0].tree == models.built(made.head()).tree
 
 
 def test_head_stays_for_vectors_the_base_and_if_asked(made: Repository, tmp_path: Path) -> None:
@@ -74,17 +74,21 @@ def test_without_a_target_only_head_moves(made: Repository) -> None:
 
 
 def test_a_vector_that_does_not_start_at_the_base(made: Repository, tmp_path: Path) -> None:
-    with pytest.raises(NotYetError):
-        go(made, "suggesting", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    done = go(made, "suggesting", tmp_path / "out")
+    assert done.revision.terms is None
+    assert done.built.tree != models.captured(made.head(), "suggesting").result
 
 
 def test_unknown(made: Repository, tmp_path: Path) -> None:
     with pytest.raises(UnknownRevisionError):
         go(made, "nothing", tmp_path / "out")
-    for expression in ("base + listening", "0.5*listening"):
-        with pytest.raises(NotYetError):
+    for expression in ("base + nothing", "0.5*nothing"):
+        with pytest.raises(UnknownRevisionError):
             go(made, expression, tmp_path / "out")
+    for expression in ("base +", "base + base", "2*base"):
+        with pytest.raises(ExpressionError):
+            go(made, expression, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_edits_keep_head_from_moving(made: Repository, tmp_path: Path) -> None:

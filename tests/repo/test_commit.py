@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pvc.repo.build import NotYetError
 from pvc.repo.checkout import checkout
 from pvc.repo.commit import (
     NonFiniteError,
@@ -54,7 +53,7 @@ def test_a_first_vector(
     assert done.vector.origin == done.vector.base == before.config.base_tree
     provenance = {"message": "twenty examples", "origin": str(tmp_path / "out-listening")}
     assert dict(done.vector.provenance) == provenance
-    assert read_note(repository, done.commit) == head.build()
+    assert read_note(repository, done.commit) == models.built(head)
     entry = next(repository.git.log(["-n", "1"]))
     assert entry.subject == "twenty examples"
     assert repository.edited() == ()
@@ -72,7 +71,7 @@ def test_aside(repository: Repository, base_model: Model, do_commit: Commit) -> 
     file = repository.root / "personality.toml"
     file.write_text(file.read_text() + '\n[[term]]\nvector = "listening"\n')
     commit_edits(repository, "apply it")
-    assert repository.head().build().tree == done.vector.result
+    assert models.built(repository.head()).tree == done.vector.result
 
 
 def test_aside_of_a_term_is_refused(
@@ -90,8 +89,8 @@ def test_replaced(repository: Repository, base_model: Model, do_commit: Commit) 
     assert second.action == "replaced"
     assert str(second.personality) == "base + listening"
     assert second.vector.origin == second.vector.base
-    assert repository.head().build().tree == second.vector.result
-    assert repository.head().vector("listening").result != first.vector.result
+    assert models.built(repository.head()).tree == second.vector.result
+    assert models.captured(repository.head(), "listening").result != first.vector.result
 
 
 def test_replaced_without_being_told_the_base_is_nearer(
@@ -127,7 +126,7 @@ def test_extended_only_if_it_is_the_last_step(
     assert caught.value.name == "listening"
     done = do_commit("suggesting", models.tuned(whole, 3), onto="HEAD")
     assert done.action == "extended"
-    assert done.vector.origin == repository.head().vector("listening").result
+    assert done.vector.origin == models.captured(repository.head(), "listening").result
 
 
 def test_extended_again_and_again_in_a_target(
@@ -147,7 +146,7 @@ def test_extended_again_and_again_in_a_target(
         assert target.changed() == []
     models.save(out, models.tuned(now, 9))
     done = do_commit("suggesting", out, aside=True)
-    assert done.vector.origin == repository.head().vector("listening").result
+    assert done.vector.origin == models.captured(repository.head(), "listening").result
 
 
 def test_extended_in_a_target_after_a_rename(
@@ -202,16 +201,16 @@ def test_nearer_to_head(repository: Repository, base_model: Model, do_commit: Co
     assert do_commit("suggesting", after, onto="HEAD").applied
 
 
-def test_beside_head_it_needs_arithmetic(
+def test_beside_head_it_is_a_sum(
     repository: Repository, base_model: Model, do_commit: Commit
 ) -> None:
     do_commit("listening", models.tuned(base_model, 1))
     other = models.tuned(base_model, 2, names=[NORM])
-    for options in ({}, {"onto": "base"}):
-        with pytest.raises(NotYetError):
-            do_commit("suggesting", other, **options)
-    assert repository.head().names == ("listening",)
-    assert do_commit("suggesting", other, aside=True).distances is not None
+    done = do_commit("suggesting", other)
+    assert done.distances is not None
+    assert str(done.personality) == "base + listening + suggesting"
+    assert repository.head().formula.exact is None
+    assert read_note(repository, done.commit) is None
 
 
 def test_onto_a_vector_or_an_older_state(

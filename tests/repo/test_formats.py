@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pvc.repo import personality
-from pvc.repo.build import Built
+from pvc.repo import vector as vector_file
 from pvc.repo.config import Config, ConfigError
+from pvc.repo.formula import Built
 from pvc.repo.journal import Journal, JournalError, JournalFile, Writing
 from pvc.repo.names import VectorNameError, check_name, is_name
 from pvc.repo.personality import EMPTY, MAX_TERMS, Personality, PersonalityError, Term
@@ -23,6 +24,7 @@ from pvc.repo.record import read_note
 from pvc.repo.target import Target, TargetError, Targets
 from pvc.repo.vector import MAX_VECTOR_BYTES, Amount, CapturedVector, Statistics, VectorError
 from pvc.weights.fingerprint import Stamp
+from tests.repo import models
 from tests.store.strategies import damaged
 
 if TYPE_CHECKING:
@@ -167,7 +169,7 @@ VECTOR = CapturedVector(
 def test_vectors_are_canonical() -> None:
     golden = (GOLDEN / "vector.json").read_text(encoding="utf-8")
     assert VECTOR.to_text() == golden
-    assert CapturedVector.parse(golden, "golden") == VECTOR
+    assert vector_file.parse(golden, "golden") == VECTOR
 
 
 counts = st.integers(0, (1 << 63) - 1)
@@ -196,8 +198,8 @@ vectors = st.builds(
 @given(vector=vectors)
 def test_vectors_come_back(vector: CapturedVector) -> None:
     text = vector.to_text()
-    assert CapturedVector.parse(text, "x") == vector
-    assert CapturedVector.parse(text, "x").to_text() == text
+    assert vector_file.parse(text, "x") == vector
+    assert vector_file.parse(text, "x").to_text() == text
     assert "." not in text.replace('"', "") or json.loads(text)  # and it is JSON
 
 
@@ -257,7 +259,7 @@ BAD_VECTORS = {
 @pytest.mark.parametrize("text", BAD_VECTORS.values(), ids=BAD_VECTORS.keys())
 def test_malformed_vectors(text: str) -> None:
     with pytest.raises(VectorError) as caught:
-        CapturedVector.parse(text, "vectors/a.json")
+        vector_file.parse(text, "vectors/a.json")
     assert caught.value.where.startswith("vectors/a.json")
 
 
@@ -394,7 +396,7 @@ READERS: dict[str, tuple[str, Callable[[bytes], object], type[MalformedError]]] 
     ),
     "vector": (
         VECTOR.to_text(),
-        lambda data: CapturedVector.parse(data.decode(errors="replace"), "x"),
+        lambda data: vector_file.parse(data.decode(errors="replace"), "x"),
         VectorError,
     ),
     "config": (
@@ -437,7 +439,7 @@ def test_damaged_files_of_a_repository(made: Repository) -> None:
 )
 def test_notes_of_others_are_none(made: Repository, text: str) -> None:
     commit = made.head().commit
-    assert read_note(made, commit) == made.head().build()
+    assert read_note(made, commit) == models.built(made.head())
     made.git.run("notes", "--ref", "pvc", "add", "-f", "--allow-empty", "-m", text, commit)
     assert read_note(made, commit) is None
 
@@ -476,7 +478,7 @@ def read_note_text(text: str) -> Built:
     ("page", "read", "expected"),
     [
         ("personality", Personality.parse, Personality((Term("listening"), Term("suggesting")))),
-        ("vector", lambda text: CapturedVector.parse(text, "x"), VECTOR),
+        ("vector", lambda text: vector_file.parse(text, "x"), VECTOR),
         ("config", Config.parse, CONFIG),
         ("target", lambda text: Target.parse(text, "x").terms, (Term("listening"),)),
         ("journal", lambda text: Journal.parse(text, "x").head_after, None),

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pvc.repo import roots
 from pvc.repo.blocks import BaseFiles, Blocks
 from pvc.repo.capture import Goal, capture
 from pvc.repo.checkout import checkout
 from pvc.repo.edits import commit_edits, remove
 from pvc.repo.fsck import fsck
 from pvc.repo.repository import Repository
-from pvc.repo.vector import CapturedVector
+from pvc.repo.vector import Vector, parse
 from pvc.weights.checkpoint import Checkpoint
 from pvc_store.tree import Tree
 from tests.repo import models
@@ -82,7 +83,7 @@ def keys_of(tree: Tree) -> set[bytes]:
 
 def test_a_flipped_bit(made: Repository) -> None:
     """Of one vector's block: only what holds that block depends on it."""
-    key = made.store.tree(made.head().vector("quiet").result)["model.norm.weight"].key(0)
+    key = made.store.tree(models.captured(made.head(), "quiet").result)["model.norm.weight"].key(0)
     found = made.store.index().find(key)
     assert found is not None
     pack, entry = found
@@ -117,7 +118,7 @@ def test_the_current_directory_hides_nothing(
 
 
 def test_a_missing_pack(made: Repository) -> None:
-    tree = made.store.tree(made.head().vector("suggesting").result)
+    tree = made.store.tree(models.captured(made.head(), "suggesting").result)
     pack = pack_of(made, tree["model.norm.weight"].key(0))
     made.close()
     pack.unlink()
@@ -127,7 +128,7 @@ def test_a_missing_pack(made: Repository) -> None:
 
 
 def test_a_cut_pack(made: Repository) -> None:
-    tree = made.store.tree(made.head().vector("suggesting").result)
+    tree = made.store.tree(models.captured(made.head(), "suggesting").result)
     pack = pack_of(made, tree["model.norm.weight"].key(0))
     pack.chmod(0o644)
     os.truncate(pack, pack.stat().st_size - 1)
@@ -140,7 +141,7 @@ def test_a_cut_pack(made: Repository) -> None:
 @pytest.mark.parametrize("sort", ["tree", "layout"])
 @pytest.mark.parametrize("how", ["missing", "damaged"])
 def test_trees_and_layouts(made: Repository, sort: str, how: str) -> None:
-    vector = made.head().vector("quiet")
+    vector = models.captured(made.head(), "quiet")
     name = vector.result if sort == "tree" else vector.layout
     path = made.store.object_path(sort, name)
     if how == "missing":
@@ -183,7 +184,7 @@ def rewrite(repository: Repository, name: str, **fields: bytes) -> None:
 
 def test_a_digest_that_does_not_fit(made: Repository) -> None:
     """Every block is what its key says, but the tensor is not what the tree says."""
-    vector = made.head().vector("quiet")
+    vector = models.captured(made.head(), "quiet")
     tree = made.store.tree(vector.result)
     wrong = replace(tree["model.norm.weight"], digest=bytes(32))
     with made.store.writing() as writing:
@@ -214,14 +215,12 @@ def test_a_manifest_that_many_commits_hold_is_read_once(
     made: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    parse = CapturedVector.__dict__["parse"].__func__
 
-    def counted(cls: type[CapturedVector], text: str, where: str) -> CapturedVector:
+    def counted(text: str, where: str) -> Vector:
         read.append(where)
-        found: CapturedVector = parse(cls, text, where)
-        return found
+        return parse(text, where)
 
-    monkeypatch.setattr(CapturedVector, "parse", classmethod(counted))
+    monkeypatch.setattr(roots, "parse", counted)
     file = made.root / "vectors" / "quiet.json"
     file.write_text("nonsense")
     git(made.root, "commit", "-q", "-am", "broken")
@@ -283,7 +282,7 @@ def test_targets(made: Repository, tmp_path: Path) -> None:
 
 
 def test_what_is_removed_is_still_history(made: Repository) -> None:
-    vector = made.head().vector("quiet")
+    vector = models.captured(made.head(), "quiet")
     remove(made, "quiet")
     made.store.object_path("tree", vector.result).unlink()
     one = named(findings(made), "tree")

@@ -33,7 +33,7 @@ def begin_update(repository: Repository, served: Path) -> None:
     before = repository.targets.find(served)
     head = repository.head()
     assert before is not None
-    built = head.build()
+    built = models.built(head)
     after = Target(served, built.tree, built.layout, "main", head.personality.terms, {})
     origin = repository.root / head.config.base_origin
     writing = Writing(after, before, head.config.base_tree, origin)

@@ -9,13 +9,13 @@ import pytest
 
 from pvc.codec import Change
 from pvc.repo.blocks import BaseFiles, Blocks
-from pvc.repo.build import NotYetError
 from pvc.repo.checkout import checkout
 from pvc.repo.commit import Wish, commit
-from pvc.repo.diff import GROUPS, MixedError, diff
+from pvc.repo.diff import MixedError, diff
 from pvc.repo.difference import compare
 from pvc.repo.edits import remove, rename
 from pvc.repo.git import GitError, UnknownRevisionError
+from pvc.repo.grouping import GROUPS
 from pvc.repo.history import log, show
 from pvc.repo.initialise import initialise
 from pvc.repo.record import DetachedError
@@ -27,6 +27,7 @@ from pvc.repo.refs import (
     delete_tag,
     switch,
 )
+from pvc.repo.relation import relate
 from pvc.repo.repository import EditedError, Repository
 from pvc.repo.revision import AmbiguousError, resolve
 from pvc.repo.state import NotPvcError, NoVectorError
@@ -49,21 +50,23 @@ if TYPE_CHECKING:
 
 def test_what_texts_name(made: Repository) -> None:
     head = made.head()
-    assert resolve(made, "base").build().tree == head.config.base_tree
-    assert resolve(made, "listening").build().tree == head.vector("listening").result
+    assert models.built(resolve(made, "base")).tree == head.config.base_tree
+    assert (
+        models.built(resolve(made, "listening")).tree == models.captured(head, "listening").result
+    )
     for text, tree in {
-        "HEAD": head.vector("suggesting").result,
-        "@": head.vector("suggesting").result,
-        "main": head.vector("suggesting").result,
-        "v1": head.vector("listening").result,
-        "HEAD~2": head.vector("listening").result,
-        head.commit[:8]: head.vector("suggesting").result,
-        ":/listening": head.vector("listening").result,
-        "HEAD^{/listening}": head.vector("listening").result,
-        "quiet@main": head.vector("quiet").result,
-        "quiet@HEAD": head.vector("quiet").result,
+        "HEAD": models.captured(head, "suggesting").result,
+        "@": models.captured(head, "suggesting").result,
+        "main": models.captured(head, "suggesting").result,
+        "v1": models.captured(head, "listening").result,
+        "HEAD~2": models.captured(head, "listening").result,
+        head.commit[:8]: models.captured(head, "suggesting").result,
+        ":/listening": models.captured(head, "listening").result,
+        "HEAD^{/listening}": models.captured(head, "listening").result,
+        "quiet@main": models.captured(head, "quiet").result,
+        "quiet@HEAD": models.captured(head, "quiet").result,
     }.items():
-        assert resolve(made, text).build().tree == tree, text
+        assert models.built(resolve(made, text)).tree == tree, text
 
 
 @pytest.mark.parametrize(
@@ -143,7 +146,7 @@ def test_a_commit_that_is_not_pvcs(made: Repository) -> None:
     git(made.root, "commit", "-q", "--allow-empty", "-m", "empty")
     git(made.root, "checkout", "-q", "main")
     with pytest.raises(NotPvcError):
-        resolve(made, "empty").build()
+        models.built(resolve(made, "empty"))
     with pytest.raises(NotPvcError):
         checkout(made, "empty", None, keep_head=False, crew=CREW)
     assert made.git.branch() == "main"
@@ -250,7 +253,7 @@ def test_show(made: Repository) -> None:
     head = made.head()
     shown = show(made, "HEAD")
     assert shown.noted
-    assert shown.built == head.build()
+    assert shown.built == models.built(head)
     assert shown.event is not None
     assert shown.event.entry.commit == head.commit
     shown = show(made, "listening")
@@ -288,8 +291,9 @@ def test_operands(made: Repository) -> None:
             diff(made, before, after, "role", CREW)
         assert caught.value.vector in {"listening", "quiet"}
     for before, after in [("listening", "quiet"), ("listening", "listening")]:
-        with pytest.raises(NotYetError):
-            diff(made, before, after, "role", CREW)
+        related = relate(made, before, after, "role", CREW)
+        assert related is not None
+        assert (related.a, related.b) == (before, after)
 
 
 def test_groups(made: Repository) -> None:

@@ -38,7 +38,17 @@ from pvc.repo.state import State
 from pvc.repo.status import status
 from pvc.repo.workers import Crew
 from tests.repo import models
-from tests.repo.ledger import Content, Held, Ledger, Refused, Saved, Vector, renamed, tree_id
+from tests.repo.ledger import (
+    Content,
+    Held,
+    Ledger,
+    NeedsArithmetic,
+    Refused,
+    Saved,
+    Vector,
+    renamed,
+    tree_id,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -118,10 +128,12 @@ class Histories(RuleBasedStateMachine):
         return content
 
     def attempt(self, foresee: Callable[[], T], act: Callable[[], object]) -> T | None:
-        """Do something, and see that the ledger foresaw the outcome."""
+        """Do something, and see that the ledger foresaw the outcome; sums are left out."""
         expected: type[PvcError] | None = None
         try:
             foreseen = foresee()
+        except NeedsArithmetic:
+            return None
         except Refused as refused:
             foreseen, expected = None, refused.error
         if expected is None:
@@ -437,7 +449,7 @@ class Histories(RuleBasedStateMachine):
             wanted = self.ledger.built(saved)
             if wanted is None:
                 continue
-            built = State(self.repository.git, head).build()
+            built = models.built(State(self.repository.git, head))
             key = built.tree, built.layout
             if key not in written:
                 path = self.folder / f"again-{len(written)}"

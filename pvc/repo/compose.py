@@ -1,0 +1,201 @@
+"""Changing the personality by its terms, and deriving vectors from others."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pvc.errors import PvcError
+from pvc.repo import personality
+from pvc.repo.edits import Edited, NameTakenError, build_with, ready, recorded
+from pvc.repo.names import check_name
+from pvc.repo.personality import Personality, Term
+from pvc.repo.record import Change, at
+from pvc.repo.revision import AmbiguousError
+from pvc.repo.state import vector_path
+from pvc.repo.vector import DerivedVector, Recipe
+
+if TYPE_CHECKING:
+    from pvc.repo.repository import Repository
+    from pvc.repo.state import State
+
+
+class RepeatedTermError(PvcError):
+    """A vector is a term more than once, so that no one scale is its scale.
+
+    Attributes:
+        name: the vector.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"{name} is a term of the personality more than once.")
+
+
+class ScaleError(PvcError):
+    """A number cannot be a scale.
+
+    Attributes:
+        scale: the number.
+    """
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+        super().__init__(f"{scale} cannot be a scale: it is not finite.")
+
+
+class UnchangedError(PvcError):
+    """A change of the personality would leave it as it is.
+
+    Attributes:
+        personality: the personality.
+    """
+
+    def __init__(self, unchanged: Personality) -> None:
+        self.personality = unchanged
+        super().__init__(f"Nothing changed: the personality is {unchanged} already.")
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """A vector that is to have a scale.
+
+    Attributes:
+        name: the vector.
+        scale: finite factor of its tau; with 0 it has no effect.
+        new: the derived vector to make; None sets the term of the personality.
+    """
+
+    name: str
+    scale: float
+    new: str | None = None
+
+
+def rescale(repository: Repository, wish: Scaling) -> Edited:
+    """Set the scale of a term, which is added if it is not there; or derive a scaled vector.
+
+    Raises:
+        NoVectorError: there is no such vector.
+        ScaleError: the scale is not finite.
+        RepeatedTermError: the vector is a term more than once.
+        UnchangedError: the term has this scale already.
+        NameTakenError, AmbiguousError, VectorNameError: the new name cannot be had.
+        IdentityError: the personality could not be computed.
+    """
+    if not math.isfinite(wish.scale):
+        raise ScaleError(wish.scale)
+    term = Term(wish.name, wish.scale)
+    with repository.lock():
+        head = ready(repository)
+        head.vector(wish.name)
+        if wish.new is not None:
+            made = DerivedVector(Recipe("sum", (term,)))
+            return _derive(repository, head, wish.new, made, head.personality)
+        return _change(repository, head, _with_term(head.personality, term), _worded(term))
+
+
+def _worded(term: Term) -> str:
+    return f"{term.vector} at {term.scale:g}"
+
+
+def _with_term(before: Personality, term: Term) -> Personality:
+    places = [i for i, old in enumerate(before.terms) if old.vector == term.vector]
+    if len(places) > 1:
+        raise RepeatedTermError(term.vector)
+    place = places[0] if places else len(before.terms)
+    return Personality((*before.terms[:place], term, *before.terms[place + 1 :]))
+
+
+def _change(repository: Repository, head: State, after: Personality, message: str) -> Edited:
+    if after == head.personality:
+        raise UnchangedError(after)
+    files: dict[str, bytes | None] = {
+        personality.PATH: personality.edit(head.personality_text, after).encode()
+    }
+    built = build_with(repository, head, after, files)
+    return recorded(repository, after, Change(at(head), files, message, built))
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """Vectors that are to become one.
+
+    Attributes:
+        names: the vectors; none stands for all terms of the personality.
+        method: one of `vector.METHODS`.
+        density: the share of each vector that "ties" keeps, above 0 to 1.
+        factor: what the result is multiplied by (lambda).
+        new: the derived vector to make, which is not applied; None replaces the terms.
+    """
+
+    names: tuple[str, ...]
+    method: str
+    density: float = 1.0
+    factor: float = 1.0
+    new: str | None = None
+
+
+def combine(repository: Repository, wish: Combination) -> Edited:
+    """Derive a vector from others; without a name for it, it takes the place of their terms.
+
+    Terms of the personality are taken with their scales, other vectors at 1.
+
+    Raises:
+        NoVectorError: there is no such vector.
+        RepeatedTermError: a vector is a term more than once, or named more than once.
+        UnchangedError: there is nothing to combine.
+        NameTakenError, AmbiguousError, VectorNameError: the new name cannot be had.
+        IdentityError: the personality could not be computed.
+    """
+    with repository.lock():
+        head = ready(repository)
+        terms = _terms(head, wish.names)
+        made = DerivedVector(Recipe(wish.method, terms, wish.density, wish.factor))
+        if wish.new is not None:
+            return _derive(repository, head, wish.new, made, head.personality)
+        name = "_".join(term.vector.replace(".", "_") for term in terms)
+        merged = {term.vector for term in terms}
+        kept = [term for term in head.personality.terms if term.vector not in merged]
+        places = [i for i, t in enumerate(head.personality.terms) if t.vector in merged]
+        kept.insert(min(places, default=len(kept)), Term(name))
+        return _derive(repository, head, name, made, Personality(tuple(kept)))
+
+
+def _terms(head: State, names: tuple[str, ...]) -> tuple[Term, ...]:
+    terms = {}
+    for term in head.personality.terms:
+        if term.vector in terms and (not names or term.vector in names):
+            raise RepeatedTermError(term.vector)
+        terms[term.vector] = term
+    for name in names:
+        head.vector(name)
+        if names.count(name) > 1:
+            raise RepeatedTermError(name)
+    chosen = tuple(terms.get(name, Term(name)) for name in names or terms)
+    if not chosen:
+        raise UnchangedError(head.personality)
+    return chosen
+
+
+def _derive(
+    repository: Repository, head: State, name: str, made: DerivedVector, after: Personality
+) -> Edited:
+    check_name(name)
+    if repository.git.is_ref(name):
+        raise AmbiguousError(name)
+    if name in head.names:
+        raise NameTakenError(name)
+    files: dict[str, bytes | None] = {vector_path(name): made.to_text().encode()}
+    if after != head.personality:
+        files[personality.PATH] = personality.edit(head.personality_text, after).encode()
+    _check_recipe(repository, head, name, files)
+    built = build_with(repository, head, after, files)
+    return recorded(repository, after, Change(at(head), files, f"{name} = {made.recipe}", built))
+
+
+def _check_recipe(
+    repository: Repository, head: State, name: str, files: dict[str, bytes | None]
+) -> None:
+    """Make sure that the new vector can be computed, though the personality may not have it."""
+    build_with(repository, head, Personality((Term(name),)), files)

@@ -1,0 +1,132 @@
+"""Computing a tree: stored blocks and taus become new blocks, rounded once.
+
+For each element, with every step rounded to float32 (float64 where a tensor needs it):
+
+    acc = start
+    acc = acc + (scale * tau)       for each part, in order; no fused multiply-add
+    out = acc in the base's kind    to nearest, ties to even
+
+An element that no part changes keeps its bits.  One thread handles one tensor at a time, block by
+block, so the result does not depend on their number; the largest tensors come first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+
+from pvc.codec import encode, same
+from pvc.codec.numbers import float_type, from_numbers, keep_untouched
+from pvc.merge import arithmetic
+from pvc.repo import workers
+from pvc.repo.capture import CollisionError
+from pvc.repo.route import Route, Router, links
+from pvc.repo.taus import Place, Taus
+from pvc_store.ids import block_key
+from pvc_store.tree import Tensor, Tree
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pvc.repo.blocks import Blocks
+    from pvc.repo.formula import Formula
+    from pvc.repo.workers import Crew, Stop
+    from pvc_store.store import Writing
+
+    Bytes = NDArray[np.uint8]
+
+
+def compute(what: Formula, blocks: Blocks, writing: Writing, taus: Taus, crew: Crew) -> Tree:
+    """Compute a formula's tree, and store its blocks.
+
+    Raises:
+        IdentityError: a tensor cannot be computed with.
+        MissingError, DamageError: a block cannot be had.
+    """
+    router = Router(what, blocks.base, taus.tree)
+    routes = {name: router.route(name) for name in router.names()}
+    shared = _Shared(blocks, writing, taus, crew)
+    done = [route.stored for route in routes.values() if not route.computed]
+    jobs = [name for name, route in routes.items() if route.computed]
+    jobs.sort(key=lambda name: -blocks.base[name].nbytes)
+    crew.progress.start("Building", sum(blocks.base[name].nbytes for name in jobs))
+
+    def one(name: str, stop: Stop) -> None:
+        shared.computed.append(_TensorRun(shared, blocks.base[name], routes[name]).run(stop))
+
+    workers.run(jobs, one, crew.threads)
+    return Tree([*(tensor for tensor in done if tensor is not None), *shared.computed])
+
+
+@dataclass
+class _Shared:
+    """What all threads share."""
+
+    blocks: Blocks
+    writing: Writing
+    taus: Taus
+    crew: Crew
+    computed: list[Tensor] = field(default_factory=list)
+
+
+class _TensorRun:
+    """One tensor while it is computed, by one thread."""
+
+    def __init__(self, shared: _Shared, base: Tensor, route: Route) -> None:
+        if route.stored is None:
+            raise ValueError("a tensor is computed from a stored one")
+        self.shared = shared
+        self.base = base
+        self.start = route.stored
+        self.parts = route.parts
+        kinds = [base.kind, self.start.kind]
+        for part in route.parts:
+            for link in links(part.operand):
+                kinds += [shared.taus.kind(link.origin, base.name)]
+                kinds += [shared.taus.kind(link.result, base.name)]
+        self.dtype = float_type(*kinds)
+
+    def run(self, stop: Stop) -> Tensor:
+        keys, hasher = bytearray(), blake3()
+        for index in range(self.base.block_count):
+            stop.check()
+            raw = self._block(Place(self.base, index, self.dtype))
+            hasher.update(raw.data)
+            key = block_key(raw.data)
+            self._keep(raw, key, index)
+            keys += key
+            self.shared.crew.progress.advance(len(raw))
+        base = self.base
+        return Tensor(base.name, base.kind, base.shape, hasher.digest(), bytes(keys))
+
+    def _block(self, place: Place) -> Bytes:
+        """The raw bytes of a block of the result."""
+        taus, blocks = self.shared.taus, self.shared.blocks
+        acc = taus.numbers(self.start, place, "acc")
+        touched = blocks.buffer("touched", place.size)
+        touched[:] = 0
+        for part in self.parts:
+            tau = taus.tau(part.operand, place)
+            if tau is not None:
+                arithmetic.add(acc, part.scale, tau, touched)
+        out = blocks.buffer("computed", self.base.block_length(place.index))
+        from_numbers(acc, self.base.kind, out)
+        if self.start.kind == self.base.kind:
+            stored = blocks.buffer("start", len(out))
+            blocks.read(self.start, place.index, stored)
+            keep_untouched(stored, self.start.kind, touched, out)
+        return out
+
+    def _keep(self, raw: Bytes, key: bytes, index: int) -> None:
+        blocks, writing = self.shared.blocks, self.shared.writing
+        if not (writing.has(key) or blocks.in_base(key)):
+            base = blocks.against(self.base.name, self.base.kind, index)
+            if writing.put(encode(raw, self.base.kind, base)):
+                return
+        stored = blocks.buffer("stored", len(raw))
+        blocks.read_key(key, stored, self.base.name, index)
+        if not same(raw, stored):
+            raise CollisionError(key.hex())

@@ -1,0 +1,188 @@
+"""From a formula to a stored tree: recorded, found among those built before, or built now.
+
+<store>/built/<digest of the formula>.json:
+  tree     tree id that it was computed to
+  check    BLAKE3 of digest and tree id
+
+A cache: what is missing or damaged is computed again, to the same tree.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pvc.errors import PvcError
+from pvc.repo.formula import Built, Formula
+from pvc.repo.target import MALFORMATIONS
+from pvc_store import atomic
+from pvc_store.errors import DamageError, MissingError
+from pvc_store.ids import object_id, parse_id
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pvc.repo.config import Config
+    from pvc.repo.repository import Repository
+    from pvc.repo.workers import Crew
+    from pvc_store.layout import Layout
+    from pvc_store.tree import Tree
+
+
+class LayoutMissingError(PvcError):
+    """A computed tree does not lie in files as any that it was made from."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The computed weights fit into the files of neither the base nor any vector: "
+            "some tensors were added or removed, and others are of another kind."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Realised:
+    """A formula, realised.
+
+    Attributes:
+        built: tree and layout.
+        fresh: whether it was computed now.
+    """
+
+    built: Built
+    fresh: bool
+
+
+class BuiltTrees:
+    """The trees that formulas were computed to."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "built"
+
+    def read(self, digest: bytes) -> bytes | None:
+        """Tree id that a formula was computed to, or None if it is not known."""
+        try:
+            document = json.loads(self._file(digest).read_bytes())
+            tree = parse_id(document["tree"])
+            return tree if document["check"] == _check(digest, tree) else None
+        except (OSError, *MALFORMATIONS):
+            return None
+
+    def write(self, digest: bytes, tree: bytes) -> None:
+        """Keep what a formula was computed to."""
+        atomic.make_directory(self._folder)
+        document = {"tree": tree.hex(), "check": _check(digest, tree)}
+        atomic.write_file(self._file(digest), json.dumps(document).encode())
+
+    def _file(self, digest: bytes) -> Path:
+        return self._folder / f"{digest.hex()}.json"
+
+
+def _check(digest: bytes, tree: bytes) -> str:
+    return object_id(digest + tree).hex()
+
+
+def known_tree(repository: Repository, what: Formula) -> bytes | None:
+    """Tree id of a formula, if nothing need be computed to say it; reads no weights."""
+    if what.exact is not None:
+        return what.start.tree
+    return BuiltTrees(repository.folder).read(what.digest())
+
+
+def known(repository: Repository, config: Config, what: Formula) -> Built | None:
+    """A formula's tree and layout, if nothing need be computed to say it."""
+    if what.exact is not None:
+        return what.exact
+    found = known_tree(repository, what)
+    tree = None if found is None else _stored(repository, found)
+    return None if tree is None else Built(tree.id, _layout(repository, config, what, tree))
+
+
+def check_possible(repository: Repository, what: Formula) -> None:
+    """Make sure that a formula can be computed; reads no weights.
+
+    Raises:
+        IdentityError: a tensor cannot be computed with.
+        MissingError, DamageError: the store lacks a tree.
+    """
+    store = repository.store
+    store.tree(what.start.tree)
+    store.layout(what.start.layout)
+    if what.exact is not None:
+        return
+    from pvc.repo.route import Router
+
+    router = Router(what, store.tree(what.base), functools.cache(store.tree))
+    for name in router.names():
+        router.route(name)
+
+
+def realise(repository: Repository, config: Config, what: Formula, crew: Crew) -> Realised:
+    """A formula's tree, stored, with a layout by which it becomes files.
+
+    Raises:
+        IdentityError, LayoutMissingError: it cannot be computed, or not laid out.
+        MissingError, DamageError: a block cannot be had.
+    """
+    if what.exact is not None:
+        return Realised(what.exact, fresh=False)
+    found = known_tree(repository, what)
+    tree = None if found is None else _stored(repository, found)
+    fresh = tree is None
+    if tree is None:
+        tree = _compute(repository, config, what, crew)
+    return Realised(Built(tree.id, _layout(repository, config, what, tree)), fresh)
+
+
+def _layout(repository: Repository, config: Config, what: Formula, tree: Tree) -> bytes:
+    for layout in _layouts(what, config):
+        if _fits(repository.store.layout(layout), tree):
+            return layout
+    raise LayoutMissingError
+
+
+def _stored(repository: Repository, tree: bytes) -> Tree | None:
+    try:
+        return repository.store.tree(tree)
+    except (MissingError, DamageError):
+        return None
+
+
+def _compute(repository: Repository, config: Config, what: Formula, crew: Crew) -> Tree:
+    from pvc.repo.compute import compute
+    from pvc.repo.contents import blocks_of
+    from pvc.repo.trims import Trims
+
+    store = repository.store
+    base = store.tree(config.base_tree)
+    with store.writing() as writing, blocks_of(repository, config, writing) as blocks:
+        trees = functools.cache(store.tree)
+        trims = Trims(repository.folder, blocks, trees, crew)
+        for part in what.parts:
+            trims.add(part.operand)
+        tree = compute(what, blocks, writing, trims.taus, crew)
+        writing.put_tree(tree, base)
+    BuiltTrees(repository.folder).write(what.digest(), tree.id)
+    return tree
+
+
+def _layouts(what: Formula, config: Config) -> list[bytes]:
+    """Layouts that a formula's tree may have, the likeliest first."""
+    from pvc.repo.route import links
+
+    parts = [link.layout for part in what.parts for link in links(part.operand)]
+    return [what.start.layout, config.base_layout, *parts]
+
+
+def _fits(layout: Layout, tree: Tree) -> bool:
+    from pathlib import Path
+
+    from pvc.weights.header import placements
+
+    places = {
+        place.name: (place.kind, place.shape)
+        for file in layout.weights
+        for place in placements(file.header, file.path, Path(file.path))
+    }
+    return places == {name: (tensor.kind, tensor.shape) for name, tensor in tree.items()}

@@ -1,0 +1,181 @@
+"""The taus of vectors, block by block, as numbers.
+
+A place is a block of the base; every vector has elements there, perhaps in a wider float type.
+Arrays belong to the thread; what a method returns is valid until the thread's next call with the
+same slot.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pvc.codec.numbers import Floats, to_numbers
+from pvc.merge import arithmetic, ties
+from pvc.repo.formula import Link, Mix, Operand, Part
+from pvc_store.block import BLOCK_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from pvc.repo.blocks import Blocks
+    from pvc_store.kinds import Kind
+    from pvc_store.tree import Tensor, Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where numbers are computed.
+
+    Attributes:
+        tensor: the tensor, as the base has it.
+        index: which block of it.
+        dtype: what it is computed in.
+    """
+
+    tensor: Tensor
+    index: int
+    dtype: np.dtype[np.floating[Any]]
+
+    @property
+    def size(self) -> int:
+        """Elements of the block."""
+        return self.tensor.block_length(self.index) * 8 // self.tensor.kind.bits
+
+
+@dataclass(frozen=True, slots=True)
+class Trim:
+    """What a TIES combination needs to know of the whole model.
+
+    Attributes:
+        thresholds: for each of its parts, the least |tau| that is kept.
+        majority: the elected sign of most elements, 1 or -1.
+        elements: elements of the model.
+        kept: for each part, how many elements are kept and not 0.
+        outvoted: for each part, how many of those have the losing sign.
+        conflicts: for each two parts, how many elements are kept of both, with opposite signs.
+    """
+
+    thresholds: tuple[float, ...]
+    majority: int
+    elements: int
+    kept: tuple[int, ...]
+    outvoted: tuple[int, ...]
+    conflicts: tuple[tuple[int, ...], ...]
+
+
+class _Arrays(threading.local):
+    """One thread's arrays, by slot."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, int, str], Floats] = {}
+
+    def get(self, slot: str, rows: int, place: Place) -> Floats:
+        key = slot, rows, place.dtype.char
+        size = rows * (BLOCK_BYTES * 8 // place.tensor.kind.bits)
+        if key not in self._held or self._held[key].size < size:
+            self._held[key] = np.empty(size, place.dtype)
+        return self._held[key][: rows * place.size]
+
+
+class Taus:
+    """Computes taus; safe for several threads.
+
+    Args:
+        blocks: raw blocks of stored trees.
+        tree: the tree of an id.
+        trims: what each TIES combination needs to know.
+    """
+
+    def __init__(
+        self, blocks: Blocks, tree: Callable[[bytes], Tree], trims: Mapping[Mix, Trim]
+    ) -> None:
+        self._blocks = blocks
+        self.tree = cache(tree)
+        self._trims = trims
+        self._arrays = _Arrays()
+
+    def kind(self, tree: bytes, name: str) -> Kind:
+        """The kind of a tensor in a tree."""
+        return self.tree(tree)[name].kind
+
+    def numbers(self, tensor: Tensor, place: Place, slot: str) -> Floats:
+        """The elements of a stored tensor at a place, exactly.
+
+        Raises:
+            MissingError, DamageError: a block cannot be had.
+        """
+        out = self._arrays.get(slot, 1, place)
+        ratio = tensor.kind.bits // place.tensor.kind.bits
+        first = place.index * ratio
+        done = 0
+        for index in range(first, min(first + ratio, tensor.block_count)):
+            raw = self._blocks.buffer("numbers", tensor.block_length(index))
+            self._blocks.read(tensor, index, raw)
+            count = len(raw) * 8 // tensor.kind.bits
+            to_numbers(raw, tensor.kind, out[done : done + count])
+            done += count
+        return out
+
+    def tau(self, operand: Operand, place: Place, slot: str = "tau") -> Floats | None:
+        """The tau of a vector at a place; None where nothing changes.
+
+        Raises:
+            MissingError, DamageError: a block cannot be had.
+        """
+        if isinstance(operand, Link):
+            return self._captured(operand, place, slot)
+        taus = self.stack(operand.parts, place, slot)
+        if taus is None:
+            return None
+        out = self._arrays.get(f"{slot} out", 1, place)
+        scales = np.array([part.scale for part in operand.parts])
+        if operand.method == "sum":
+            arithmetic.combine(taus, scales, operand.factor, out)
+        else:
+            trim = self._trims[operand]
+            terms = ties.Terms(scales, np.array(trim.thresholds))
+            ties.combine(taus, terms, operand.factor, trim.majority, out)
+        return out
+
+    def stack(
+        self, parts: tuple[Part, ...], place: Place, slot: str
+    ) -> NDArray[np.floating[Any]] | None:
+        """The taus of several vectors at a place, one in each row; None where all are zero."""
+        rows = self._arrays.get(f"{slot} rows", len(parts), place).reshape(len(parts), place.size)
+        changed = False
+        for row, part in zip(rows, parts, strict=True):
+            tau = self.tau(part.operand, place, f"{slot}.")
+            if tau is None:
+                row[:] = 0
+            else:
+                row[:] = tau
+                changed = True
+        return rows if changed else None
+
+    def _captured(self, link: Link, place: Place, slot: str) -> Floats | None:
+        name = place.tensor.name
+        before, after = self.tree(link.origin)[name], self.tree(link.result)[name]
+        if _same_block(before, after, place):
+            return None
+        result = self.numbers(after, place, f"{slot} to")
+        origin = self.numbers(before, place, f"{slot} from")
+        arithmetic.difference(result, origin, result)
+        return result
+
+
+def _same_block(before: Tensor, after: Tensor, place: Place) -> bool:
+    if before.kind != after.kind:
+        return False
+    if before.keys == after.keys:
+        return True
+    ratio = after.kind.bits // place.tensor.kind.bits
+    first = place.index * ratio
+    indices = range(first, min(first + ratio, after.block_count))
+    return all(before.key(index) == after.key(index) for index in indices)
