@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pvc.cli.output import current
 
@@ -12,11 +12,19 @@ if TYPE_CHECKING:
 
 def answer(done: Edited) -> None:
     """Write what a change did."""
-    document = {
+    current().answer(document(done), lines(done))
+
+
+def document(done: Edited) -> dict[str, Any]:
+    """The fields of a change."""
+    return {
         "commit": done.commit,
         "message": done.message,
         "personality": str(done.personality),
         "paths": list(done.paths),
     }
-    lines = [done.message, f"[{done.commit[:10]}] {done.personality}"]
-    current().answer(document, lines)
+
+
+def lines(done: Edited) -> list[str]:
+    """A change in two lines."""
+    return [done.message, f"[{done.commit[:10]}] {done.personality}"]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.repo import personality
+from pvc.repo.build import Names
+from pvc.repo.contents import blocks_of
 from pvc.repo.edits import Edited, NameTakenError, build_with, ready, recorded
+from pvc.repo.formula import Mix
 from pvc.repo.names import check_name
 from pvc.repo.personality import Personality, Term
 from pvc.repo.record import Change, at
@@ -19,6 +22,8 @@ from pvc.repo.vector import DerivedVector, Recipe
 if TYPE_CHECKING:
     from pvc.repo.repository import Repository
     from pvc.repo.state import State
+    from pvc.repo.taus import Trim
+    from pvc.repo.workers import Crew
 
 
 class RepeatedTermError(PvcError):
@@ -91,6 +96,7 @@ def rescale(repository: Repository, wish: Scaling) -> Edited:
         head.vector(wish.name)
         if wish.new is not None:
             made = DerivedVector(Recipe("sum", (term,)))
+            _check_new(repository, head, wish.new, made)
             return _derive(repository, head, wish.new, made, head.personality)
         return _change(repository, head, _with_term(head.personality, term), _worded(term))
 
@@ -136,10 +142,28 @@ class Combination:
     new: str | None = None
 
 
-def combine(repository: Repository, wish: Combination) -> Edited:
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """Vectors that became one.
+
+    Attributes:
+        edited: what it did.
+        name: the new vector.
+        vector: how it is made, and what was counted.
+        trim: thresholds and conflicts, for "ties".
+    """
+
+    edited: Edited
+    name: str
+    vector: DerivedVector
+    trim: Trim | None
+
+
+def combine(repository: Repository, wish: Combination, crew: Crew) -> Combined:
     """Derive a vector from others; without a name for it, it takes the place of their terms.
 
-    Terms of the personality are taken with their scales, other vectors at 1.
+    Terms of the personality are taken with their scales, other vectors at 1.  For "ties" the whole
+    model is read, to find what is kept of each.
 
     Raises:
         NoVectorError: there is no such vector.
@@ -152,14 +176,45 @@ def combine(repository: Repository, wish: Combination) -> Edited:
         head = ready(repository)
         terms = _terms(head, wish.names)
         made = DerivedVector(Recipe(wish.method, terms, wish.density, wish.factor))
-        if wish.new is not None:
-            return _derive(repository, head, wish.new, made, head.personality)
-        name = "_".join(term.vector.replace(".", "_") for term in terms)
-        merged = {term.vector for term in terms}
-        kept = [term for term in head.personality.terms if term.vector not in merged]
-        places = [i for i, t in enumerate(head.personality.terms) if t.vector in merged]
-        kept.insert(min(places, default=len(kept)), Term(name))
-        return _derive(repository, head, name, made, Personality(tuple(kept)))
+        name = wish.new or "_".join(term.vector.replace(".", "_") for term in terms)
+        _check_new(repository, head, name, made)
+        trim = _trim(repository, head, made, crew)
+        if trim is not None:
+            made = replace(made, counts=_counts(terms, trim))
+        after = head.personality if wish.new else _replaced(head.personality, terms, name)
+        edited = _derive(repository, head, name, made, after)
+        return Combined(edited, name, made, trim)
+
+
+def _replaced(before: Personality, terms: tuple[Term, ...], name: str) -> Personality:
+    """The personality with a new vector in the place of the first of some terms."""
+    merged = {term.vector for term in terms}
+    kept = [term for term in before.terms if term.vector not in merged]
+    places = [i for i, term in enumerate(before.terms) if term.vector in merged]
+    kept.insert(min(places, default=len(kept)), Term(name))
+    return Personality(tuple(kept))
+
+
+def _trim(repository: Repository, head: State, made: DerivedVector, crew: Crew) -> Trim | None:
+    if made.recipe.method != "ties":
+        return None
+    from pvc.repo.trims import Trims
+
+    recipe, names = made.recipe, Names(head.config, head.vector)
+    parts = tuple(names.part(term.vector, term.scale) for term in recipe.terms)
+    mix = Mix(recipe.method, parts, recipe.density, recipe.factor)
+    with blocks_of(repository, head.config) as blocks:
+        trims = Trims(repository.folder, blocks, repository.store.tree, crew)
+        trims.add(mix)
+        return trims.trim(mix)
+
+
+def _counts(terms: tuple[Term, ...], trim: Trim) -> tuple[tuple[str, int], ...]:
+    counts = {"elements": trim.elements}
+    for term, kept, outvoted in zip(terms, trim.kept, trim.outvoted, strict=True):
+        counts[f"kept {term.vector}"] = kept
+        counts[f"outvoted {term.vector}"] = outvoted
+    return tuple(sorted(counts.items()))
 
 
 def _terms(head: State, names: tuple[str, ...]) -> tuple[Term, ...]:
@@ -178,24 +233,22 @@ def _terms(head: State, names: tuple[str, ...]) -> tuple[Term, ...]:
     return chosen
 
 
-def _derive(
-    repository: Repository, head: State, name: str, made: DerivedVector, after: Personality
-) -> Edited:
+def _check_new(repository: Repository, head: State, name: str, made: DerivedVector) -> None:
+    """Make sure that a vector of this name can be made, and can be computed."""
     check_name(name)
     if repository.git.is_ref(name):
         raise AmbiguousError(name)
     if name in head.names:
         raise NameTakenError(name)
     files: dict[str, bytes | None] = {vector_path(name): made.to_text().encode()}
+    build_with(repository, head, Personality((Term(name),)), files)
+
+
+def _derive(
+    repository: Repository, head: State, name: str, made: DerivedVector, after: Personality
+) -> Edited:
+    files: dict[str, bytes | None] = {vector_path(name): made.to_text().encode()}
     if after != head.personality:
         files[personality.PATH] = personality.edit(head.personality_text, after).encode()
-    _check_recipe(repository, head, name, files)
     built = build_with(repository, head, after, files)
     return recorded(repository, after, Change(at(head), files, f"{name} = {made.recipe}", built))
-
-
-def _check_recipe(
-    repository: Repository, head: State, name: str, files: dict[str, bytes | None]
-) -> None:
-    """Make sure that the new vector can be computed, though the personality may not have it."""
-    build_with(repository, head, Personality((Term(name),)), files)

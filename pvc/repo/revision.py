@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pvc.errors import PvcError
 from pvc.repo.build import Names, total
 from pvc.repo.expression import ExpressionError, is_expression, parse
-from pvc.repo.formula import Part
+from pvc.repo.formula import Part, reduced
 from pvc.repo.git import UnknownRevisionError
 from pvc.repo.names import is_name
 from pvc.repo.personality import Term
@@ -150,10 +150,11 @@ def _expression(repository: Repository, head: State, text: str) -> Revision:
         if found.state.config.base_tree != head.config.base_tree:
             raise ExpressionError(text, addend.at, f"{addend.name} has another base")
         bases += 0.0 if found.is_tau else addend.scale
-        for part in found.added:
-            scale = addend.scale * part.scale
-            known = parts.get(part.operand, Part(0.0, part.operand, part.label))
-            parts[part.operand] = Part(known.scale + scale, part.operand, part.label)
+        for added in found.added:
+            part = reduced(Part(addend.scale * added.scale, added.operand, added.label))
+            known = parts.get(part.operand)
+            scale = part.scale + (known.scale if known else 0.0)
+            parts[part.operand] = Part(scale, part.operand, part.label)
     if bases not in {0.0, 1.0}:
         reason = f"it takes weights {bases:g} times, and not once"
         raise ExpressionError(text, 0, reason)

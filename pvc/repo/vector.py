@@ -182,9 +182,9 @@ class DerivedVector:
             "format": FORMAT,
             "recipe": {
                 "method": recipe.method,
-                "terms": [[term.vector, repr(term.scale)] for term in recipe.terms],
-                "density": repr(recipe.density),
-                "lambda": repr(recipe.factor),
+                "terms": [[term.vector, repr(float(term.scale))] for term in recipe.terms],
+                "density": repr(float(recipe.density)),
+                "lambda": repr(float(recipe.factor)),
             },
             "counts": dict(self.counts),
             "provenance": dict(self.provenance),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 AMOUNT = {"elements", "changed_elements", "tau_norm", "from_norm", "relative_norm"}
 VECTOR = AMOUNT | {
-    "name", "base", "from", "to", "layout", "tensors", "changed_tensors", "blocks",
+    "sort", "name", "base", "from", "to", "layout", "tensors", "changed_tensors", "blocks",
     "changed_blocks", "total_bytes", "stored_bytes", "roles", "provenance",
 }  # fmt: skip
 EVENT = {"commit", "date", "author", "refs", "subject", "personality", "vectors"}
@@ -39,6 +39,10 @@ FIELDS: dict[str, set[str]] = {
     "revert": EDITED,
     "mv": EDITED,
     "rm": EDITED,
+    "scale": EDITED,
+    "negate": EDITED,
+    "merge": EDITED | {"vector"},
+    "build": {"revision", "tree", "layout", "computed", "seconds"},
     "checkout": {
         "revision", "tree", "layout", "directory", "created", "written_bytes", "head_moved",
         "branch", "commit", "seconds",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -78,7 +78,7 @@ def widened(before: Model, dtype: str = "F32") -> Model:
     return {name: tensor(numbers(raw), dtype) for name, raw in before.items()}
 
 
-def tensor(values: Floats, dtype: str) -> Raw:
+def tensor(values: NDArray[Any], dtype: str) -> Raw:
     """Numbers rounded to a dtype."""
     shape = tuple(np.shape(values))
     if dtype == "BF16":
