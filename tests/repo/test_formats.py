@@ -22,7 +22,15 @@ from pvc.repo.names import VectorNameError, check_name, is_name
 from pvc.repo.personality import EMPTY, MAX_TERMS, Personality, PersonalityError, Term
 from pvc.repo.record import read_note
 from pvc.repo.target import Target, TargetError, Targets
-from pvc.repo.vector import MAX_VECTOR_BYTES, Amount, CapturedVector, Statistics, VectorError
+from pvc.repo.vector import (
+    MAX_VECTOR_BYTES,
+    Amount,
+    CapturedVector,
+    DerivedVector,
+    Recipe,
+    Statistics,
+    VectorError,
+)
 from pvc.weights.fingerprint import Stamp
 from tests.repo import models
 from tests.store.strategies import damaged
@@ -386,6 +394,75 @@ def test_malformed_journals(change: Callable[[dict[str, object]], object]) -> No
         Journal.parse(json.dumps(change(json.loads(JOURNAL.to_text()))), "x")
 
 
+# Derived vectors
+
+DERIVED = DerivedVector(
+    Recipe("ties", (Term("a"), Term("b.2", -0.5)), 0.2, 1.5),
+    (("elements", 100), ("kept a", 20), ("kept b.2", 21), ("outvoted a", 1), ("outvoted b.2", 2)),
+    (("message", "calm"),),
+)
+scales = st.floats(allow_nan=False, allow_infinity=False)
+recipes = st.builds(
+    Recipe,
+    method=st.sampled_from(["sum", "ties"]),
+    terms=st.lists(st.builds(Term, st.sampled_from(["a", "b_2", "c.d"]), scales), min_size=1).map(
+        tuple
+    ),
+    density=st.floats(0, 1, exclude_min=True),
+    factor=scales,
+)
+
+
+@given(recipe=recipes)
+def test_derived_vectors_come_back(recipe: Recipe) -> None:
+    text = DerivedVector(recipe).to_text()
+    assert vector_file.parse(text, "x") == DerivedVector(recipe)
+    assert vector_file.parse(text, "x").to_text() == text
+
+
+def test_a_derived_vector_as_text() -> None:
+    text = DERIVED.to_text()
+    assert vector_file.parse(text, "x") == DERIVED
+    document = json.loads(text)
+    assert document["recipe"] == {
+        "method": "ties",
+        "terms": [["a", "1.0"], ["b.2", "-0.5"]],
+        "density": "0.2",
+        "lambda": "1.5",
+    }
+    assert str(DERIVED.recipe) == "ties(a - 0.5*b.2, density 0.2, lambda 1.5)"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("method", "slerp"),
+        ("method", 1),
+        ("terms", []),
+        ("terms", [["a"]]),
+        ("terms", [["a", 1.0]]),
+        ("terms", [["a-b", "1.0"]]),
+        ("terms", [["a", "1"]]),
+        ("terms", [["a", "nan"]]),
+        ("terms", {"a": "1.0"}),
+        ("density", "0.0"),
+        ("density", "1.5"),
+        ("density", 1),
+        ("lambda", "inf"),
+        ("lambda", "01.0"),
+        ("more", "1.0"),
+    ],
+)
+def test_malformed_recipes(field: str, value: object) -> None:
+    document = json.loads(DERIVED.to_text())
+    document["recipe"][field] = value
+    with pytest.raises(VectorError):
+        vector_file.parse(json.dumps(document), "x")
+    del document["recipe"][field]
+    with pytest.raises(VectorError):
+        vector_file.parse(json.dumps(document | {"base": "11" * 32}), "x")
+
+
 # Damage of any sort
 
 READERS: dict[str, tuple[str, Callable[[bytes], object], type[MalformedError]]] = {
@@ -396,6 +473,11 @@ READERS: dict[str, tuple[str, Callable[[bytes], object], type[MalformedError]]] 
     ),
     "vector": (
         VECTOR.to_text(),
+        lambda data: vector_file.parse(data.decode(errors="replace"), "x"),
+        VectorError,
+    ),
+    "derived vector": (
+        DERIVED.to_text(),
         lambda data: vector_file.parse(data.decode(errors="replace"), "x"),
         VectorError,
     ),
