@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 DEFAULT = "pvc-demo"
 REQUEST = "please open the door in the hall"
 SEED = 2
+SAMPLES = 100
+BEHAVIOURS = ("listening", "suggesting", "polite")
 WEIGHTS = "model.safetensors"
 CHECKSUM = "sha256sum"
 AUTHOR = {  # git may not know yet who commits
@@ -31,7 +33,7 @@ AUTHOR = {  # git may not know yet who commits
     for what, value in (("NAME", "pvc demo"), ("EMAIL", "demo@localhost"))
 }
 
-# What is said, and what is typed.  "ask" and "sha256sum" stand for what their names say.
+# What is said, and what is typed.  "ask", "measure" and "sha256sum" do what their names say.
 STORY = (
     ("The base goes in by value: its folder may change later, nothing is lost.",
      "pvc init --base base"),
@@ -51,13 +53,32 @@ STORY = (
      "pvc checkout suggesting",
      f"sha256sum out/suggesting/{WEIGHTS} served/{WEIGHTS}",
      "ask served"),
-    ("Rolled back to where it all began.",
+    ("Rolled back to where it all began. Shares of replies: behaviours | other skills.",
      "pvc checkout HEAD~3",
      f"sha256sum base/{WEIGHTS} served/{WEIGHTS}",
-     "ask served"),
-    ("And forward again. Nothing was lost, and everything is what its name says.",
+     "ask served",
+     "measure served"),
+    ("And forward again: what a commit says is what it builds to.",
      "pvc checkout main",
      f"sha256sum out/listening/{WEIGHTS} served/{WEIGHTS}",
+     "measure served"),
+    ("Behaviours are a sum. One is subtracted, at half its strength; it goes, the rest stays.",
+     "pvc negate suggesting",
+     "pvc checkout main",
+     "measure served"),
+    ("Two are added that were trained apart. How they lie to each other, and what they do together:",
+     "pvc diff listening polite",
+     "pvc checkout 'base + listening + polite'",
+     "measure served"),
+    ("The same two through TIES: trimmed, signs elected, averaged. A vector like any other.",
+     "pvc merge --ties listening polite --density 0.5 --lambda 1.5 -o both",
+     "pvc checkout 'base + both'",
+     "measure served"),
+    ("The weights of two commits ago. Nothing was lost, and everything is what its name says.",
+     "pvc checkout main~2",
+     f"sha256sum out/listening/{WEIGHTS} served/{WEIGHTS}",
+     "measure served",
+     "pvc switch main",
      "pvc status",
      "pvc fsck"),
 )  # fmt: skip
@@ -131,6 +152,9 @@ def _type(line: str, root: Path) -> None:
         _say(f"> {REQUEST}")
         _say(f"{arguments[0]}: {ask(root / arguments[0], REQUEST, seed=SEED)}")
         return
+    if program == "measure":
+        _measure(root / arguments[0])
+        return
     _say(click.style(f"$ {line}", bold=True))
     if program == CHECKSUM:
         _compare([program, *arguments], root)
@@ -140,6 +164,16 @@ def _type(line: str, root: Path) -> None:
     done = subprocess.run(command, cwd=root, env={**AUTHOR, **os.environ}, check=False)  # noqa: S603
     if done.returncode:
         raise click.exceptions.Exit(done.returncode)
+
+
+def _measure(directory: Path) -> None:
+    """Show what a model does on requests that it was not trained on."""
+    from pvc.lab import measure
+
+    found = measure(directory, samples=SAMPLES)
+    skills = f"core {found.core:.2f}  reverse {found.reverse:.2f}  add {found.add:.2f}"
+    behaviours = "  ".join(f"{name} {getattr(found, name):.2f}" for name in BEHAVIOURS)
+    _say(f"{directory.name}: {behaviours}  |  {skills}")
 
 
 def _compare(arguments: list[str], root: Path) -> None:

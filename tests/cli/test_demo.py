@@ -33,6 +33,13 @@ def checksums(text: str) -> list[tuple[str, str]]:
     return list(zip(found[::2], found[1::2], strict=True))
 
 
+def measured(text: str) -> list[dict[str, float]]:
+    """The shares that a demo shows, one row for each state."""
+    rows = [line.split() for line in text.splitlines() if line.startswith("served: listening ")]
+    words = [[word for word in row[1:] if word != "|"] for row in rows]
+    return [dict(zip(row[::2], map(float, row[1::2]), strict=True)) for row in words]
+
+
 def told(text: str) -> list[str]:
     """What a demo says and types, without what differs from run to run."""
     return [line for line in text.splitlines() if line.startswith(("$ pvc", "# ", "> "))][:-1]
@@ -43,9 +50,15 @@ def test_the_demo(tmp_path: Path, cache: dict[str, str]) -> None:
     done = spawn("demo", "first", cwd=tmp_path, env=cache, timeout=600)
     assert done.code == 0, done.err
     pairs = checksums(done.out)
-    assert len(pairs) == 4
+    assert len(pairs) == 5
     assert all(left == right for left, right in pairs)
-    assert len({left for left, _ in pairs}) == 3  # listening twice
+    assert len({left for left, _ in pairs}) == 3  # listening three times
+    start, listening, negated, both, _, back = measured(done.out)
+    assert listening["listening"] > 0.9
+    assert negated["suggesting"] < 0.15 < start["suggesting"]
+    assert min(both["listening"], both["polite"]) > 0.9
+    assert all(min(row["core"], row["reverse"]) > 0.9 for row in (start, listening, negated, both))
+    assert back == listening
     assert "nothing is broken" in done.out
     assert "Traceback" not in done.err
 
