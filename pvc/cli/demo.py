@@ -66,7 +66,7 @@ STORY = (
      "pvc negate suggesting",
      "pvc checkout main",
      "measure served"),
-    ("Two are added that were trained apart. How they lie to each other, and what they do together:",
+    ("Two that were trained apart: how they lie to each other, and what their sum does.",
      "pvc diff listening polite",
      "pvc checkout 'base + listening + polite'",
      "measure served"),
