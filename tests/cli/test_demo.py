@@ -94,4 +94,4 @@ def test_a_directory_that_is_used_is_left_alone(tmp_path: Path) -> None:
 
 def test_what_the_demo_types_is_there() -> None:
     programs = {line.split()[0] for _, *lines in STORY for line in lines}
-    assert programs == {"pvc", "sha256sum", "ask"}
+    assert programs == {"pvc", "sha256sum", "ask", "measure"}
