@@ -1,6 +1,7 @@
 """Where pvc's time goes: the functions that do the work are wrapped and charged their own time.
 
     python -m benchmarks.costs --copies 12 --pairs dense wq --threads 2
+    python -m benchmarks.costs --merge                  the steps of `merge` instead
 
 A line for each step and cost: how often, wall seconds summed over all threads, processor seconds.
 Wall time without processor time is waiting: for the disk, for another thread, for the
@@ -24,12 +25,18 @@ import threading
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from benchmarks import pairs
+from benchmarks.models import BASE, VECTORS, WHOLE, drawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from pvc.repo.repository import Repository
+
+    Step: TypeAlias = Callable[[], object]
+    Steps: TypeAlias = dict[str, Step]
 
 WRAPPED = {
     "pvc.repo.capture:_TensorRun._read": "read new",
@@ -52,8 +59,18 @@ WRAPPED = {
     "pvc.codec.kernels:join": "delta kernels",
     "pvc.codec.kernels:gather": "delta kernels",
     "pvc.codec.kernels:restore": "delta kernels",
-    "zstandard:ZstdCompressor": "zstd",
-    "zstandard:ZstdDecompressor": "zstd",
+    "pvc.codec.rounding:extend": "round and widen",
+    "pvc.codec.rounding:shorten": "round and widen",
+    "pvc.codec.rounding:restore_untouched": "round and widen",
+    "pvc.merge.arithmetic:_difference": "differences",
+    "pvc.merge.arithmetic:_add": "sums",
+    "pvc.merge.ties:_measure": "ties: measure",
+    "pvc.merge.ties:_vote": "ties: vote",
+    "pvc.merge.ties:_count": "ties: count",
+    "pvc.merge.ties:_combine": "ties: mean",
+    "pvc.repo.compute:blake3": "blake3",
+    "zstandard:ZstdCompressor": "zstd coding",
+    "zstandard:ZstdDecompressor": "zstd decoding",
     "os:pwrite": "write",
     "os:posix_fallocate": "write",
     "os:fsync": "fsync",
@@ -94,12 +111,12 @@ class Costs:
 
     def lines(self, wall: float, cpu: float) -> Iterator[str]:
         """The costs, the largest first, and what is left."""
-        yield f"  {'':14} {'calls':>7} {'wall s':>8} {'cpu s':>8}"
+        yield f"  {'':15} {'calls':>7} {'wall s':>8} {'cpu s':>8}"
         for label in sorted(self.wall, key=lambda label: -self.wall[label]):
             calls, wall_here, cpu_here = self.calls[label], self.wall[label], self.cpu[label]
-            yield f"  {label:14} {calls:7} {wall_here:8.3f} {cpu_here:8.3f}"
-        yield f"  {'python':14} {'':7} {'':8} {cpu - sum(self.cpu.values()):8.3f}"
-        yield f"  {'all':14} {'':7} {wall:8.3f} {cpu:8.3f}"
+            yield f"  {label:15} {calls:7} {wall_here:8.3f} {cpu_here:8.3f}"
+        yield f"  {'python':15} {'':7} {'':8} {cpu - sum(self.cpu.values()):8.3f}"
+        yield f"  {'all':15} {'':7} {wall:8.3f} {cpu:8.3f}"
 
 
 class _Charged:
@@ -139,24 +156,16 @@ def _charged(costs: Costs, label: str, found: Any) -> Any:
     return create
 
 
-def steps(root: Path, base: Path, second: Path, threads: int) -> dict[str, Callable[[], object]]:
+def steps(root: Path, base: Path, second: Path, threads: int) -> Steps:
     """What is measured, in this order."""
     from pvc.repo.checkout import checkout
     from pvc.repo.commit import Wish, commit
     from pvc.repo.initialise import initialise
-    from pvc.repo.repository import Repository
     from pvc.repo.workers import Crew
 
-    crew = Crew(threads)
+    crew, within = Crew(threads), functools.partial(_within, root)
 
-    def within(action: Callable[[Repository], object]) -> Callable[[], object]:
-        def run() -> object:
-            with Repository.open(root) as repository:
-                return action(repository)
-
-        return run
-
-    def to(revision: str, name: str) -> Callable[[], object]:
+    def to(revision: str, name: str) -> Step:
         return within(lambda r: checkout(r, revision, root / name, keep_head=True, crew=crew))
 
     return {
@@ -169,6 +178,62 @@ def steps(root: Path, base: Path, second: Path, threads: int) -> dict[str, Calla
     }
 
 
+def merge_steps(root: Path, models: dict[str, Path], threads: int) -> Steps:
+    """The steps of `merge`, in this order."""
+    from benchmarks.merge import DENSITY, SUM
+    from pvc.repo.building import build
+    from pvc.repo.checkout import checkout
+    from pvc.repo.commit import Wish, commit
+    from pvc.repo.compose import Combination, combine
+    from pvc.repo.initialise import initialise
+    from pvc.repo.workers import Crew
+
+    crew, within = Crew(threads), functools.partial(_within, root)
+
+    def keep(repository: Repository) -> None:
+        for name in VECTORS:
+            commit(repository, Wish(name, models[name], aside=True), crew)
+
+    def to(revision: str, name: str) -> Step:
+        return within(lambda r: checkout(r, revision, root / name, keep_head=True, crew=crew))
+
+    ties = Combination(VECTORS, "ties", DENSITY, 1.0, "merged")
+    return {
+        "init": lambda: initialise(root, models[BASE], by_value=True, crew=crew),
+        "keep": within(keep),
+        "merge ties": within(lambda r: combine(r, ties, crew)),
+        "build ties": within(lambda r: build(r, "merged", crew)),
+        "checkout ties": to("merged", "ties"),
+        "build sum": within(lambda r: build(r, SUM, crew)),
+        "checkout sum": to(SUM, "sum"),
+    }
+
+
+def _within(root: Path, action: Callable[[Repository], object]) -> Step:
+    def run() -> object:
+        from pvc.repo.repository import Repository
+
+        with Repository.open(root) as repository:
+            return action(repository)
+
+    return run
+
+
+def show(data: Path, subject: str, threads: int, steps_in: Callable[[Path], Steps]) -> None:
+    """Take all steps twice, each time in a fresh directory, and print the costs of the second."""
+    for counts in (False, True):
+        with tempfile.TemporaryDirectory(dir=data) as scratch:
+            for name, step in steps_in(Path(scratch).absolute()).items():
+                os.sync()
+                with charging() as costs:
+                    wall, cpu = time.perf_counter(), time.process_time()
+                    step()
+                    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+                if counts:
+                    print(json.dumps({"of": subject, "step": name, "threads": threads}))
+                    print("\n".join(costs.lines(wall, cpu)), flush=True)
+
+
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description="Where pvc's time goes.")
@@ -176,22 +241,18 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=12, help="1 is 42 MB")
     parser.add_argument("--pairs", nargs="+", choices=pairs.REGIMES, default=[*pairs.REGIMES])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--merge", action="store_true", help="the steps of merging")
     options = parser.parse_args()
-    directories = pairs.enlarged(options.data.absolute(), options.copies)
+    data, threads = options.data.absolute(), options.threads
+    if options.merge:
+        drawn_models = drawn(data, WHOLE)
+        show(data, "merge", threads, lambda root: merge_steps(root, drawn_models, threads))
+        return
+    directories = pairs.enlarged(data, options.copies)
     for pair in options.pairs:
-        for counts in (False, True):
-            with tempfile.TemporaryDirectory(dir=options.data) as scratch:
-                root = Path(scratch).absolute()
-                found = steps(root, directories[pairs.BASE], directories[pair], options.threads)
-                for name, step in found.items():
-                    os.sync()
-                    with charging() as costs:
-                        wall, cpu = time.perf_counter(), time.process_time()
-                        step()
-                        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-                    if counts:
-                        print(json.dumps({"pair": pair, "step": name, "threads": options.threads}))
-                        print("\n".join(costs.lines(wall, cpu)), flush=True)
+        base, second = directories[pairs.BASE], directories[pair]
+        step_in = functools.partial(steps, base=base, second=second, threads=threads)
+        show(data, pair, threads, step_in)
 
 
 if __name__ == "__main__":

@@ -180,7 +180,7 @@ def bench(options: argparse.Namespace) -> Iterator[Row]:
             yield from found.rows(pair, size(second))
 
 
-def header(options: argparse.Namespace) -> dict[str, object]:
+def header(threads: int, rounds: int) -> dict[str, object]:
     """Machine and versions."""
     from importlib.metadata import version
 
@@ -190,10 +190,9 @@ def header(options: argparse.Namespace) -> dict[str, object]:
         "processors": len(os.sched_getaffinity(0)),
         "processor": _processor(),
         "load": os.getloadavg()[0],
-        "threads": options.threads,
-        "rounds": options.rounds,
+        "threads": threads,
+        "rounds": rounds,
         "python": platform.python_version(),
-        **versions(options.dvc),
         **{library: version(library) for library in libraries},
     }
 
@@ -252,7 +251,8 @@ def _options() -> argparse.Namespace:
 def main() -> None:
     """Measure, and print."""
     options = _options()
-    print(json.dumps(header(options)), flush=True)
+    machine = header(options.threads, options.rounds)
+    print(json.dumps({**machine, **versions(options.dvc)}), flush=True)
     rows = []
     for row in bench(options):
         rows.append(row)

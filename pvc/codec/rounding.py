@@ -36,14 +36,15 @@ def shorten(wide: Words, bits: int, infinity: int, nan: int, narrow: Words) -> N
         nan: the pattern that every NaN becomes.
         narrow: receives the rounded floats.
     """
-    largest = np.iinfo(wide.dtype).max
-    half = (1 << (bits - 1)) - 1
+    word = wide.dtype.type
+    largest, by, one = word(np.iinfo(wide.dtype).max), word(bits), word(1)
+    half, special, other = word((1 << (bits - 1)) - 1), word(infinity), word(nan)
     for i in range(wide.size):
-        size = wide[i] & largest
-        odd = (size >> bits) & 1
-        rounded = (size + (half + odd)) >> bits
-        rounded = nan if size > infinity else rounded | ((wide[i] ^ size) >> bits)
-        narrow[i] = rounded
+        value = wide[i]  # a carry reaches the sign of a NaN only
+        odd = word(np.bitwise_and(np.right_shift(value, by), one))
+        rounded = word(np.right_shift(word(value + word(half + odd)), by))
+        size = word(np.bitwise_and(value, largest))
+        narrow[i] = other if size > special else rounded
 
 
 @jit
@@ -103,6 +104,7 @@ def round_to(
 @jit
 def restore_untouched(start: Words, touched: NDArray[np.uint8], out: Words) -> None:
     """Give every element that was not touched the bits that it had at the start."""
+    word = out.dtype.type
     for i in range(out.size):
-        if not touched[i]:
-            out[i] = start[i]
+        kept = word(-word(touched[i] != 0))  # all bits of a touched one
+        out[i] = word(out[i] & kept) | word(start[i] & ~kept)

@@ -25,7 +25,7 @@ def difference(result: Floats, origin: Floats, out: Floats) -> None:
     Args:
         result: n numbers.
         origin: n numbers.
-        out: receives n numbers; all three are of one float type.
+        out: receives n numbers; all three are of one float type, and share no memory.
 
     Raises:
         ValueError: the sizes or types differ.
@@ -100,10 +100,11 @@ def _difference(
 @jit
 def _add(acc: Floats, scale: float, tau: Floats, touched: NDArray[np.uint8]) -> None:
     number = tau.dtype.type
+    zero, nothing = number(0.0), number(-0.0)  # x + -0 is x, also where x is -0
     for i in range(acc.size):
         product = number(scale * np.float64(tau[i]))
-        acc[i] = acc[i] + product if product != 0 else acc[i]
-        touched[i] |= np.uint8(product != 0)
+        acc[i] += product if product != zero else nothing
+        touched[i] |= np.uint8(product != zero)
 
 
 @jit

@@ -14,7 +14,7 @@ The mean divides by a number of vectors, never by scales, so that a negated vect
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,8 @@ class Tally:
         positive: elements whose mass is above 0.
         negative: elements whose mass is below 0.
         undecided: elements whose mass is 0 although something was kept.
+        below: shape (k,), how many elements of each vector are smaller than its threshold.
+        tied: shape (k,), how many are exactly as large.
         kept: shape (k,), how many elements of each vector were kept.
         outvoted: shape (k,), how many of those have the losing sign, undecided ones left aside.
         conflicts: shape (k, k), symmetric: where both were kept and have opposite signs.
@@ -55,9 +57,17 @@ class Tally:
     positive: int
     negative: int
     undecided: int
+    below: Table
+    tied: Table
     kept: Table
     outvoted: Table
     conflicts: Table
+
+    @classmethod
+    def none(cls, k: int) -> Tally:
+        """That of no blocks of `k` vectors."""
+        below, tied, kept, outvoted = np.zeros((4, k), np.int64)
+        return cls(0, 0, 0, below, tied, kept, outvoted, np.zeros((k, k), np.int64))
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Tally)))
@@ -100,13 +110,27 @@ def tally(taus: Floats, terms: Terms) -> Tally:
     """
     k, n = taus.shape
     _check(taus, terms, n)
-    kept, outvoted, signs = np.zeros(k, np.int64), np.zeros(k, np.int64), np.zeros(3, np.int64)
-    conflicts = np.zeros((k, k), np.int64)
+    sizes, outvoted = np.zeros((3, k), np.int64), np.zeros(k, np.int64)
+    signs, conflicts = np.zeros(3, np.int64), np.zeros((k, k), np.int64)
     votes, elected = np.empty((k, n), np.int8), np.empty(n, np.int8)
-    _vote(taus, terms, kept, votes, elected)
+    _measure(taus, _cuts(terms.thresholds, taus.dtype), sizes)
+    _vote(taus, terms, votes, elected)
     _count(votes, elected, signs, outvoted, conflicts)
     positive, negative, undecided = signs.tolist()
-    return Tally(positive, negative, undecided, kept, outvoted, conflicts)
+    below, tied, kept = sizes
+    return Tally(positive, negative, undecided, below, tied, kept, outvoted, conflicts)
+
+
+def _cuts(thresholds: NDArray[np.float64], dtype: np.dtype[np.floating[Any]]) -> Floats:
+    """What magnitudes of a float type are compared with: for each threshold three numbers.
+
+    They are the least number at or above it, the threshold itself (NaN if the type does not have
+    it), and the least number above 0 that is at or above it.
+    """
+    near = thresholds.astype(dtype)
+    least = np.where(near < thresholds, np.nextafter(near, dtype.type(np.inf)), near)
+    level = np.where(near == thresholds, near, dtype.type(np.nan))
+    return np.stack([least, level, np.maximum(least, np.finfo(dtype).smallest_subnormal)], axis=1)
 
 
 def _check(taus: Floats, terms: Terms, n: int) -> None:
@@ -149,7 +173,26 @@ def _combine(taus: Floats, terms: Terms, factor: float, undecided: int, out: Flo
 
 
 @jit
-def _vote(taus: Floats, terms: Terms, kept: Table, votes: Signs, elected: Signs) -> None:
+def _measure(taus: Floats, cuts: Floats, sizes: Table) -> None:
+    """Count the elements of each vector that are below, tied and kept."""
+    for j in range(taus.shape[0]):
+        least, level, smallest = cuts[j, 0], cuts[j, 1], cuts[j, 2]
+        for start in range(0, taus.shape[1], STRIP):
+            tau = taus[j, start : start + STRIP]
+            below = tied = kept = np.int32(0)
+            for i in range(tau.size):
+                magnitude = abs(tau[i])
+                below = np.int32(below + np.int32(magnitude < least))
+                tied = np.int32(tied + np.int32(magnitude == level))
+                kept = np.int32(kept + np.int32(magnitude >= smallest))
+            sizes[0, j] += below
+            sizes[1, j] += tied
+            sizes[2, j] += kept
+
+
+@jit
+def _vote(taus: Floats, terms: Terms, votes: Signs, elected: Signs) -> None:
+    """Write the sign that each vector wants for each element, and the elected one."""
     values, mass, voted = np.empty((3, STRIP))
     for start in range(0, elected.size, STRIP):
         result = elected[start : start + STRIP]
@@ -159,18 +202,15 @@ def _vote(taus: Floats, terms: Terms, kept: Table, votes: Signs, elected: Signs)
             tau = taus[j, start : start + n]
             vote = votes[j, start : start + n]
             scale, threshold = terms.scales[j], terms.thresholds[j]
-            survivors = 0
             for i in range(n):
-                number = np.float64(tau[i])
-                large = abs(number) >= threshold
-                values[i] = scale * number if large | np.isnan(number) else 0.0
-                survivors += large & (number != 0.0)
-            kept[j] += survivors
-            for i in range(n):
+                wide = np.float64(tau[i])
+                values[i] = scale * wide if (abs(wide) >= threshold) | np.isnan(wide) else 0.0
                 mass[i] += values[i]
-                voted[i] += 1.0 if values[i] != 0.0 else 0.0
             for i in range(n):
-                vote[i] = (values[i] > 0.0) - (values[i] < 0.0)
+                values[i] = 1.0 if values[i] > 0.0 else (-1.0 if values[i] < 0.0 else 0.0)
+                voted[i] += abs(values[i])
+            for i in range(n):
+                vote[i] = np.int8(values[i])
         for i in range(n):
             undecided = UNDECIDED if (mass[i] == 0.0) & (voted[i] > 0.0) else 0
             result[i] = (mass[i] > 0.0) - (mass[i] < 0.0) + undecided
@@ -178,21 +218,29 @@ def _vote(taus: Floats, terms: Terms, kept: Table, votes: Signs, elected: Signs)
 
 @jit
 def _count(votes: Signs, elected: Signs, signs: Table, outvoted: Table, conflicts: Table) -> None:
-    positive = negative = undecided = 0
-    for i in range(elected.size):
-        positive += elected[i] == 1
-        negative += elected[i] == -1
-        undecided += elected[i] == UNDECIDED
-    signs[0], signs[1], signs[2] = positive, negative, undecided
-    for j in range(votes.shape[0]):
-        vote = votes[j]
-        opposed = 0
-        for i in range(vote.size):
-            opposed += vote[i] * elected[i] == -1
-        outvoted[j] = opposed
-        for other in range(j):
-            against = votes[other]
-            opposed = 0
-            for i in range(vote.size):
-                opposed += vote[i] * against[i] == -1
-            conflicts[j, other] = conflicts[other, j] = opposed
+    """Count the elected signs, and where a vote is against the elected or against another one."""
+    one = np.int8(1)
+    for start in range(0, elected.size, STRIP):
+        result = elected[start : start + STRIP]
+        n = result.size
+        positive = negative = undecided = np.int16(0)
+        for i in range(n):
+            positive = np.int16(positive + np.int16(result[i] == one))
+            negative = np.int16(negative + np.int16(result[i] == -one))
+            undecided = np.int16(undecided + np.int16(result[i] == UNDECIDED))
+        signs[0] += positive
+        signs[1] += negative
+        signs[2] += undecided
+        for j in range(votes.shape[0]):
+            vote = votes[j, start : start + n]
+            opposed = np.int16(0)
+            for i in range(n):
+                opposed = np.int16(opposed + np.int16(np.int8(vote[i] * result[i]) == -one))
+            outvoted[j] += opposed
+            for other in range(j):
+                against = votes[other, start : start + n]
+                opposed = np.int16(0)
+                for i in range(n):
+                    opposed = np.int16(opposed + np.int16(np.int8(vote[i] * against[i]) == -one))
+                conflicts[j, other] += opposed
+                conflicts[other, j] += opposed

@@ -6,8 +6,8 @@ occurs below the digits that are known already, and the running sum of the count
 digit.  The first pass counts the first digit, and the second one below a guess of the first: one
 pass finds a float32 when the guess is right, and one more when it is wrong.
 
-    sample = Search(elements of the sampled blocks, density, dtype)      one pass over the sample
-    search = Search(elements of the vector, density, dtype, guess=sample.estimate)
+    guess = guess_of(magnitudes of a sample, density)
+    search = Search(elements of the vector, density, dtype, guess.magnitude)
     while search.threshold is None:
         counts = [search.counts() for each thread]       each thread: counts.count(tau of a block)
         search.learn(counts)
@@ -18,6 +18,7 @@ magnitude is the threshold, and everything at or above it is kept, all ties incl
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -36,8 +37,45 @@ Table: TypeAlias = NDArray[np.int64]
 DIGIT = 16
 # Neighbours are counted side by side, or a run of equal digits would make each wait for the last.
 LANES = 4
+# A sample's threshold may be off by so large a share of the elements.
+MARGIN = 0.01
 # Above every first digit, since a magnitude has no sign bit.
 NO_GUESS = 1 << (DIGIT - 1)
+
+
+def rank_of(elements: int, density: float) -> int:
+    """Which magnitude is the threshold: the so many-th smallest; 0 stands for none, all is kept."""
+    return elements - int(elements * density)
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What a sample says of a threshold.
+
+    Attributes:
+        magnitude: the sample's own threshold.
+        tied: whether so many elements of the sample are as large that this is probably the
+            threshold itself, to the last bit.
+    """
+
+    magnitude: float
+    tied: bool
+
+
+def guess_of(sample: Floats, density: float) -> Guess:
+    """What the magnitudes of a sample say of the threshold of all.
+
+    Args:
+        sample: n magnitudes, at least one.
+        density: share to keep, from 0 to 1.
+    """
+    rank = rank_of(sample.size, density)
+    if rank == 0:
+        return Guess(0.0, tied=True)
+    margin = int(sample.size * MARGIN)
+    places = [max(0, rank - 1 - margin), rank - 1, min(sample.size - 1, rank - 1 + margin)]
+    low, middle, high = np.partition(sample, places)[places].tolist()
+    return Guess(middle, tied=low == high)
 
 
 class Counts:
@@ -98,7 +136,7 @@ class Search:
         self._unsigned = np.dtype(f"u{self._dtype.itemsize}")
         self._digits = self._dtype.itemsize * 8 // DIGIT
         self._elements = elements  # that have the prefix
-        self._rank = elements - int(elements * density)  # of the threshold, among those
+        self._rank = rank_of(elements, density)  # of the threshold, among those
         self._known = 0
         self._prefix = 0
         self._guess = NO_GUESS if guess is None else self._first_digit(guess)

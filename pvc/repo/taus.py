@@ -71,10 +71,15 @@ class Trim:
 
 
 class _Arrays(threading.local):
-    """One thread's arrays, by slot."""
+    """One thread's arrays, by slot.
+
+    Attributes:
+        origin: what the slot "from" holds: the vectors of a combination often start at one tree.
+    """
 
     def __init__(self) -> None:
         self._held: dict[tuple[str, int, str], Floats] = {}
+        self.origin: tuple[object, ...] = ()
 
     def get(self, slot: str, rows: int, place: Place) -> Floats:
         key = slot, rows, place.dtype.char
@@ -129,12 +134,16 @@ class Taus:
         Raises:
             MissingError, DamageError: a block cannot be had.
         """
+        out = self._arrays.get(slot, 1, place)
+        return out if self._fill(operand, place, slot, out) else None
+
+    def _fill(self, operand: Operand, place: Place, slot: str, out: Floats) -> bool:
+        """Write the tau of a vector at a place; false where nothing changes."""
         if isinstance(operand, Link):
-            return self._captured(operand, place, slot)
+            return self._captured(operand, place, out)
         taus = self.stack(operand.parts, place, slot)
         if taus is None:
-            return None
-        out = self._arrays.get(f"{slot} out", 1, place)
+            return False
         scales = np.array([part.scale for part in operand.parts])
         if operand.method == "sum":
             arithmetic.combine(taus, scales, operand.factor, out)
@@ -142,7 +151,7 @@ class Taus:
             trim = self._trims[operand]
             terms = ties.Terms(scales, np.array(trim.thresholds))
             ties.combine(taus, terms, operand.factor, trim.majority, out)
-        return out
+        return True
 
     def stack(
         self, parts: tuple[Part, ...], place: Place, slot: str
@@ -151,23 +160,29 @@ class Taus:
         rows = self._arrays.get(f"{slot} rows", len(parts), place).reshape(len(parts), place.size)
         changed = False
         for row, part in zip(rows, parts, strict=True):
-            tau = self.tau(part.operand, place, f"{slot}.")
-            if tau is None:
-                row[:] = 0
-            else:
-                row[:] = tau
+            if self._fill(part.operand, place, f"{slot}.", row):
                 changed = True
+            else:
+                row[:] = 0
         return rows if changed else None
 
-    def _captured(self, link: Link, place: Place, slot: str) -> Floats | None:
+    def _captured(self, link: Link, place: Place, out: Floats) -> bool:
         name = place.tensor.name
         before, after = self.tree(link.origin)[name], self.tree(link.result)[name]
         if _same_block(before, after, place):
-            return None
-        result = self.numbers(after, place, f"{slot} to")
-        origin = self.numbers(before, place, f"{slot} from")
-        arithmetic.difference(result, origin, result)
-        return result
+            return False
+        result = self.numbers(after, place, "to")
+        arithmetic.difference(result, self._origin(before, place), out)
+        return True
+
+    def _origin(self, before: Tensor, place: Place) -> Floats:
+        arrays = self._arrays
+        wanted = before.digest, before.kind, place
+        if arrays.origin != wanted:
+            arrays.origin = ()
+            self.numbers(before, place, "from")
+            arrays.origin = wanted
+        return arrays.get("from", 1, place)
 
 
 def _same_block(before: Tensor, after: Tensor, place: Place) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 
 from pvc.codec.numbers import float_type, is_real
 from pvc.merge import ties
-from pvc.merge.trim import Counts, Search
+from pvc.merge.trim import Counts, Guess, Search, guess_of, rank_of
 from pvc.repo import workers
 from pvc.repo.formula import Link, Mix, Operand
 from pvc.repo.route import links
@@ -28,15 +28,19 @@ from pvc_store import atomic
 from pvc_store.ids import object_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
+    from pvc.codec.numbers import Floats
     from pvc.repo.blocks import Blocks
     from pvc.repo.workers import Crew, Stop
     from pvc_store.tree import Tree
 
-SAMPLED = 32
-"""One block of so many is looked at first, to guess the thresholds."""
+SAMPLED_BLOCKS = 64
+"""So many blocks are looked at first, at most, to guess the thresholds."""
+
+SAMPLED_ELEMENTS = 16
+"""One element of so many of them."""
 
 
 class Trims:
@@ -77,8 +81,12 @@ class Trims:
 
     def _find(self, mix: Mix) -> Trim:
         sweep = _Sweep(mix, self.taus, self._blocks.base, self._crew)
-        thresholds = sweep.thresholds()
-        tally = sweep.tally(thresholds)
+        guesses = sweep.guesses()
+        thresholds = tuple(guess.magnitude for guess in guesses)
+        tally = sweep.tally(thresholds) if all(guess.tied for guess in guesses) else None
+        if tally is None or not sweep.is_right(tally):
+            thresholds = sweep.thresholds(thresholds)
+            tally = sweep.tally(thresholds)
         trim = Trim(
             thresholds=thresholds,
             majority=ties.majority(tally.positive, tally.negative),
@@ -159,32 +167,50 @@ class _Sweep:
         trees = [tree for link in links(self.mix) for tree in (link.origin, link.result)]
         return float_type(self.base[name].kind, *(self.taus.kind(tree, name) for tree in trees))
 
-    def thresholds(self) -> tuple[float, ...]:
+    def guesses(self) -> list[Guess]:
+        """What a sample of the model says of each threshold.
+
+        bfloat16 weights move in few, coarse steps: so many elements of a vector are as large as its
+        threshold that a sample mostly finds it to the last bit, and counting while the signs are
+        elected proves it.
+        """
+        found: list[Floats] = []
+
+        def see(place: Place, stop: Stop) -> None:
+            stop.check()
+            taus = self.taus.stack(self.mix.parts, place, "sweep")
+            rows = self._zeros(place) if taus is None else taus
+            found.append(np.abs(rows[:, ::SAMPLED_ELEMENTS]).astype(self.dtype))
+
+        places = self._places()
+        if not places:
+            return [Guess(0.0, tied=True)] * len(self.mix.parts)
+        self._run(places[:: len(places) // SAMPLED_BLOCKS + 1], see, "Looking at a sample")
+        sample = np.concatenate(found, axis=1)
+        return [guess_of(row, self.mix.density) for row in sample]
+
+    def is_right(self, tally: ties.Tally) -> bool:
+        """Whether the thresholds of a tally are those of the model."""
+        rank = rank_of(self.elements, self.mix.density)
+        found = (tally.below < rank) & (rank <= tally.below + tally.tied)
+        return rank == 0 or bool(np.all(found))
+
+    def thresholds(self, guesses: tuple[float, ...]) -> tuple[float, ...]:
         """For each vector, the least magnitude that is kept."""
-        guesses = self._guesses()
         searches = [Search(self.elements, self.mix.density, self.dtype, g) for g in guesses]
         while any(search.threshold is None for search in searches):
-            self._pass(searches, "Looking for thresholds", 1)
+            self._pass(searches)
         return tuple(search.estimate for search in searches)
 
-    def _guesses(self) -> list[float | None]:
-        sampled = sum(place.size for place in self._places(SAMPLED))
-        if sum(1 for _ in self._places(SAMPLED)) < 2:
-            return [None] * len(self.mix.parts)
-        samples = [Search(sampled, self.mix.density, self.dtype) for _ in self.mix.parts]
-        self._pass(samples, "Looking at a sample", SAMPLED)
-        return [search.estimate for search in samples]
+    def _places(self) -> list[Place]:
+        """Every block of every tensor of floats."""
+        return [
+            Place(tensor, index, self._dtypes[tensor.name])
+            for tensor in self._tensors
+            for index in range(tensor.block_count)
+        ]
 
-    def _places(self, step: int) -> Iterator[Place]:
-        """Every `step`-th block."""
-        number = 0
-        for tensor in self._tensors:
-            for index in range(tensor.block_count):
-                if number % step == 0:
-                    yield Place(tensor, index, self._dtypes[tensor.name])
-                number += 1
-
-    def _pass(self, searches: list[Search], label: str, step: int) -> None:
+    def _pass(self, searches: list[Search]) -> None:
         wanted = [search for search in searches if search.threshold is None]
         made: list[list[Counts]] = []
         local, lock = _Local(), threading.Lock()
@@ -204,31 +230,29 @@ class _Sweep:
                     counts.count(taus[row])
             self.crew.progress.advance(place.tensor.block_length(place.index))
 
-        self._run(see, label, step)
+        self._run(self._places(), see, "Looking for thresholds")
         for number, search in enumerate(wanted):
             search.learn([counts[number] for counts in made])
 
     def tally(self, thresholds: tuple[float, ...]) -> ties.Tally:
         """How the elements of the model are elected."""
         terms = ties.Terms(np.array([part.scale for part in self.mix.parts]), np.array(thresholds))
-        k = len(self.mix.parts)
-        none = ties.Tally(
-            0, 0, 0, np.zeros(k, np.int64), np.zeros(k, np.int64), np.zeros((k, k), np.int64)
-        )
         found: list[ties.Tally] = []
 
         def see(place: Place, stop: Stop) -> None:
             stop.check()
             taus = self.taus.stack(self.mix.parts, place, "sweep")
-            if taus is not None:
-                found.append(ties.tally(taus, terms))
+            rows = self._zeros(place) if taus is None else taus
+            found.append(ties.tally(rows, terms))
             self.crew.progress.advance(place.tensor.block_length(place.index))
 
-        self._run(see, "Electing signs", 1)
-        return sum(found, start=none)
+        self._run(self._places(), see, "Electing signs")
+        return sum(found, start=ties.Tally.none(len(self.mix.parts)))
 
-    def _run(self, see: Callable[[Place, Stop], None], label: str, step: int) -> None:
-        places = list(self._places(step))
+    def _zeros(self, place: Place) -> Floats:
+        return np.zeros((len(self.mix.parts), place.size), place.dtype)
+
+    def _run(self, places: list[Place], see: Callable[[Place, Stop], None], label: str) -> None:
         total = sum(place.tensor.block_length(place.index) for place in places)
         self.crew.progress.start(label, total)
         workers.run(places, see, self.crew.threads)

@@ -163,6 +163,8 @@ def test_tally_counts_what_is_elected() -> None:
     terms = ties.Terms(np.ones(3), np.array([0.5, 0.5, 1.5]))
     tally = ties.tally(taus, terms)
     assert (tally.positive, tally.negative, tally.undecided) == (3, 2, 1)
+    assert tally.below.tolist() == [2, 1, 6]
+    assert tally.tied.tolist() == [0, 0, 0]
     assert tally.kept.tolist() == [5, 7, 2]
     assert tally.outvoted.tolist() == [0, 2, 1]
     assert tally.conflicts.tolist() == [[0, 3, 1], [3, 0, 1], [1, 1, 0]]
@@ -180,10 +182,26 @@ def test_tally_adds_up(seed: int, cut: int) -> None:
     assert tally.positive == np.count_nonzero(mass > 0)
     assert tally.negative == np.count_nonzero(mass < 0)
     assert tally.undecided == np.count_nonzero((mass == 0) & values.any(axis=0))
+    sizes, cuts = np.abs(taus), terms.thresholds[:, None]
+    assert tally.below.tolist() == np.count_nonzero(sizes < cuts, axis=1).tolist()
+    assert tally.tied.tolist() == np.count_nonzero(sizes == cuts, axis=1).tolist()
     assert tally.kept.tolist() == np.count_nonzero(values, axis=1).tolist()
     assert tally.outvoted.tolist() == np.count_nonzero(values * mass < 0, axis=1).tolist()
     opposed = np.count_nonzero(values[:, None] * values[None] < 0, axis=2)
     assert tally.conflicts.tolist() == opposed.tolist()
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.0, 1e-60, INF, NAN])
+def test_a_threshold_that_float32_does_not_have(threshold: float) -> None:
+    sizes = np.array(
+        [0, 1e-45, np.float32(0.1), np.nextafter(np.float32(0.1), F32.type(0)), 7, INF]
+    )
+    taus = sizes.astype(np.float32)[None]
+    tally = ties.tally(taus, ties.Terms(np.ones(1), np.array([threshold])))
+    wide = taus.astype(np.float64)
+    assert tally.below == np.count_nonzero(wide < threshold)
+    assert tally.tied == np.count_nonzero(wide == threshold)
+    assert tally.kept == np.count_nonzero((wide >= threshold) & (wide != 0))
 
 
 @pytest.mark.parametrize(("up", "down", "sign"), [(2, 1, 1), (1, 2, -1), (3, 3, -1), (0, 0, -1)])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pvc.merge.trim import Search
+from pvc.merge.trim import Search, guess_of
 
 if TYPE_CHECKING:
     from pvc.codec.numbers import Floats
@@ -81,17 +81,30 @@ def test_right_guess_needs_one_pass(tau: Floats, density: float) -> None:
 
 
 @pytest.mark.parametrize(("dtype", "passes"), [(F32, 1), (F64, 3)])
-def test_estimate_of_a_sample_is_a_good_guess(dtype: np.dtype[Any], passes: int) -> None:
+def test_a_sample_gives_a_good_guess(dtype: np.dtype[Any], passes: int) -> None:
     # The scale puts the threshold into the middle between two changes of the first digit.
     tau = (np.random.default_rng(1).standard_normal(1 << 19) * 1.0028).astype(dtype)
-    sample = Search(1 << 17, 0.2, dtype)
-    counts = sample.counts()
-    counts.count(tau[: 1 << 17])
-    sample.learn([counts])
-    search = Search(tau.size, 0.2, dtype, guess=sample.estimate)
+    guess = guess_of(np.abs(tau[: 1 << 17]), 0.2)
+    assert not guess.tied
+    search = Search(tau.size, 0.2, dtype, guess.magnitude)
     assert found(search, np.split(tau, 8), threads=2) == passes
     rank = tau.size - int(tau.size * 0.2)
     assert search.threshold == np.partition(np.abs(tau), rank - 1)[rank - 1]
+
+
+@given(seed=st.integers(0, 1000), density=st.floats(0, 1), steps=st.integers(1, 5))
+def test_a_guess_is_the_threshold_of_the_sample(seed: int, density: float, steps: int) -> None:
+    sample = np.random.default_rng(seed).integers(0, steps, 300).astype(F32)
+    assert guess_of(sample, density).magnitude == sorted_threshold(sample, density)
+
+
+def test_a_guess_knows_whether_it_is_tied() -> None:
+    coarse = np.repeat(np.array([1.0, 2.0, 3.0], F32), 100)
+    assert guess_of(coarse, 0.5).tied
+    assert not guess_of(coarse, 1 / 3 + 0.001).tied  # a little more, and it would be another
+    assert not guess_of(np.arange(300, dtype=F32), 0.5).tied
+    assert guess_of(coarse, 1.0).tied
+    assert not guess_of(np.full(300, np.nan, F32), 0.5).tied
 
 
 @pytest.mark.parametrize("guess", [None, 1e-30, 5.0, float("inf")])
