@@ -1,13 +1,14 @@
 """Engines: running processes whose weights pvc reads, verifies and changes in place.
 
     share                 make an engine of a PyTorch process (needs torch)
+    attach                make one of an offline vLLM (see pvc.live.vllm)
     engines, connect      find one, talk to it
     update                check a tree out into it
     verify, content       compare it with a tree; what it holds
     LiveSource            its tensors, to be captured
 
 In the engine's process:  share > placing, cuda > control > keeper > writer, gate
-In the client's:          connection > reading, update, source
+In the client's:          connection > reading, updating, source
 Both:                     manifest, state, change, wire, sealed, memory, region, folder, registry
 
 Only the engine's own process writes its weights.  Limits: Linux; one host; one user.
@@ -15,21 +16,23 @@ Only the engine's own process writes its weights.  Limits: Linux; one host; one 
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pvc.live.connection import Connection, connect, engines
-from pvc.live.reading import content, verify
-from pvc.live.source import LiveSource
-from pvc.live.update import Goal, Updated, update
-
 if TYPE_CHECKING:
+    from pvc.live.connection import Connection, connect, engines
+    from pvc.live.reading import content, verify
     from pvc.live.share import share
+    from pvc.live.source import LiveSource
+    from pvc.live.updating import Goal, Updated, update
+    from pvc.live.vllm.offline import attach
 
 __all__ = [
     "Connection",
     "Goal",
     "LiveSource",
     "Updated",
+    "attach",
     "connect",
     "content",
     "engines",
@@ -39,9 +42,23 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "share":
-        from pvc.live.share import share
+_MODULES = {
+    "Connection": "connection",
+    "Goal": "updating",
+    "LiveSource": "source",
+    "Updated": "updating",
+    "attach": "vllm.offline",
+    "connect": "connection",
+    "content": "reading",
+    "engines": "connection",
+    "share": "share",
+    "update": "updating",
+    "verify": "reading",
+}
 
-        return share
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, and no more: `pvc status` is to answer at once."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

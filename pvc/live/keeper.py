@@ -10,20 +10,17 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pvc.errors import PvcError
-from pvc.live import sealed
 from pvc.live.state import State
-from pvc.live.writer import MovedOnError
+from pvc.live.writer import MovedOnError, NothingPreparedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pvc.live.change import Change
-    from pvc.live.gate import Gate
     from pvc.live.state import Origin
-    from pvc.live.writer import Prepared, Writer
 
 log = logging.getLogger("pvc.live")
 
@@ -58,13 +55,6 @@ class OtherRepositoryError(PvcError):
         self.found = found
         self.wanted = wanted
         super().__init__(f"The engine holds weights of the repository {found}, not of {wanted}.")
-
-
-class NothingPreparedError(PvcError):
-    """A commit was asked for, and nothing is prepared."""
-
-    def __init__(self) -> None:
-        super().__init__("Nothing is prepared that could be committed.")
 
 
 class NoPauseError(PvcError):
@@ -108,6 +98,34 @@ class Hooks:
     committed: Callable[[Origin], None]
 
 
+class Writing(Protocol):
+    """Writes a change in two phases; see pvc.live.writer."""
+
+    def prepare(self, change: Change, stage_fd: int) -> None:
+        """Check a change and its stage, and keep it ready; nothing is changed."""
+        ...
+
+    def commit(self) -> None:
+        """Write what was prepared, and verify it."""
+        ...
+
+    def drop(self) -> None:
+        """Forget what was prepared."""
+        ...
+
+
+class Steps(Protocol):
+    """What the engine does all the time, and what commits have to wait for; see pvc.live.gate."""
+
+    def shut(self, wait: float) -> bool:
+        """Hold new steps back and wait for those under way; whether they ended in time."""
+        ...
+
+    def open(self) -> None:
+        """Let steps go on."""
+        ...
+
+
 class Keeper:
     """Keeps one engine's weights.
 
@@ -119,14 +137,14 @@ class Keeper:
     """
 
     def __init__(
-        self, writer: Writer, gate: Gate, hooks: Hooks, wait: float = COMMIT_WAIT_SECONDS
+        self, writer: Writing, gate: Steps, hooks: Hooks, wait: float = COMMIT_WAIT_SECONDS
     ) -> None:
         self._writer = writer
         self._gate = gate
         self._hooks = hooks
         self._wait = wait
         self._lock = threading.Lock()  # over the prepared change, and whoever writes
-        self._prepared: Prepared | None = None
+        self._prepared: Change | None = None
         self._holder: int | None = None  # a connection
         self._holder_pid: int | None = None
         self._origin: Origin | None = None
@@ -169,7 +187,8 @@ class Keeper:
                 raise BusyError(self._holder_pid)
             self._forget()
             self._holder, self._holder_pid = client, pid
-            self._prepared = self._check(change, stage_fd)
+            self._check(change, stage_fd)
+            self._prepared = change
         except BusyError:
             raise
         except BaseException:
@@ -178,14 +197,12 @@ class Keeper:
         finally:
             self._lock.release()
 
-    def _check(self, change: Change, stage_fd: int) -> Prepared:
+    def _check(self, change: Change, stage_fd: int) -> None:
         origin = self._origin
         if origin and origin.repository != change.origin.repository and not change.take:
             raise OtherRepositoryError(origin.repository, change.origin.repository)
         self._check_stamps(change)
-        nbytes = self._writer.check(change)
-        stage = sealed.map_sealed(stage_fd, nbytes, sealed.STAGE_SEALS, "The stage")
-        return self._writer.prepare(change, stage)
+        self._writer.prepare(change, stage_fd)
 
     def _check_stamps(self, change: Change) -> None:
         if change.generation != self._generation:
@@ -203,16 +220,16 @@ class Keeper:
             TornError: the weights are not what was written; steps wait until they are repaired.
         """
         with self._lock:
-            prepared = self._prepared
-            if prepared is None or self._holder != client:
+            change = self._prepared
+            if change is None or self._holder != client:
                 raise NothingPreparedError
             try:
                 if not self._gate.shut(self._wait):
                     raise NoPauseError(self._wait)
                 begin = time.monotonic_ns()
                 try:
-                    self._check_stamps(prepared.change)
-                    self._write(prepared)
+                    self._check_stamps(change)
+                    self._write(change)
                 finally:
                     if self._torn is None:
                         self._gate.open()
@@ -221,11 +238,11 @@ class Keeper:
                 self._forget()
             return self.state()
 
-    def _write(self, prepared: Prepared) -> None:
-        change, before = prepared.change, self._torn
+    def _write(self, change: Change) -> None:
+        before = self._torn
         self._torn = UNDER_WAY if change.tensors else before
         try:
-            self._writer.commit(prepared)
+            self._writer.commit()
             self._hooks.written([tensor.name for tensor in change.tensors])
             self._tell(change.origin)
         except BaseException as error:
@@ -259,6 +276,7 @@ class Keeper:
             self._gate.open()
 
     def _forget(self) -> None:
+        self._writer.drop()
         self._prepared = None
         self._holder = None
         self._holder_pid = None

@@ -108,8 +108,12 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """The JSON that is stored."""
+        return json.dumps(self.to_json()).encode()
+
+    def to_json(self) -> dict[str, Any]:
+        """Its form in messages."""
         process = self.process
-        document = {
+        return {
             "format": FORMAT,
             "name": self.name,
             "model": self.model,
@@ -124,7 +128,6 @@ class Manifest:
             "tensors": [_tensor_json(tensor) for tensor in self.tensors.values()],
             "ties": self.ties,
         }
-        return json.dumps(document).encode()
 
     @classmethod
     def parse(cls, data: bytes, where: str) -> Manifest:
@@ -134,11 +137,15 @@ class Manifest:
             ManifestError: it is malformed.
         """
         try:
-            fields = Fields(parse(data), where, ManifestError)
+            return cls.read(Fields(parse(data), where, ManifestError))
         except JsonError as error:
             raise ManifestError(where, f"it is not JSON ({error})") from None
+
+    @classmethod
+    def read(cls, fields: Fields) -> Manifest:
+        """Read the form in messages, as strictly."""
         if (found := fields.text("format")) != FORMAT:
-            raise ManifestError(where, f"its format is {found!r}, and {FORMAT!r} is expected")
+            raise fields.wrong(f"its format is {found!r}, and {FORMAT!r} is expected")
         name, model = fields.text("name"), fields.text("model")
         boot, namespace = fields.text("boot"), fields.text("namespace")
         process = Process(boot, namespace, fields.number("pid"), fields.number("started"))
@@ -148,9 +155,9 @@ class Manifest:
         ties = tuple(fields.lists("ties"))
         fields.finish()
         if len(tensors) != len(listed):
-            raise ManifestError(where, "two of its tensors have one name")
+            raise fields.wrong("two of its tensors have one name")
         if not all(name in tensors for group in ties for name in group):
-            raise ManifestError(where, "it ties a tensor that it does not list")
+            raise fields.wrong("it ties a tensor that it does not list")
         return cls(name, model, process, storages, tensors, ties)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class ReplicaError(PvcError):
-    """Parts of a tensor that several ranks hold are not the same, or no rank holds some.
+    """A tensor cannot be read: ranks hold different bytes of it, or none, or something else.
 
     Attributes:
         name: the tensor.
@@ -136,8 +136,10 @@ def gather(tensor: LiveTensor, index: int, memories: Sequence[Memory], scratch: 
     """The bytes of a block: a view if it lies in one piece, else `scratch`, filled.
 
     Raises:
-        ReplicaError: replicas differ, or a part is nowhere.
+        ReplicaError: replicas differ, a part is nowhere, or the bytes lie there in another form.
     """
+    if not tensor.direct:
+        raise ReplicaError(tensor.name, "its bytes lie there in another form")
     length = min(BLOCK_BYTES, tensor.nbytes - index * BLOCK_BYTES)
     pieces = pieces_of(tensor, index)
     if len(pieces) == 1 and pieces[0].length == length:

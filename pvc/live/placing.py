@@ -35,6 +35,11 @@ _KIND_OF = {
     "float8_e8m0fnu": "F8_E8M0",
 }  # fmt: skip
 
+DTYPE_OF: dict[str, torch.dtype] = {
+    kind: getattr(torch, dtype) for dtype, kind in _KIND_OF.items() if hasattr(torch, dtype)
+}
+"""Name of a kind -> dtype, of those that this PyTorch has."""
+
 
 class UnshareableError(PvcError):
     """A tensor cannot be shared.
@@ -123,6 +128,10 @@ class Placement:
         found = self._groups.values()
         return (group for group in found if group.nbytes and group.device.type == device)
 
+    def group_of(self, storage: torch.UntypedStorage) -> Group | None:
+        """The group of a storage as it was before anything moved; None if no tensor has it."""
+        return self._groups.get((str(storage.device), storage.data_ptr()))
+
     def ties(self) -> tuple[tuple[str, ...], ...]:
         """Groups of names that are one tensor."""
         spots: dict[object, list[str]] = {}
@@ -188,6 +197,14 @@ def _dtype(tensor: torch.Tensor) -> str:
 def is_plain(tensor: torch.Tensor) -> bool:
     """Whether it is neither quantised, nor distributed, nor a wrapper around other tensors."""
     return type(tensor.data) is torch.Tensor and tensor.layout is torch.strided
+
+
+def all_tensors(model: torch.nn.Module) -> Iterator[torch.Tensor]:
+    """All that a model holds: also buffers that are not saved, and tensors that are attributes."""
+    for module in model.modules():
+        yield from module.parameters(recurse=False)
+        yield from module.buffers(recurse=False)
+        yield from (value for value in vars(module).values() if isinstance(value, torch.Tensor))
 
 
 def _unfit(tensor: torch.Tensor) -> str | None:

@@ -95,6 +95,8 @@ def check_model(manifest: Manifest, tree: Tree) -> None:
 def verify(connection: Connection, tree: Tree, crew: Crew) -> tuple[tuple[str, ...], State]:
     """Which tensors of an engine are not those of a tree, and the state in which that was seen.
 
+    Tensors that the engine keeps in another form (`LiveTensor.direct`) cannot be compared.
+
     Raises:
         OtherModelError: the engine runs another model.
         UnsteadyError: its weights change all the time.
@@ -151,6 +153,7 @@ def _drifted(connection: Connection, tree: Tree, crew: Crew) -> tuple[str, ...]:
     jobs = [
         (tensors[name], tensor, first)
         for name, tensor in tree.items()
+        if tensors[name].direct
         for first in range(0, tensor.block_count, _SLICE)
     ]
     drifted: set[str] = set()

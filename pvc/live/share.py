@@ -15,19 +15,15 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
 import torch
 
-from pvc.live import sealed
 from pvc.live.control import Control
 from pvc.live.folder import Folder, check_name
 from pvc.live.gate import Gate
 from pvc.live.keeper import Hooks, Keeper
-from pvc.live.manifest import Manifest, Storage
-from pvc.live.memory import HostMemory, HostWritable
-from pvc.live.placing import HOST, Placement, UnshareableError, is_plain
-from pvc.live.process import Process
+from pvc.live.placing import Placement, all_tensors
 from pvc.live.registry import announcing, check_free
+from pvc.live.shared import Shared
 from pvc.live.writer import Writer
 from pvc.repo.workers import default_threads
 
@@ -35,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from pvc.live.memory import Memory, Writable
+    from pvc.live.manifest import Manifest
     from pvc.live.state import Origin, State
 
 
@@ -72,7 +68,7 @@ def share(
     check_free(place, name)
     with contextlib.ExitStack() as undo:
         named = _named(model) if tensors is None else dict(tensors)
-        shared = _Shared(_place(named, model), undo)
+        shared = Shared(Placement(named, all_tensors(model)), undo)
         manifest = shared.manifest(name, type(model).__name__)
         writer = Writer(manifest, shared.memories, shared.targets, default_threads())
         watch = _Watch(named)
@@ -156,85 +152,6 @@ def _hook(model: torch.nn.Module, gate: Gate) -> contextlib.ExitStack:
     return hooked
 
 
-_claimed: set[int] = set()
-"""Addresses of the storages that engines of this process share."""
-
-
-def _place(named: Mapping[str, torch.Tensor], model: torch.nn.Module) -> Placement:
-    for name, tensor in named.items():
-        if _address(tensor) in _claimed:
-            raise UnshareableError(name, "another engine of this process shares it")
-    return Placement(named, _all_tensors(model))
-
-
-def _address(tensor: torch.Tensor) -> int:
-    has_one = is_plain(tensor) and tensor.device.type != "meta" and tensor.numel()
-    return tensor.untyped_storage().data_ptr() if has_one else 0
-
-
-class _Shared:
-    """The storages of a placement, shared."""
-
-    def __init__(self, placement: Placement, undo: contextlib.ExitStack) -> None:
-        self._placement = placement
-        self.descriptors: list[int] = []
-        self.storages: list[Storage] = []
-        self.memories: list[Memory] = []
-        self.targets: list[Writable] = []
-        self._index: dict[int, int] = {}
-        self._share_devices()
-        if placement.host_bytes:
-            self._share_host(undo)
-        addresses = {_address(entry.tensor) for entry in placement.entries} - {0}
-        _claimed.update(addresses)
-        undo.callback(_claimed.difference_update, addresses)
-
-    def manifest(self, name: str, model: str) -> Manifest:
-        placement = self._placement
-        tensors = {
-            entry.name: entry.live(self._index.get(id(entry.group), 0))
-            for entry in placement.entries
-        }
-        return Manifest(
-            name, model, Process.current(), tuple(self.storages), tensors, placement.ties()
-        )
-
-    def _share_host(self, undo: contextlib.ExitStack) -> None:
-        nbytes = self._placement.host_bytes
-        fd = sealed.create("shared weights", nbytes)
-        try:
-            mapped = sealed.map_writable(fd, nbytes)
-            self._placement.move(fd, mapped)
-            sealed.seal(fd, sealed.WEIGHTS_SEALS)
-            descriptor = sealed.read_only(fd)
-        finally:
-            os.close(fd)
-        undo.callback(os.close, descriptor)
-        for group in self._placement.groups(HOST):
-            self._index[id(group)] = len(self.storages)
-        self.descriptors.append(descriptor)
-        self.storages.append(Storage(0, HOST, nbytes, {}))
-        memory = HostMemory(np.frombuffer(mapped, np.uint8))
-        self.memories.append(memory)
-        self.targets.append(HostWritable(memory))
-
-    def _share_devices(self) -> None:
-        groups = list(self._placement.groups("cuda"))
-        if not groups:
-            return
-        from pvc.live.cuda import CudaMemory, CudaWritable, export
-
-        for group in groups:
-            self._index[id(group)] = len(self.storages)
-            data = torch.empty(0, dtype=torch.uint8, device=group.device).set_(
-                group.views[0].untyped_storage()
-            )
-            device, handle = export(data)
-            self.storages.append(Storage(0, device, group.nbytes, handle))
-            self.memories.append(CudaMemory(data))
-            self.targets.append(CudaWritable(data))
-
-
 class _Watch:
     """Counts what torch writes to tensors in place."""
 
@@ -258,11 +175,3 @@ class _Watch:
 def _named(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     found = model.state_dict(keep_vars=True)
     return {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
-
-
-def _all_tensors(model: torch.nn.Module) -> Iterator[torch.Tensor]:
-    """All that a model holds: also buffers that are not saved, and tensors that are attributes."""
-    for module in model.modules():
-        yield from module.parameters(recurse=False)
-        yield from module.buffers(recurse=False)
-        yield from (value for value in vars(module).values() if isinstance(value, torch.Tensor))

@@ -3,6 +3,9 @@
 Preparing checks everything that can be checked and changes nothing: the staged blocks are what
 their keys say, they belong to tensors of this engine, and the blocks that they replace hold what
 the client thinks.  What is left for the commit is to copy, and to verify what was written.
+
+Of a block that several processes hold parts of, each sees its own part only; whoever sees them all
+compares what it replaces (see pvc.live.vllm.ranks).
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pvc.errors import PvcError
+from pvc.live import sealed
 from pvc.live.change import lengths, offsets, stage_bytes
 from pvc.live.memory import key_of, pieces_of
 from pvc.repo import workers
@@ -74,6 +78,13 @@ class MovedOnError(PvcError):
         super().__init__(f"The engine holds something else than the client thinks: {detail}.")
 
 
+class NothingPreparedError(PvcError):
+    """A commit was asked for, and nothing is prepared."""
+
+    def __init__(self) -> None:
+        super().__init__("Nothing is prepared that could be committed.")
+
+
 class TornError(PvcError):
     """Weights are not what was written to them.
 
@@ -117,14 +128,19 @@ class Block:
         one = len(self.pieces) == 1 and self.pieces[0].length == self.length
         return self.after if one else None
 
+    @property
+    def is_here(self) -> bool:
+        """Whether all of it lies in this process."""
+        return sum(piece.rows * piece.length for piece in self.pieces) >= self.length
+
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class _Prepared:
     """A change that can be committed.
 
     Attributes:
         change: what it is.
-        blocks: its blocks.
+        blocks: its blocks, as far as they lie here.
         stages: for each storage, the loaded stage.
     """
 
@@ -154,60 +170,54 @@ class Writer:
         self._memories = memories
         self._targets = targets
         self._threads = threads
-        self._nbytes = {name: tensor.nbytes for name, tensor in manifest.tensors.items()}
+        self._nbytes = nbytes_of(manifest)
+        self._prepared: _Prepared | None = None
 
-    def check(self, change: Change) -> int:
-        """Make sure that a change fits this engine; the size that its stage must have.
-
-        Raises:
-            ForeignTensorError: it does not.
-        """
-        for tensor in change.tensors:
-            _check_tensor(tensor, self._manifest.tensors)
-        self._check_ties({tensor.name: tensor for tensor in change.tensors})
-        return stage_bytes(change, self._nbytes)
-
-    def prepare(self, change: Change, stage: Bytes) -> Prepared:
-        """Check a change and its stage; nothing is changed.
+    def prepare(self, change: Change, stage_fd: int) -> None:
+        """Check a change and its stage, and keep it ready; nothing is changed.
 
         Args:
-            change: a change that was checked.
-            stage: its blocks; nobody may write to it any more.
+            change: what is to change.
+            stage_fd: memory with its blocks, to which nobody can write any more.
 
         Raises:
+            ForeignTensorError: it does not fit this engine.
+            SealError: the stage can still change, or has another size.
             StagedError: a staged block is not what its key says.
             MovedOnError: a block to be replaced does not hold what the client thinks.
         """
-        blocks = tuple(self._blocks(change))
+        self.drop()
+        check_fits(change, self._manifest)
+        nbytes = stage_bytes(change, self._nbytes)
+        stage = sealed.map_sealed(stage_fd, nbytes, sealed.STAGE_SEALS, "The stage")
+        blocks = tuple(block for block in self._blocks(change) if block.pieces)
 
         def check(block: Block) -> None:
             if block_key(stage[block.at : block.at + block.length].data) != block.after:
                 raise StagedError(block.tensor.name)
-            scratch = np.empty(BLOCK_BYTES, np.uint8)
-            if key_of(block.tensor, block.index, self._memories, scratch) != block.before:
-                raise MovedOnError(f"{block.tensor.name} has other bytes")
+            if block.is_here:
+                check_before(block.tensor, block.index, block.before, self._memories)
 
         self._each(blocks, check)
         used = sorted({piece.storage for block in blocks for piece in block.pieces})
-        return Prepared(change, blocks, {one: self._targets[one].load(stage) for one in used})
+        stages = {one: self._targets[one].load(stage) for one in used}
+        self._prepared = _Prepared(change, blocks, stages)
 
-    def commit(self, prepared: Prepared) -> None:
+    def commit(self) -> None:
         """Copy what was prepared, and verify what was written.
 
         Raises:
+            NothingPreparedError: nothing was.
             TornError: it is not what was written.
         """
+        prepared = self._prepared
+        if prepared is None:
+            raise NothingPreparedError
         wrong: list[str] = []
 
         def write(block: Block) -> None:
-            for piece in block.pieces:
-                stage = prepared.stages[piece.storage]
-                self._targets[piece.storage].write(piece, stage, block.at)
-            for piece in block.pieces:
-                stage = prepared.stages[piece.storage]
-                target = self._targets[piece.storage]
-                if not target.holds(piece, stage, block.at, block.whole):
-                    wrong.append(block.tensor.name)
+            if not self._write(block, prepared.stages):
+                wrong.append(block.tensor.name)
 
         used = [self._targets[storage] for storage in prepared.stages]
         for target in used:
@@ -218,6 +228,19 @@ class Writer:
             wrong += [tensor.name for tensor in prepared.change.tensors]
         if wrong:
             raise TornError(sorted(set(wrong)))
+
+    def _write(self, block: Block, stages: Mapping[int, Any]) -> bool:
+        """Copy a block; whether it is there then."""
+        for piece in block.pieces:
+            self._targets[piece.storage].write(piece, stages[piece.storage], block.at)
+        return all(
+            self._targets[piece.storage].holds(piece, stages[piece.storage], block.at, block.whole)
+            for piece in block.pieces
+        )
+
+    def drop(self) -> None:
+        """Forget what was prepared."""
+        self._prepared = None
 
     def _blocks(self, change: Change) -> list[Block]:
         places = offsets(lengths(change, self._nbytes))
@@ -241,13 +264,37 @@ class Writer:
 
         workers.run(slices, run, min(self._threads, len(slices)))
 
-    def _check_ties(self, changes: dict[str, TensorChange]) -> None:
-        for group in self._manifest.ties:
-            found = [changes[name] for name in group if name in changes]
-            for one in found[1:]:
-                if (one.indices, one.after) != (found[0].indices, found[0].after):
-                    detail = f"it is one with {found[0].name} in memory, and not in the new tree"
-                    raise ForeignTensorError(one.name, detail)
+
+def nbytes_of(manifest: Manifest) -> dict[str, int]:
+    """The bytes of every tensor of an engine."""
+    return {name: tensor.nbytes for name, tensor in manifest.tensors.items()}
+
+
+def check_fits(change: Change, manifest: Manifest) -> None:
+    """Make sure that a change is one of an engine's tensors.
+
+    Raises:
+        ForeignTensorError: it is not.
+    """
+    for tensor in change.tensors:
+        _check_tensor(tensor, manifest.tensors)
+    changes = {tensor.name: tensor for tensor in change.tensors}
+    for group in manifest.ties:
+        found = [changes[name] for name in group if name in changes]
+        for one in found[1:]:
+            if (one.indices, one.after) != (found[0].indices, found[0].after):
+                detail = f"it is one with {found[0].name} in memory, and not in the new tree"
+                raise ForeignTensorError(one.name, detail)
+
+
+def check_before(tensor: LiveTensor, index: int, key: bytes, memories: Sequence[Memory]) -> None:
+    """Make sure that a block holds what the client thinks.
+
+    Raises:
+        MovedOnError: it does not.
+    """
+    if key_of(tensor, index, memories, np.empty(BLOCK_BYTES, np.uint8)) != key:
+        raise MovedOnError(f"{tensor.name} has other bytes")
 
 
 def _check_tensor(change: TensorChange, tensors: Mapping[str, LiveTensor]) -> None:

@@ -36,6 +36,7 @@ class EngineProcess:
     process: subprocess.Popen[str]
     name: str
     folder: Path
+    seconds: float = SECONDS
 
     def ask(self, what: str, **arguments: object) -> Any:
         assert self.process.stdin is not None
@@ -45,7 +46,7 @@ class EngineProcess:
 
     def answer(self) -> Any:
         assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], SECONDS)
+        ready, _, _ = select.select([self.process.stdout], [], [], self.seconds)
         assert ready, "the engine does not answer"
         line = self.process.stdout.readline()
         assert line, f"the engine ended with {self.process.wait()}"

@@ -1,0 +1,10 @@
+"""Engines that are vLLM: a worker of it shares its part of the weights and writes to it.
+
+    attach                make an engine of an offline `vllm.LLM` (see offline)
+    plugin, endpoint      what vLLM loads: in every process, and in its API server
+
+In every worker:      binding > rank > trace
+In the one process that clients talk to:  offline | endpoint > attached > ranks, steps
+
+Only `binding` imports vLLM, and says which versions of it.
+"""

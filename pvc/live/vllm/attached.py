@@ -1,0 +1,77 @@
+"""A vLLM that is announced: its ranks have joined, and clients can find it."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+from typing import TYPE_CHECKING, Self
+
+from pvc.live.control import Control
+from pvc.live.keeper import Hooks, Keeper
+from pvc.live.registry import announcing
+
+if TYPE_CHECKING:
+    from pvc.live.folder import Folder
+    from pvc.live.manifest import Manifest
+    from pvc.live.state import Origin, State
+    from pvc.live.vllm.ranks import Ranks
+    from pvc.live.vllm.steps import VllmSteps
+
+log = logging.getLogger("vllm.pvc")
+
+
+class Attached:
+    """An engine that is a vLLM; use it as a context, or close it.
+
+    Args:
+        ranks: its ranks, which it takes over.
+        steps: its steps.
+        folder: where engines are announced.
+
+    Raises:
+        EngineNameTakenError: it cannot be called as its manifest says.
+        NotPrivateError, FolderError, ControlError: it cannot be announced.
+    """
+
+    def __init__(self, ranks: Ranks, steps: VllmSteps, folder: Folder) -> None:
+        self.manifest: Manifest = ranks.manifest
+        self._pid = os.getpid()
+        name = self.manifest.name
+
+        def committed(origin: Origin) -> None:
+            steps.renew(f"pvc:{origin.revision}")
+
+        # What vLLM itself might write to its weights is not counted; their content shows it.
+        hooks = Hooks(stamp=lambda: 0, written=lambda _: None, committed=committed)
+        with contextlib.ExitStack() as undo:
+            undo.callback(ranks.close)
+            undo.callback(steps.close)
+            self._keeper = Keeper(ranks, steps, hooks)
+            undo.callback(self._keeper.close)
+            with announcing(folder, name):
+                undo.callback(Control(folder, name, self._keeper, ranks.descriptors).close)
+                folder.write(name, self.manifest.to_bytes())
+            undo.callback(folder.remove, name)
+            self._closing = undo.pop_all()
+        atexit.register(self.close)
+        log.info("pvc: This vLLM is the engine %s.", name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def state(self) -> State:
+        """What is known of its weights."""
+        return self._keeper.state()
+
+    def close(self) -> None:
+        """Let nobody change it any more; it keeps its weights, and goes on."""
+        if os.getpid() != self._pid:  # a fork of it is none
+            return
+        self._closing.close()
+        atexit.unregister(self.close)

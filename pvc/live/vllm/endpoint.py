@@ -1,0 +1,74 @@
+"""What vLLM's API server calls, through the entry point `vllm.endpoint_plugins`.
+
+    [project.entry-points."vllm.endpoint_plugins"]
+    pvc = "pvc.live.vllm.endpoint:Endpoint"
+
+vLLM loads it only if the environment variable VLLM_PLUGINS names it.  It adds no route: clients
+talk to a Unix socket, see pvc.live.control.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pvc.live.folder import Folder
+from pvc.live.vllm.attached import Attached
+from pvc.live.vllm.ranks import Meeting
+from pvc.live.vllm.refusals import has_backend
+from pvc.live.vllm.steps import ServedSteps
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+log = logging.getLogger("vllm.pvc")
+
+
+class Endpoint:
+    """Opens the control socket of a server."""
+
+    name = "pvc"
+    required_tasks = None
+
+    def attach_router(self, app: Any) -> None:
+        """Add nothing: there are no routes."""
+
+    async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:
+        """Announce the server as an engine.
+
+        Raises:
+            PvcError: that is not possible; the server does not start.
+        """
+        if engine_client is None or not has_backend(engine_client.vllm_config):
+            log.warning("pvc: This server runs without the backend pvc, and shares no weights.")
+            return
+        config = engine_client.vllm_config
+        count = config.parallel_config.world_size
+        name, folder = _name(config), _folder(config)
+        with Meeting() as meeting:
+            await engine_client.collective_rpc(meeting.method, kwargs=meeting.arguments)
+            ranks = await asyncio.to_thread(meeting.ranks, name, count)
+        steps = ServedSteps(engine_client, asyncio.get_running_loop())
+        state.pvc = await asyncio.to_thread(Attached, ranks, steps, folder)
+
+
+def _name(config: Any) -> str:
+    """What the engine is called: as additional config says, else as the model is served."""
+    wanted = _options(config).get("name")
+    if wanted is not None:
+        return str(wanted)
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(str(config.model_config.model)).name)[:60]
+
+
+def _folder(config: Any) -> Folder:
+    """Where the engine is announced."""
+    found = _options(config).get("folder")
+    return Folder(None if found is None else Path(str(found)))
+
+
+def _options(config: Any) -> dict[str, object]:
+    found = config.additional_config.get("pvc", {})
+    return dict(found) if isinstance(found, dict) else {}

@@ -1,0 +1,141 @@
+"""One worker of vLLM: it joins the process that clients talk to, and writes what it is told to.
+
+It says which rank it is and what it has, with the descriptors of its storages, and then answers.
+
+    request                      answer
+    {"request": "prepare", ...}  {}; the stage comes as a descriptor
+    {"request": "commit"}        {}
+    {"request": "drop"}          {}
+
+A refusal is {"error": class, "message": sentence}.  The other side sees to it that no step is under
+way while a commit is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+from pvc.errors import PvcError
+from pvc.live import wire
+from pvc.live.change import Change
+from pvc.live.vllm.part import share_part
+from pvc.live.vllm.trace import trace
+from pvc.live.writer import Writer
+from pvc.repo.workers import default_threads
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+    from pvc.live.fields import Fields
+    from pvc.live.vllm.part import Tracing
+
+log = logging.getLogger("vllm.pvc")
+
+PEER = "The process that shares this vLLM"
+
+
+class Rank:
+    """One worker's part of an engine.
+
+    Args:
+        model: the worker's model, loaded.
+        folder: the checkpoint that it was loaded from.
+        number: the worker's rank among all.
+        tracing: finds out where the tensors of a checkpoint lie.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+        UnshareableError, DeviceError: a tensor cannot be shared.
+        RoomError: there is too little memory.
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, folder: Path, number: int, tracing: Tracing = trace
+    ) -> None:
+        self._number = number
+        self._closing = contextlib.ExitStack()
+        part = share_part(model, folder, number, self._closing, tracing)
+        shared = part.shared
+        self._manifest = part.manifest
+        self._descriptors = tuple(shared.descriptors)
+        self._writer = Writer(part.manifest, shared.memories, shared.targets, default_threads())
+        self._connection: socket.socket | None = None
+
+    def join(self, address: str) -> None:
+        """Offer this rank to the process that listens at an address, and to nobody else.
+
+        Args:
+            address: of an abstract Unix socket.
+
+        Raises:
+            OSError: nobody listens there.
+            PeerError: another user does.
+        """
+        self.leave()
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(f"\0{address}")
+            wire.check_peer(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        threading.Thread(
+            target=self._serve, args=(connection,), name="pvc rank", daemon=True
+        ).start()
+
+    def leave(self) -> None:
+        """Hang up; the weights stay shared, and nobody can change them."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _serve(self, connection: socket.socket) -> None:
+        hello = {"rank": self._number, "manifest": self._manifest.to_json()}
+        with connection, contextlib.suppress(wire.HungUpError, OSError):
+            try:
+                wire.send(connection, hello, self._descriptors)
+                while True:
+                    self._answer(connection)
+            except wire.MessageError as error:
+                log.warning("pvc: Rank %d has hung up: %s", self._number, error)
+        self._writer.drop()
+
+    def _answer(self, connection: socket.socket) -> None:
+        fields, fds = wire.receive(connection, PEER)
+        try:
+            self._do(fields, fds)
+        except wire.MessageError:
+            raise
+        except PvcError as error:
+            wire.send(connection, {"error": type(error).__name__, "message": str(error)})
+        else:
+            wire.send(connection, {})
+        finally:
+            wire.close_all(fds)
+
+    def _do(self, fields: Fields, fds: list[int]) -> None:
+        request = fields.text("request")
+        if request == "prepare":
+            change = Change.parse(fields)
+            if len(fds) != 1:
+                raise fields.wrong(f"it brings {len(fds)} stages")
+            self._writer.prepare(change, fds[0])
+            return
+        fields.finish()
+        if request == "commit":
+            try:
+                self._writer.commit()
+            finally:
+                self._writer.drop()
+        elif request == "drop":
+            self._writer.drop()
+        else:
+            raise fields.wrong(f"it asks for {request[:60]!r}, which is unknown")

@@ -1,0 +1,71 @@
+"""Which tensors a model consists of, remembered and brought back.
+
+A loader may give a parameter other data, or put another parameter in its place, instead of writing
+to it.  After a loader was only watched, that has to be undone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pvc.live.placing import all_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Snapshot:
+    """What a model consists of at one moment.
+
+    Args:
+        model: the model.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._model = model
+        self._held = [(table, dict(table)) for table in _tables(model)]
+        self._data = [(tensor, tensor.data) for tensor in all_tensors(model)]
+
+    def restore(self) -> frozenset[str]:
+        """Bring it back; the names of parameters and buffers that had become something else."""
+        after = {name: _place(tensor) for name, tensor in named(self._model)}
+        for table, held in self._held:
+            changed = [key for key in table.keys() | held.keys() if _differ(key, table, held)]
+            for key in changed:
+                if key in held:
+                    table[key] = held[key]
+                else:
+                    del table[key]
+        for tensor, data in self._data:
+            if _place(tensor) != _place(data):
+                tensor.data = data
+        before = {name: _place(tensor) for name, tensor in named(self._model)}
+        return frozenset(name for name in before if before[name] != after.get(name))
+
+
+def named(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Parameters and buffers, under all their names."""
+    yield from model.named_parameters(remove_duplicate=False)
+    yield from model.named_buffers(remove_duplicate=False)
+
+
+def _tables(model: torch.nn.Module) -> Iterator[dict[str, Any]]:
+    """Where modules keep their tensors."""
+    for module in model.modules():
+        yield module.__dict__
+        yield module._parameters  # noqa: SLF001  # their public views are copies
+        yield module._buffers  # noqa: SLF001
+
+
+def _differ(key: str, table: dict[str, Any], held: dict[str, Any]) -> bool:
+    """Whether a tensor was put in, taken out or replaced."""
+    one, two = table.get(key), held.get(key)
+    return one is not two and (isinstance(one, torch.Tensor) or isinstance(two, torch.Tensor))
+
+
+def _place(tensor: torch.Tensor) -> tuple[object, ...]:
+    storage = tensor.untyped_storage()
+    form = tuple(tensor.shape), tensor.stride(), tensor.dtype
+    return (storage._cdata, int(tensor.storage_offset()), *form)  # noqa: SLF001
