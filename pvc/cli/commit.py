@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pvc.cli.engine import connected, live_option
 from pvc.cli.output import Output, answers, current, norm, number, share, short, size
 from pvc.cli.progress import crew, threads_option
 from pvc.cli.repository import REVISION, opened, path
 
 if TYPE_CHECKING:
+    from pvc.live.commit import EngineCommitted
     from pvc.repo.commit import Committed
 
 FAR = 0.5
@@ -20,15 +22,16 @@ FAR = 0.5
 
 @click.command(
     "commit",
-    epilog="Exit status: 0 done, 1 nothing changed, 14 the name cannot be had, 15 it was not "
-    "trained from the base, 16 NaN or Inf, 17 edits are in the way, 19 what it started "
-    "from is in doubt.",
+    epilog="Exit status: 0 done, 1 nothing changed, 2 which engine is not clear, 13 the engine "
+    "refuses, is torn or gone, 14 the name cannot be had, 15 it was not trained from the base, 16 "
+    "NaN or Inf, 17 edits are in the way, 19 what it started from is in doubt.",
 )
 @click.argument("name", required=False)
 @click.option(
     "--from", "source", type=click.Path(path_type=Path), metavar="DIR",
     help="The checkpoint that training left.",
 )  # fmt: skip
+@live_option("Commit what a running engine holds; without ENGINE, the only one there is.")
 @click.option("--onto", type=REVISION, metavar="REV", help="What it was trained from.")
 @click.option("--aside", is_flag=True, help="Store it without making it part of the personality.")
 @click.option("-m", "--message", help="What it is.")
@@ -36,7 +39,12 @@ FAR = 0.5
 @threads_option
 @answers
 def command(
-    name: str | None, source: Path | None, message: str | None, threads: int | None, **how: Any
+    name: str | None,
+    source: Path | None,
+    engine: str | None,
+    message: str | None,
+    threads: int | None,
+    **how: Any,
 ) -> None:
     """Commit a training result as a named vector, or edits made by hand.
 
@@ -44,29 +52,46 @@ def command(
     pvc commit listening --from out/listening -m "20 examples, lr 1e-5"
     pvc commit suggesting --from out/suggesting --aside
     pvc commit polite --from served             a target that was trained in place
+    pvc commit polite --live                    what the engine holds, bit for bit
     pvc commit -m "reorder the terms"           edits of personality.toml
     """
     if name is None:
-        if source is not None or message is None:
-            raise click.UsageError("NAME and --from commit a vector; -m alone commits edits.")
+        if source is not None or engine is not None or message is None:
+            raise click.UsageError(
+                "NAME and --from or --live commit a vector; -m alone commits edits."
+            )
         _edits(message)
         return
-    if source is None:
-        raise click.UsageError("--from says which checkpoint to commit.")
+    if (source is None) == (engine is None):
+        raise click.UsageError("--from says which checkpoint to commit, or --live which engine.")
     from pvc.repo.commit import Wish, commit
 
     output, began = current(), time.monotonic()
-    wish = Wish(name, path(source), message=message, **how)
+    wish = Wish(name, None if source is None else path(source), message=message, **how)
+    live: EngineCommitted | None = None
     with opened() as repository, crew(output, threads) as workers:
-        done = commit(repository, wish, workers)
+        if engine is None:
+            done = commit(repository, wish, workers)
+        else:
+            from pvc.live.commit import commit as commit_engine
+
+            with connected(engine) as connection:
+                live = commit_engine(repository, wish, connection, workers)
+            done = live.done
     seconds = time.monotonic() - began
-    output.answer(_document(done, seconds), _lines(done, seconds))
+    told = None if live is None else {"name": live.engine, "clean": live.clean}
+    output.answer({**_document(done, seconds), "engine": told}, _lines(done, seconds))
     _warnings(output, done)
+    if live is not None and not live.clean:
+        output.warn(
+            f"the engine {live.engine} does not know of it: its weights changed meanwhile, it has "
+            "ended, or it is another repository's"
+        )
 
 
 def _edits(message: str) -> None:
     from pvc.cli.edited import answer
-    from pvc.repo.edits import commit_edits
+    from pvc.repo.by_hand import commit_edits
 
     with opened() as repository:
         answer(commit_edits(repository, message))

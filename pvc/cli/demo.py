@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -13,11 +14,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pvc.cli.demo_engine import started
 from pvc.cli.output import colours, terminal
 from pvc.cli.progress import Reporter
 from pvc.cli.repository import path
 
 if TYPE_CHECKING:
+    from pvc.cli.demo_engine import EngineProcess
     from pvc.lab import LabModels
 
 DEFAULT = "pvc-demo"
@@ -33,7 +36,10 @@ AUTHOR = {  # git may not know yet who commits
     for what, value in (("NAME", "pvc demo"), ("EMAIL", "demo@localhost"))
 }
 
-# What is said, and what is typed.  "ask", "measure" and "sha256sum" do what their names say.
+ENGINE = "demo"
+
+# What is said, and what is typed.  "ask", "measure" and "sha256sum" do what their names say;
+# "share" starts a process that shares the model of a directory.
 STORY = (
     ("The base goes in by value: its folder may change later, nothing is lost.",
      "pvc init --base base"),
@@ -74,10 +80,20 @@ STORY = (
      "pvc merge --ties listening polite --density 0.5 --lambda 1.5 -o both",
      "pvc checkout 'base + both'",
      "measure served"),
-    ("The weights of two commits ago. Nothing was lost, and everything is what its name says.",
+    ("The weights of two commits ago. Nothing was lost.",
      "pvc checkout main~2",
      f"sha256sum out/listening/{WEIGHTS} served/{WEIGHTS}",
-     "measure served",
+     "measure served"),
+    ("A process that runs can have other weights, too: it shares its model, and pvc writes between "
+     "two of its steps. This one has begun with the base.",
+     "share base",
+     "ask {engine}",
+     "pvc checkout main --live {engine}",
+     "ask {engine}"),
+    ("It was rolled back before its next reply. It never stopped, and everything is what its name "
+     "says.",
+     "pvc checkout base --live {engine}",
+     "ask {engine}",
      "pvc switch main",
      "pvc status",
      "pvc fsck"),
@@ -103,10 +119,12 @@ def command(directory: Path | None) -> None:
     for name, source in models.fine_tunes.items():
         shutil.copytree(source, root / "out" / name)
     _say(f"$ cd {shlex.quote(str(root))}")
-    for text, *lines in STORY:
-        _say(f"\n# {text}", dim=True)
-        for line in lines:
-            _type(line, root)
+    with contextlib.ExitStack() as running:
+        player = _Player(root, running)
+        for text, *lines in STORY:
+            _say(f"\n# {text}", dim=True)
+            for line in lines:
+                player.play(line)
     seconds = time.monotonic() - began
     _say(f"\n# {root} is yours to go on with. ({seconds:.0f} s)", dim=True)
 
@@ -120,6 +138,15 @@ def _empty(directory: Path | None) -> Path:
         return root
     names = (DEFAULT, *(f"{DEFAULT}-{count}" for count in range(2, 10_000)))
     return next(root for name in names if not (root := path(Path(name))).exists())
+
+
+def _free_name() -> str:
+    """A name that no engine has."""
+    from pvc.live import engines
+
+    taken = {one.name for one in engines()}
+    names = (ENGINE, *(f"{ENGINE}-{count}" for count in range(2, 10_000)))
+    return next(name for name in names if name not in taken)
 
 
 def _models() -> LabModels:
@@ -143,27 +170,63 @@ def _say(text: str, *, dim: bool = False) -> None:
     click.echo(click.style(text, dim=True) if dim else text, color=colours(sys.stdout))
 
 
-def _type(line: str, root: Path) -> None:
-    """Show a command as it is typed, run it, and show what it prints."""
-    program, *arguments = shlex.split(line)
-    if program == "ask":
+class _Player:
+    """Plays lines of the story in a directory.
+
+    Args:
+        root: the directory.
+        running: what is started is ended with it.
+    """
+
+    def __init__(self, root: Path, running: contextlib.ExitStack) -> None:
+        self._root = root
+        self._running = running
+        self._name = _free_name()
+        self._engine: EngineProcess | None = None
+
+    def play(self, line: str) -> None:
+        """Show a line as it is typed, run it, and show what it prints."""
+        line = line.format(engine=self._name)
+        program, *arguments = shlex.split(line)
+        if program == "ask":
+            self._ask(arguments[0])
+        elif program == "measure":
+            _measure(self._root / arguments[0])
+        elif program == "share":
+            self._share(arguments[0])
+        elif program == CHECKSUM:
+            _typed(line)
+            _compare([program, *arguments], self._root)
+        else:
+            _typed(line)
+            self._run(arguments)
+
+    def _ask(self, whom: str) -> None:
         from pvc.lab import ask
 
         _say(f"> {REQUEST}")
-        _say(f"{arguments[0]}: {ask(root / arguments[0], REQUEST, seed=SEED)}")
-        return
-    if program == "measure":
-        _measure(root / arguments[0])
-        return
+        if self._engine is not None and whom == self._name:
+            reply = self._engine.ask(REQUEST)
+        else:
+            reply = ask(self._root / whom, REQUEST, seed=SEED)
+        _say(f"{whom}: {reply}")
+
+    def _share(self, directory: str) -> None:
+        _say(click.style(f'>>> pvc.share(model, "{self._name}")', bold=True))
+        process = started(self._root / directory, self._name, SEED)
+        self._engine = self._running.enter_context(process)
+
+    def _run(self, arguments: list[str]) -> None:
+        sys.stdout.flush()
+        command = [sys.executable, "-m", "pvc", *arguments]
+        environment = {**AUTHOR, **os.environ}
+        done = subprocess.run(command, cwd=self._root, env=environment, check=False)  # noqa: S603
+        if done.returncode:
+            raise click.exceptions.Exit(done.returncode)
+
+
+def _typed(line: str) -> None:
     _say(click.style(f"$ {line}", bold=True))
-    if program == CHECKSUM:
-        _compare([program, *arguments], root)
-        return
-    sys.stdout.flush()
-    command = [sys.executable, "-m", "pvc", *arguments]
-    done = subprocess.run(command, cwd=root, env={**AUTHOR, **os.environ}, check=False)  # noqa: S603
-    if done.returncode:
-        raise click.exceptions.Exit(done.returncode)
 
 
 def _measure(directory: Path) -> None:

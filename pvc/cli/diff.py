@@ -149,8 +149,8 @@ def _relation_cells(row: Relation) -> tuple[str, ...]:
         f"{pair.cosine:.3f}",
         share(pair.changed_a, pair.elements),
         share(pair.changed_b, pair.elements),
-        f"{pair.overlap:.1%}",
-        f"{pair.conflict_share:.1%}",
+        f"{100 * pair.overlap:.3g} %",
+        f"{100 * pair.conflict_share:.3g} %",
         share(row.effective_a, pair.elements),
         share(row.effective_b, pair.elements),
     )

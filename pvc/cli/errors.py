@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Hint = str | Callable[[Any], str | None] | None
 
 NO, USAGE = 1, 2
-NO_REPOSITORY, LOCKED, DAMAGED, NAME, OTHER_BASE = 10, 11, 12, 14, 15
+NO_REPOSITORY, LOCKED, DAMAGED, ENGINE, NAME, OTHER_BASE = 10, 11, 12, 13, 14, 15
 NOT_FINITE, EDITED, PICKLE, OTHER = 16, 17, 18, 19
 INTERRUPTED, CLOSED_PIPE, TERMINATED, MISTAKE = 130, 141, 143, 255
 
@@ -30,6 +30,7 @@ EXIT_STATUS = (
     (NO_REPOSITORY, "there is no pvc repository here"),
     (LOCKED, "another process holds the lock"),
     (DAMAGED, "stored bytes are missing or damaged"),
+    (ENGINE, "an engine is not there, refuses, runs another model, or holds what would be lost"),
     (NAME, "a name is unknown, taken, ambiguous or impossible"),
     (OTHER_BASE, "the checkpoint is not a result of training the base"),
     (NOT_FINITE, "the checkpoint holds NaN or Inf where it started from numbers"),
@@ -48,6 +49,9 @@ CODES = {
     "DependentError": NO,
     "ConflictError": NO,
     "UnchangedError": NO,
+    "MergeConflictError": NO,
+    "UnresolvedError": NO,
+    "NoMergeError": NO,
     "ExpressionError": NAME,
     "NotRevertibleError": NO,
     "SeveralTargetsError": USAGE,
@@ -60,6 +64,23 @@ CODES = {
     "MissingBaseError": DAMAGED,
     "VerificationError": DAMAGED,
     "CollisionError": DAMAGED,
+    "SeveralEnginesError": USAGE,
+    "NoEngineError": ENGINE,
+    "EngineEndedError": ENGINE,
+    "UnreachableError": ENGINE,
+    "RefusedError": ENGINE,
+    "DriftedEngineError": ENGINE,
+    "UnknownWeightsError": ENGINE,
+    "TornEngineError": ENGINE,
+    "OtherRepositoryError": ENGINE,
+    "OtherModelError": ENGINE,
+    "UnsteadyError": ENGINE,
+    "NotPrivateError": ENGINE,
+    "ManifestError": ENGINE,
+    "PeerError": ENGINE,
+    "SealError": ENGINE,
+    "ReplicaError": ENGINE,
+    "EngineNameError": NAME,
     "UnknownRevisionError": NAME,
     "NoVectorError": NAME,
     "VectorNameError": NAME,
@@ -127,6 +148,27 @@ def _drifted(error: Any) -> str:
     )
 
 
+def _would_be_lost(error: Any) -> str:
+    return (
+        f"`pvc commit NAME --live {error.engine}` keeps what it holds (perhaps with `--aside`); "
+        "`--force` overwrites it, and keeps it at a tag before."
+    )
+
+
+def _repair(error: Any) -> str:
+    return f"`pvc checkout REV --live {error.engine}` repairs it."
+
+
+def _refused(error: Any) -> str | None:
+    return {
+        "MovedOnError": "Run the command again.",
+        "BusyError": "Wait until the other process is done.",
+        "NoPauseError": "Nothing was written; run the command again when its steps are shorter.",
+        "TornError": _repair(error),
+        "AfterwardsError": _repair(error),
+    }.get(error.kind)
+
+
 HINTS: dict[str, Hint] = {
     "NoRepositoryError": _no_repository,
     "HeadMovedError": "Run the command again.",
@@ -149,11 +191,29 @@ HINTS: dict[str, Hint] = {
     "NotRevertibleError": "`pvc log` lists the commits; `pvc checkout REV` goes back without "
     "changing history.",
     "ConflictError": "Edit personality.toml by hand, and `pvc commit -m MESSAGE`.",
+    "MergeConflictError": "The files hold both values: edit them, and `pvc commit -m MESSAGE`; "
+    "or `pvc merge --abort`, and again with `--ours` or `--theirs`.",
+    "UnresolvedError": "Edit what stands between <<<<<<< and >>>>>>>; `git checkout --ours PATH` "
+    "or `--theirs PATH` takes a side; `pvc merge --abort` goes back.",
     "PersonalityError": "Edit it again, or `git restore` it.",
     "ConfigError": "Edit it again, or `git restore` it.",
     "VectorError": "pvc writes these files itself: `git restore` it.",
     "VerificationError": "The disk or its memory may be failing; `pvc fsck` checks the store.",
     "NotPvcError": "Start one with `pvc init --base DIR`, or `pvc switch` to a branch of pvc's.",
+    "SeveralEnginesError": lambda error: f"Name one, as in `--live {error.known[0]}`.",
+    "NoEngineError": "`pvc live ls` lists those that run; `pvc serve DIR` starts one.",
+    "EngineEndedError": "Start it again; `pvc status` says what it held.",
+    "UnreachableError": "`pvc live ls` lists those that answer.",
+    "RefusedError": _refused,
+    "DriftedEngineError": _would_be_lost,
+    "UnknownWeightsError": _would_be_lost,
+    "TornEngineError": _repair,
+    "OtherRepositoryError": "`pvc checkout REV --live --force` takes it over, and keeps what it "
+    "holds at a tag before; `pvc commit NAME --live --aside` copies it.",
+    "OtherModelError": "`pvc live ls` lists the engines, `pvc show base` names the base.",
+    "UnsteadyError": "Run the command again while the engine does not train.",
+    "NotPrivateError": "If it is yours, `chmod go= PATH`; else remove it.",
+    "RoomError": "Make room in memory: blocks that change are there twice for a moment.",
     "NoVectorError": "`pvc log NAME` finds the commits that had it.",
     "AmbiguousError": "Choose another name, or rename one: `pvc mv`, `git branch -m`.",
     "NameTakenError": "Choose another name.",
@@ -166,7 +226,11 @@ HINTS: dict[str, Hint] = {
     "OtherBaseError": _other_base,
     "NonFiniteError": "`--allow-nonfinite` commits it all the same.",
     "EditedError": "`pvc commit -m MESSAGE` commits them, `git restore PATH` drops them.",
-    "UnfinishedError": "Finish it with git, or abort it.",
+    "UnfinishedError": lambda error: (
+        "Conclude it with `pvc commit -m MESSAGE`, or go back with `pvc merge --abort`."
+        if error.operation == "merge"
+        else "Finish it with git, or abort it."
+    ),
     "DetachedError": "Begin a branch with `pvc switch -c NAME`.",
     "PickleError": "Load it where you trust it, and save it with `save_pretrained`.",
     "NearerHeadError": "Say what it was trained from: `--onto HEAD` or `--onto base`.",

@@ -6,25 +6,34 @@ from pathlib import Path
 
 import click
 
+from pvc.cli.engine import ENGINE
 from pvc.cli.output import answers, current
 from pvc.cli.repository import opened, path
 
 
-@click.command("forget", epilog="Exit status: 0 done, 14 the directory is no target.")
-@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
+@click.command("forget", epilog="Exit status: 0 done, 14 it is no target.")
+@click.argument("directory", type=click.Path(path_type=Path), required=False, metavar="[DIR]")
+@click.option("--live", "engine", type=ENGINE, metavar="ENGINE", help="An engine instead.")
 @answers
-def command(directory: Path) -> None:
-    """Forget a directory that weights were checked out to; nothing in it is touched.
+def command(directory: Path | None, engine: str | None) -> None:
+    """Forget a directory or engine that weights were checked out to; it is not touched.
 
-    From then on it is no target: `pvc status` does not list it, and `pvc checkout` does not update
-    it.
+    From then on it is no target: `pvc status` does not list it unless it is an engine that runs,
+    and `pvc checkout` does not update it of its own accord.
 
     \b
     pvc forget served
+    pvc forget --live chat
     """
-    from pvc.repo.forget import forget
+    from pvc.repo.forget import forget, forget_engine
 
-    where = path(directory)
+    if (directory is None) == (engine is None):
+        raise click.UsageError("Name a directory, or an engine with --live.")
+    where = None if directory is None else path(directory)
     with opened() as repository:
-        forget(repository, where)
-    current().answer({"path": str(where)}, [f"{where} is no target any more"])
+        if where is not None:
+            forget(repository, where)
+        elif engine is not None:
+            forget_engine(repository, engine)
+    document = {"path": None if where is None else str(where), "engine": engine}
+    current().answer(document, [f"{where or f'the engine {engine}'} is no target any more"])

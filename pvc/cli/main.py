@@ -17,6 +17,7 @@ SECTIONS = {
     "Change": ("commit", "scale", "negate", "merge", "revert", "mv", "rm"),
     "Move": ("checkout", "build", "switch", "branch", "tag"),
     "Inspect": ("status", "log", "show", "diff"),
+    "Engines": ("live", "serve"),
     "Maintain": ("forget", "fsck"),
 }
 

@@ -10,55 +10,106 @@ from pvc.cli.edited import document as edited_document
 from pvc.cli.edited import lines as edited_lines
 from pvc.cli.output import answers, columns, current, share
 from pvc.cli.progress import crew, threads_option
-from pvc.cli.repository import VECTOR, opened
+from pvc.cli.repository import REVISION, opened
 
 if TYPE_CHECKING:
     from pvc.repo.compose import Combined
+    from pvc.repo.repository import Repository
+    from pvc.repo.terms import Side
+
+
+METHOD = "sum"
+DENSITY = 0.2
 
 
 @click.command(
     "merge",
-    epilog="Exit status: 0 done, 1 nothing changed, 14 there is no such vector, or the name is "
-    "taken, 17 edits are in the way.",
+    epilog="Exit status: 0 done, 1 nothing changed, or a conflict, 14 there is no such name, or "
+    "it is taken, 17 edits are in the way.",
 )
-@click.argument("names", type=VECTOR, nargs=-1, metavar="[NAME]...")
-@click.option("--sum", "method", flag_value="sum", default="sum", help="Add them (the default).")
-@click.option("--ties", "method", flag_value="ties", help="Trim, elect signs, average.")
+@click.argument("names", type=REVISION, nargs=-1, metavar="[NAME]...|BRANCH")
+@click.option("--sum", "method", flag_value="sum", help="Add vectors (the default).")
+@click.option("--ties", "method", flag_value="ties", help="Trim vectors, elect signs, average.")
 @click.option(
     "--density",
     type=click.FloatRange(0, 1, min_open=True),
     metavar="D",
-    help="Share of each vector that --ties keeps; 0.2 if not given.",
+    help=f"Share of each vector that --ties keeps; {DENSITY} if not given.",
 )
-@click.option(
-    "--lambda", "factor", type=float, default=1.0, metavar="L", help="Factor of the result."
-)
+@click.option("--lambda", "factor", type=float, metavar="L", help="Factor of the result.")
 @click.option("-o", "new", metavar="NEW", help="Name of the vector, which is then not applied.")
+@click.option("--ours", "favour", flag_value="ours", help="In conflicts, take HEAD's side.")
+@click.option("--theirs", "favour", flag_value="theirs", help="In conflicts, take BRANCH's side.")
+@click.option("-m", "--message", help="Message of the commit that merges BRANCH.")
+@click.option("--abort", is_flag=True, help="Go back to before the merge that is under way.")
 @threads_option
 @answers
 def command(
     names: tuple[str, ...],
-    method: str,
-    density: float | None,
-    factor: float,
-    new: str | None,
     threads: int | None,
+    *,
+    abort: bool,
+    favour: Side | None,
+    message: str | None,
+    **how: Any,
 ) -> None:
-    """Combine vectors to one, in the place of their terms; without names, all terms.
+    """Combine vectors to one, in the place of their terms; or merge a branch.
+
+    Without names, all terms of the personality are combined. A branch is merged term by term and
+    vector by vector. What both sides changed in different ways is a conflict: take a side, or edit
+    the files and conclude with `pvc commit -m MESSAGE`.
 
     \b
     pvc merge --ties listening brevity -o calm
     pvc merge --sum
+    pvc merge experiment --theirs
     """
+    of_vectors = any(value is not None for value in how.values())
+    of_branch = favour is not None or message is not None
+    if abort:
+        if names or of_vectors or of_branch:
+            raise click.UsageError("--abort stands alone.")
+        _abort()
+        return
+    with opened() as repository:
+        branch = len(names) == 1 and not of_vectors and names[0] not in repository.head().names
+        if of_branch and not branch:
+            raise click.UsageError("--ours, --theirs and -m belong to merging one BRANCH.")
+        if branch:
+            _branch(repository, names[0], favour, message)
+        else:
+            _vectors(repository, names, threads, how)
+
+
+def _abort() -> None:
+    from pvc.repo.merging import abort
+
+    with opened() as repository:
+        abort(repository)
+        head = repository.head()
+        answer = {"commit": head.commit, "personality": str(head.personality)}
+        current().answer(answer, [f"[{head.commit[:10]}] {head.personality}"])
+
+
+def _branch(repository: Repository, name: str, favour: Side | None, message: str | None) -> None:
+    from pvc.cli.edited import answer
+    from pvc.repo.merging import merge_branch
+
+    answer(merge_branch(repository, name, favour, message))
+
+
+def _vectors(
+    repository: Repository, names: tuple[str, ...], threads: int | None, how: dict[str, Any]
+) -> None:
     from pvc.repo.compose import Combination, combine
 
+    method, density = how["method"] or METHOD, how["density"]
     if density is not None and method != "ties":
         raise click.UsageError("--density belongs to --ties.")
-    part = 1.0 if method != "ties" else 0.2 if density is None else density
-    output = current()
-    with opened() as repository, crew(output, threads) as workers:
-        wish = Combination(names, method, part, factor, new)
-        done = combine(repository, wish, workers)
+    part = 1.0 if method != "ties" else density or DENSITY
+    factor = 1.0 if how["factor"] is None else how["factor"]
+    with crew(current(), threads) as workers:
+        done = combine(repository, Combination(names, method, part, factor, how["new"]), workers)
     _answer(done)
 
 

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pvc.cli.engine import in_words
 from pvc.cli.output import answers, current, short
 from pvc.cli.repository import opened
 
 if TYPE_CHECKING:
+    from pvc.live.status import EngineStatus
     from pvc.repo.status import Status, TargetStatus
 
 
@@ -18,20 +20,34 @@ if TYPE_CHECKING:
 def command() -> None:
     """Show where HEAD is, what is edited, and what the targets hold.
 
-    Targets are judged by the times and sizes of their files; no weights are read.
+    No weights are read: directories are judged by the times and sizes of their files, engines by
+    what they say of themselves. `pvc live verify` reads an engine's weights.
 
     \b
     pvc status
     pvc status --json
     """
+    from pvc.live.status import status as status_of_engines
     from pvc.repo.status import status
 
     with opened() as repository:
         found = status(repository)
-    current().answer(_document(found), _lines(found))
+        engines = status_of_engines(repository, found.tree)
+    current().answer(_document(found, engines), _lines(found, engines))
 
 
-def _document(found: Status) -> dict[str, Any]:
+def _engine(one: EngineStatus) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "condition": one.condition,
+        "revision": one.revision,
+        "tree": None if one.tree is None else one.tree.hex(),
+        "is_head": one.is_head,
+        "detail": one.detail,
+    }
+
+
+def _document(found: Status, engines: tuple[EngineStatus, ...]) -> dict[str, Any]:
     return {
         "root": str(found.root),
         "branch": found.branch,
@@ -60,11 +76,12 @@ def _document(found: Status) -> dict[str, Any]:
             }
             for target in found.targets
         ],
+        "engines": [_engine(one) for one in engines],
         "malformed": [{"path": one.where, "detail": one.detail} for one in found.malformed],
     }
 
 
-def _lines(found: Status) -> list[str]:
+def _lines(found: Status, engines: tuple[EngineStatus, ...]) -> list[str]:
     where = f"on {found.branch}" if found.branch else "detached"
     tree = "not built yet" if found.tree is None else f"tree {short(found.tree)}"
     lines = [
@@ -75,6 +92,7 @@ def _lines(found: Status) -> list[str]:
         lines.append(f"aside:       {', '.join(found.aside)}")
     lines.append(f"base:        {_base(found)}")
     lines += [f"target:      {_target(target)}" for target in found.targets]
+    lines += [f"engine:      {one.name} {in_words(one)}" for one in engines]
     if found.edited:
         lines.append(f"edited:      {', '.join(found.edited)}")
     if found.unfinished:

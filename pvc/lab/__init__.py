@@ -14,8 +14,8 @@ torch and transformers are imported when a model is trained or asked, not before
 """
 
 from pvc.lab.cache import LabModels, prepare
-from pvc.lab.model import NotALabModelError
-from pvc.lab.scores import Scores, ask, measure
+from pvc.lab.model import NotALabModelError, load
+from pvc.lab.scores import Scores, ask, measure, reply
 from pvc.lab.tasks import BEHAVIOURS, UnknownBehaviourError
 from pvc.lab.training import BASE, FINE_TUNE, Progress, Schedule, fine_tune, train_base
 from pvc.lab.vocabulary import UnknownWordError
@@ -33,7 +33,9 @@ __all__ = [
     "UnknownWordError",
     "ask",
     "fine_tune",
+    "load",
     "measure",
     "prepare",
+    "reply",
     "train_base",
 ]

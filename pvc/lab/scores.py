@@ -81,7 +81,15 @@ def ask(directory: Path, request: str, *, seed: int = 0) -> str:
         NotALabModelError: the directory does not hold a model of the lab.
         UnknownWordError: the request holds a word that the model does not know.
     """
-    model = load(directory)
+    return reply(load(directory), request, seed=seed)
+
+
+def reply(model: Any, request: str, *, seed: int = 0) -> str:
+    """One sampled reply of a loaded model, as readable sentences.
+
+    Raises:
+        UnknownWordError: the request holds a word that the model does not know.
+    """
     with isolated(seed):
         return sentences(_replies(model, [request.rstrip(" .!?\n")])[0])
 

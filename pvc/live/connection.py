@@ -8,9 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from pvc.errors import PvcError
-from pvc.live import registry, sealed, wire
+from pvc.live import registry, wire
 from pvc.live.folder import Folder
-from pvc.live.memory import HostMemory
 from pvc.live.registry import NoEngineError, SeveralEnginesError
 from pvc.live.state import State
 from pvc.live.wire import HungUpError
@@ -74,12 +73,15 @@ def engines(folder: Path | None = None) -> tuple[Listed, ...]:
     return registry.listed(place)
 
 
-def connect(name: str | None = None, folder: Path | None = None) -> Connection:
+def connect(
+    name: str | None = None, folder: Path | None = None, patience: float = ANSWER_SECONDS
+) -> Connection:
     """Connect to an engine.
 
     Args:
         name: its name; None stands for the only one that runs.
         folder: where engines are announced; None is the user's own.
+        patience: seconds to wait for an answer.
 
     Raises:
         NoEngineError, SeveralEnginesError, EngineNameError: it is not clear to which.
@@ -88,7 +90,7 @@ def connect(name: str | None = None, folder: Path | None = None) -> Connection:
         UnreachableError: it does not answer.
     """
     place = Folder(folder)
-    return Connection(place, registry.load(place, name or _only(place)))
+    return Connection(place, registry.load(place, name or _only(place)), patience)
 
 
 def _only(folder: Folder) -> str:
@@ -106,17 +108,20 @@ class Connection:
     Args:
         folder: where the engine is announced.
         manifest: what it tells about itself.
+        patience: seconds to wait for an answer.
 
     Raises:
         UnreachableError: nobody answers.
         PeerError: somebody else does.
     """
 
-    def __init__(self, folder: Folder, manifest: Manifest) -> None:
+    def __init__(
+        self, folder: Folder, manifest: Manifest, patience: float = ANSWER_SECONDS
+    ) -> None:
         self.manifest = manifest
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._socket.settimeout(ANSWER_SECONDS)
+            self._socket.settimeout(patience)
             with folder.socket_address(manifest.name) as address:
                 self._socket.connect(address)
             pid = wire.check_peer(self._socket)
@@ -192,6 +197,9 @@ class Connection:
         return State.parse(self._ask({"request": "drop"}))
 
     def _open(self, storage: Storage, fds: Any) -> Memory:
+        from pvc.live import sealed
+        from pvc.live.memory import HostMemory
+
         if storage.device == "cpu":
             fd = next(fds, None)
             if fd is None:

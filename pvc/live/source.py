@@ -29,19 +29,20 @@ class LiveSource:
         like: a tree whose tensors are taken; None takes all, and of tied ones the first.
 
     Attributes:
+        state: the engine's, before anything was read.
         tensors: name -> tensor, with `name`, `kind`, `shape` and `nbytes`.
     """
 
     def __init__(self, connection: Connection, like: Tree | None = None) -> None:
         self._connection = connection
-        self._state = connection.state()
+        self.state = connection.state()
         manifest = connection.manifest
         chosen = manifest.tensors.keys() - manifest.tied_to if like is None else like.keys()
         self.tensors: dict[str, LiveTensor] = {
             name: tensor for name, tensor in manifest.tensors.items() if name in chosen
         }
 
-    def read_into(self, tensor: LiveTensor, start: int, out: Bytes) -> None:
+    def read_into(self, tensor: LiveTensor, start: int, out: Bytes | memoryview) -> None:
         """Fill `out` with the bytes of a tensor from byte `start` on, at most to its block's end.
 
         Raises:
@@ -53,7 +54,7 @@ class LiveSource:
         part = block[inside : inside + len(out)]
         if len(part) != len(out):
             raise ValueError(f"{tensor.name}: bytes {start} to {start + len(out)} span blocks")
-        out[:] = part
+        np.asarray(out)[:] = part
 
     def check_unchanged(self) -> None:
         """Make sure that everything that was read belongs together.
@@ -62,5 +63,5 @@ class LiveSource:
             UnsteadyError: the engine's weights changed meanwhile.
         """
         after = self._connection.state()
-        if moment(after) != moment(self._state) or after.torn == UNDER_WAY:
+        if moment(after) != moment(self.state) or after.torn == UNDER_WAY:
             raise UnsteadyError(self._connection.name)

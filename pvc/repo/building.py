@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
+from pvc.repo.pruning import limit_of, prune
 from pvc.repo.realise import Realised, realise
 from pvc.repo.record import read_note, write_note
 from pvc.repo.recovery import recover
@@ -53,4 +54,5 @@ def build(repository: Repository, text: str, crew: Crew) -> Realised:
                 raise OtherResultError(text, done.built.tree, noted.tree)
             if noted is None:
                 write_note(repository, commit, done.built)
+        prune(repository, limit_of(repository, revision.state.config))
         return done

@@ -1,4 +1,6 @@
-"""Capturing a checkpoint: its bytes become blocks in the store, a tree, a layout, and counts.
+"""Capturing: the bytes of tensors become blocks in the store, a tree, a layout, and counts.
+
+They are read from a checkpoint, or from whatever else has tensors, such as an engine.
 
 One thread handles one tensor at a time, block by block; the largest tensors come first.  A tensor
 none of whose blocks differ from the base's is neither hashed nor stored again.
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from blake3 import blake3
 
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from pvc.repo.progress import Progress
     from pvc.repo.workers import Crew
     from pvc.weights.checkpoint import Checkpoint
-    from pvc.weights.header import TensorPlace
     from pvc_store.kinds import Kind
     from pvc_store.store import Writing
 
@@ -52,6 +53,47 @@ class CollisionError(PvcError):
     def __init__(self, key: str) -> None:
         self.key = key
         super().__init__(f"A block differs from the stored block of the same key {key}.")
+
+
+class Place(Protocol):
+    """A tensor that can be read."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def kind(self) -> Kind:
+        """Its numeric kind."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its dimensions."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Its bytes."""
+        ...
+
+
+class Reader(Protocol):
+    """What tensors are read from, by several threads."""
+
+    def read_into(self, place: Any, start: int, out: memoryview) -> None:
+        """Fill `out` with the bytes of a tensor from byte `start` on, all of them of one block."""
+        ...
+
+
+class Source(Reader, Protocol):
+    """Tensors, and what they are read from."""
+
+    @property
+    def tensors(self) -> Mapping[str, Place]:
+        """The tensors by name."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,29 +188,41 @@ def capture(
         ChangedError: a file changed while it was read.
         CollisionError: a block's key is taken by another block.
     """
-    crew.progress.start("Reading", sum(place.nbytes for place in checkpoint.tensors.values()))
     with CheckpointReader(checkpoint) as reader:
         shared = _Shared(reader, blocks, writing, goal, crew.progress)
-        largest_first = sorted(checkpoint.tensors.values(), key=lambda place: -place.nbytes)
-        workers.run(largest_first, shared.tensor, crew.threads)
-        layout = shared.layout(checkpoint)
+        tensors = shared.tensors(checkpoint.tensors.values(), crew.threads)
+        layout = _Files(shared, checkpoint, reader).layout()
     checkpoint.check_unchanged()
-    tensors = tuple(sorted(shared.captured, key=lambda one: one.tensor.name))
     return Capture(Tree(one.tensor for one in tensors), layout, tensors)
+
+
+def capture_tensors(
+    source: Source, blocks: Blocks, writing: Writing, goal: Goal, crew: Crew
+) -> tuple[TensorCapture, ...]:
+    """Capture tensors alone, sorted by name; otherwise as `capture`."""
+    shared = _Shared(source, blocks, writing, goal, crew.progress)
+    return shared.tensors(source.tensors.values(), crew.threads)
 
 
 @dataclass
 class _Shared:
     """What all threads share; see `capture`."""
 
-    reader: CheckpointReader
+    reader: Reader
     blocks: Blocks
     writing: Writing
     goal: Goal
     progress: Progress
     captured: list[TensorCapture] = field(default_factory=list)
 
-    def tensor(self, place: TensorPlace, stop: workers.Stop) -> None:
+    def tensors(self, places: Iterable[Place], threads: int) -> tuple[TensorCapture, ...]:
+        """Capture tensors; the largest first, since one thread has each."""
+        largest_first = sorted(places, key=lambda place: -place.nbytes)
+        self.progress.start("Reading", sum(place.nbytes for place in largest_first))
+        workers.run(largest_first, self.tensor, threads)
+        return tuple(sorted(self.captured, key=lambda one: one.tensor.name))
+
+    def tensor(self, place: Place, stop: workers.Stop) -> None:
         """Capture one tensor."""
         self.captured.append(_TensorRun(self, place).run(stop))
 
@@ -188,20 +242,32 @@ class _Shared:
         if not same(raw, stored):
             raise CollisionError(key.hex())
 
-    def layout(self, checkpoint: Checkpoint) -> Layout:
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """The files of a checkpoint."""
+
+    shared: _Shared
+    checkpoint: Checkpoint
+    reader: CheckpointReader
+
+    def layout(self) -> Layout:
         """How the checkpoint came as files; the bytes of files without tensors are stored."""
-        weights = [WeightsFile(shard.path, shard.header) for shard in checkpoint.shards]
-        others = [self._other(path, checkpoint.fingerprint[path].size) for path in checkpoint.files]
+        weights = [WeightsFile(shard.path, shard.header) for shard in self.checkpoint.shards]
+        others = [
+            self._other(path, self.checkpoint.fingerprint[path].size)
+            for path in self.checkpoint.files
+        ]
         return Layout([*weights, *others])
 
     def _other(self, path: str, size: int) -> OtherFile:
         keys, hasher = bytearray(), blake3()
         for start in range(0, size, BLOCK_BYTES):
-            raw = self.blocks.buffer("new", min(BLOCK_BYTES, size - start))
+            raw = self.shared.blocks.buffer("new", min(BLOCK_BYTES, size - start))
             self.reader.read_file_into(path, start, raw.data)
             hasher.update(raw.data)
             key = block_key(raw.data)
-            self.keep(raw, key, BYTES, None)
+            self.shared.keep(raw, key, BYTES, None)
             keys += key
         return OtherFile(path, size, hasher.digest(), bytes(keys))
 
@@ -209,7 +275,7 @@ class _Shared:
 class _TensorRun:
     """One tensor while it is captured, by one thread."""
 
-    def __init__(self, shared: _Shared, place: TensorPlace) -> None:
+    def __init__(self, shared: _Shared, place: Place) -> None:
         self.shared = shared
         self.place = place
         self.base = _like(shared.blocks.base.get(place.name), place)
@@ -284,7 +350,7 @@ class _TensorRun:
             self.changed_blocks += differs
 
 
-def _like(tensor: Tensor | None, place: TensorPlace) -> Tensor | None:
+def _like(tensor: Tensor | None, place: Place) -> Tensor | None:
     """The tensor, if it is of the place's kind and shape."""
     alike = tensor is not None and (tensor.kind, tensor.shape) == (place.kind, place.shape)
     return tensor if alike else None

@@ -7,7 +7,6 @@ between, the directory goes back to what it held.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import uuid
 from dataclasses import dataclass, replace
@@ -16,24 +15,20 @@ from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.repo import directory
-from pvc.repo.contents import blocks_of, check_undrifted, content_of, save_target
-from pvc.repo.journal import Journal, JournalFile, Writing
+from pvc.repo.contents import blocks_of, check_undrifted, content_of
 from pvc.repo.outfile import TEMPORARY
-from pvc.repo.realise import realise
-from pvc.repo.recovery import position, recover
-from pvc.repo.revision import Revision, resolve
 from pvc.repo.state import FOLDERS
-from pvc.repo.target import Target
+from pvc.repo.step import step_of
 from pvc_store import atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pvc.repo.blocks import Blocks
     from pvc.repo.config import Config
-    from pvc.repo.directory import Content
     from pvc.repo.formula import Built
     from pvc.repo.repository import Repository
+    from pvc.repo.revision import Revision
+    from pvc.repo.step import Step
+    from pvc.repo.target import Target
     from pvc.repo.workers import Crew
 
 
@@ -118,24 +113,14 @@ def checkout(
         TargetError: the record of the directory, or of any that could be meant, is malformed.
         EditedError: HEAD would move away from edits.
     """
-    with repository.lock():
-        recover(repository)
-        revision = resolve(repository, text)
-        moves = revision.is_commit and not keep_head
-        if moves:
-            repository.check_clean()
-        built = realise(repository, revision.state.config, revision.formula, crew).built
+    with step_of(repository, text, keep_head=keep_head, crew=crew) as step:
         path = _where(repository, to)
-        if path is not None:
-            _check_place(repository, revision.state.config, path)
-        if moves:
-            repository.git.check_move(revision.state.commit, repository.folder)
-        step = _Step(repository, revision, built, moves, position(repository.git))
         if path is None:
             step.journalled(None, lambda: None)
-            return CheckedOut(revision, built, None, False, 0, moves)
+            return CheckedOut(step.revision, step.built, None, False, 0, step.moves)
+        config = step.revision.state.config
+        _check_place(repository, config, path)
         target = repository.targets.find(path)
-        config = revision.state.config
         with blocks_of(repository, config) as blocks:
             if target is None or not path.is_dir() or not any(path.iterdir()):
                 return _create(step, path, blocks, crew)
@@ -169,54 +154,7 @@ def _check_place(repository: Repository, config: Config, path: Path) -> None:
             raise BadPlaceError(path, other)
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """What every checkout does, whatever it writes."""
-
-    repository: Repository
-    revision: Revision
-    built: Built
-    moves: bool
-    before: tuple[str, str]
-
-    def target(self, path: Path) -> Target:
-        revision = self.revision
-        return Target(path, self.built.tree, self.built.layout, revision.text, revision.terms, {})
-
-    def writing(self, path: Path, before: Target | None, temporary: Path | None = None) -> Writing:
-        config = self.revision.state.config
-        origin = self.repository.root / config.base_origin
-        return Writing(self.target(path), before, config.base_tree, origin, temporary)
-
-    def journalled(self, writing: Writing | None, write: Callable[[], None]) -> None:
-        """Write under the journal, then move HEAD; the caller undoes what it wrote."""
-        repository, revision = self.repository, self.revision
-        try:
-            self.begin(writing)
-            write()
-            if self.moves:
-                name = revision.branch or revision.state.commit
-                repository.git.move(name, detach=revision.branch is None)
-            if writing is not None:
-                save_target(repository, writing.after, self.content())
-            JournalFile(repository.folder).end()
-        except BaseException:
-            with contextlib.suppress(PvcError, OSError):  # if this fails, the next command does it
-                recover(repository, failed=True)
-            raise
-
-    def begin(self, writing: Writing | None) -> None:
-        """Write the journal."""
-        commit = self.revision.state.commit
-        after = (self.revision.branch or commit, commit) if self.moves else self.before
-        journal = Journal(self.repository.root, self.before, after, writing)
-        JournalFile(self.repository.folder).begin(journal)
-
-    def content(self) -> Content:
-        return content_of(self.repository, self.built.tree, self.built.layout)
-
-
-def _create(step: _Step, path: Path, blocks: Blocks, crew: Crew) -> CheckedOut:
+def _create(step: Step, path: Path, blocks: Blocks, crew: Crew) -> CheckedOut:
     if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
         raise ForeignDirectoryError(path)
     repository = step.repository
@@ -238,7 +176,7 @@ def _create(step: _Step, path: Path, blocks: Blocks, crew: Crew) -> CheckedOut:
     return CheckedOut(step.revision, step.built, path, True, written, step.moves)
 
 
-def _update(step: _Step, target: Target, blocks: Blocks, crew: Crew) -> CheckedOut:
+def _update(step: Step, target: Target, blocks: Blocks, crew: Crew) -> CheckedOut:
     repository = step.repository
     before = content_of(repository, target.tree, target.layout)
     after = step.content()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.repo import personality
 from pvc.repo.build import formula
-from pvc.repo.capture import Capture, Goal, capture
+from pvc.repo.capture import Capture, Goal
 from pvc.repo.contents import blocks_of
 from pvc.repo.names import check_name
 from pvc.repo.origin import Claim, check_nearest, find_origin
@@ -18,44 +17,25 @@ from pvc.repo.plan import plan
 from pvc.repo.realise import check_possible, known
 from pvc.repo.record import Change, check_ready, record
 from pvc.repo.recovery import recover
+from pvc.repo.result import CheckpointResult
 from pvc.repo.revision import AmbiguousError
 from pvc.repo.state import State, vector_path
-from pvc.repo.target import Target
 from pvc.repo.vector import CapturedVector, Statistics
-from pvc.weights.checkpoint import Checkpoint
-from pvc.weights.compare import Difference, first_differences, renamed
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pvc.repo.formula import Formula
     from pvc.repo.origin import Distances
     from pvc.repo.personality import Personality
     from pvc.repo.repository import Repository
+    from pvc.repo.result import Opener, Result
     from pvc.repo.vector import Vector
     from pvc.repo.workers import Crew
     from pvc.weights.folder import LeftOut
-    from pvc_store.tree import Tree
 
 ROUNDED_SHARE = 0.5
 """Below this share of changed elements, 16-bit rounding has probably swallowed the update."""
-
-
-class OtherBaseError(PvcError):
-    """A checkpoint's tensors are not those of the base.
-
-    Attributes:
-        path: the checkpoint.
-        differences: the first of them.
-        renamed: a name in the base and what the checkpoint seems to call it, if that is all.
-    """
-
-    def __init__(
-        self, path: Path, differences: tuple[Difference, ...], renamed: tuple[str, str] | None
-    ) -> None:
-        self.path = path
-        self.differences = differences
-        self.renamed = renamed
-        listed = "; ".join(map(str, differences))
-        super().__init__(f"{path} is not a result of training this base: {listed}.")
 
 
 class NothingChangedError(PvcError):
@@ -71,19 +51,20 @@ class NothingChangedError(PvcError):
 
 
 class NonFiniteError(PvcError):
-    """A checkpoint holds NaN or Inf where the base has numbers.
+    """A result holds NaN or Inf where the base has numbers.
 
     Attributes:
-        path: the checkpoint.
+        where: the result, in words.
         names: the tensors.
     """
 
-    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
-        self.path = path
+    def __init__(self, where: str, names: tuple[str, ...]) -> None:
+        self.where = where
         self.names = names
         more = " and others" if len(names) > 3 else ""
         super().__init__(
-            f"{path} holds NaN or Inf where it started from numbers: {', '.join(names[:3])}{more}."
+            f"There are NaN or Inf where {where} started from numbers: "
+            f"{', '.join(names[:3])}{more}."
         )
 
 
@@ -93,7 +74,7 @@ class Wish:
 
     Attributes:
         name: the vector's name.
-        source: the checkpoint's directory.
+        source: the checkpoint's directory; None for what is not one.
         onto: what it was trained from, as a revision; None lets pvc find out.
         aside: store it, but leave the personality as it is.
         message: the commit message; None lets pvc word it.
@@ -101,7 +82,7 @@ class Wish:
     """
 
     name: str
-    source: Path
+    source: Path | None
     onto: str | None = None
     aside: bool = False
     message: str | None = None
@@ -138,8 +119,16 @@ class Committed:
     rounded_share: float | None
 
 
-def commit(repository: Repository, wish: Wish, crew: Crew) -> Committed:
+def commit(
+    repository: Repository, wish: Wish, crew: Crew, opener: Opener | None = None
+) -> Committed:
     """Commit a training result.
+
+    Args:
+        repository: where.
+        wish: what.
+        crew: who does the work.
+        opener: opens the result; None stands for the checkpoint that the wish names.
 
     Raises:
         OtherBaseError, NothingChangedError, NonFiniteError: see there.
@@ -154,29 +143,43 @@ def commit(repository: Repository, wish: Wish, crew: Crew) -> Committed:
         recover(repository)
         repository.check_clean()
         before = check_ready(repository)
-        return _Commit(repository, wish, crew, before).run()
+        if repository.git.is_ref(wish.name):
+            raise AmbiguousError(wish.name)
+        head = State(repository.git, before[1])
+        result = (opener or _opener(wish))(repository, head, crew)
+        return _Commit(repository, wish, crew, before, result).run()
+
+
+def _opener(wish: Wish) -> Opener:
+    def opened(repository: Repository, head: State, _: Crew) -> Result:
+        if wish.source is None:
+            raise ValueError("a wish without a source needs an opener")
+        base = repository.store.tree(head.config.base_tree)
+        return CheckpointResult(repository, wish.source, base)
+
+    return opened
 
 
 class _Commit:
     """One commit under way; the repository is locked and clean."""
 
     def __init__(
-        self, repository: Repository, wish: Wish, crew: Crew, before: tuple[str, str]
+        self,
+        repository: Repository,
+        wish: Wish,
+        crew: Crew,
+        before: tuple[str, str],
+        result: Result,
     ) -> None:
-        if repository.git.is_ref(wish.name):
-            raise AmbiguousError(wish.name)
         self.repository = repository
         self.wish = wish
         self.crew = crew
-        self.checkpoint = Checkpoint.open(wish.source)
+        self.result = result
         self.before = before
         self.head = State(repository.git, before[1])
         self.base = repository.store.tree(self.head.config.base_tree)
-        check_base(self.base, self.checkpoint)
-        path = Path(os.path.realpath(wish.source))
-        self.target = repository.targets.find(path)
         claim = Claim(wish.onto, wish.aside)
-        self.origin = find_origin(repository, self.head, self.target, claim, crew)
+        self.origin = find_origin(repository, self.head, result.held, claim, crew)
         self.plan = plan(self.head, wish.name, self.origin, aside=wish.aside)
 
     def run(self) -> Committed:
@@ -187,7 +190,7 @@ class _Commit:
         ):
             start = store.tree(self.plan.start)
             goal = Goal(start, self.repository.norms.read(start))
-            captured = capture(self.checkpoint, blocks, writing, goal, self.crew)
+            captured = self.result.capture(blocks, writing, goal, self.crew)
             self._check(captured)
             distances = check_nearest(
                 self.repository, self.origin, captured.tree, blocks, self.crew
@@ -208,30 +211,33 @@ class _Commit:
             personality=self.plan.personality,
             applied=self.wish.name in self.plan.personality.names(),
             commit=state.commit,
-            left_out=self.checkpoint.left_out,
+            left_out=self.result.left_out,
             rounded_share=rounded_share(captured),
         )
 
     def _check(self, captured: Capture) -> None:
-        source, tree, origin = self.wish.source, captured.tree.id, self.origin
+        where, tree, origin = self.result.where, captured.tree.id, self.origin
         if tree == origin.tree and self.plan.action != "extended":  # its layout may be another
-            raise NothingChangedError(f"{source} holds the weights of {origin.text}")
+            raise NothingChangedError(f"{where} holds the weights of {origin.text}")
         if tree == origin.doubted:
             rival = "HEAD" if origin.tree == self.base.id else "the base"
-            raise NothingChangedError(f"{source} holds the weights of {rival}")
+            raise NothingChangedError(f"{where} holds the weights of {rival}")
         nonfinite = captured.nonfinite()
         if nonfinite and not self.wish.allow_nonfinite:
-            raise NonFiniteError(source, nonfinite)
+            raise NonFiniteError(where, nonfinite)
 
     def _check_new(self, vector: CapturedVector) -> None:
         name, head = self.wish.name, self.head
         old = head.vector(name) if name in head.names else None
         same = isinstance(old, CapturedVector) and old.link == vector.link
         if same and self.plan.personality == head.personality:
-            raise NothingChangedError(f"{self.wish.source} is what {name} leads to already")
+            raise NothingChangedError(f"{self.result.where} is what {name} leads to already")
 
     def _vector(self, captured: Capture, statistics: Statistics) -> CapturedVector:
-        provenance = {"origin": _plain(os.path.realpath(self.checkpoint.directory))}
+        where = (
+            self.result.where if self.wish.source is None else os.path.realpath(self.wish.source)
+        )
+        provenance = {"origin": _plain(where)}
         if self.wish.message:
             provenance["message"] = _plain(self.wish.message)
         return CapturedVector(
@@ -266,28 +272,8 @@ class _Commit:
             changes[personality.PATH] = text.encode()
         built = known(self.repository, head.config, self._formula(vector))
         message = self.wish.message or f"{name}: {self.plan.action}"
-        return record(
-            self.repository, Change(self.before, changes, message, built, self._adopted(vector))
-        )
-
-    def _adopted(self, vector: CapturedVector) -> tuple[Target, ...]:
-        """A target that was committed holds what the vector leads to."""
-        if self.target is None:
-            return ()
-        name, terms, stamps = self.wish.name, self.plan.reached, self.checkpoint.fingerprint
-        return (Target(self.target.path, vector.result, vector.layout, name, terms, stamps),)
-
-
-def check_base(base: Tree, checkpoint: Checkpoint) -> None:
-    """Make sure that a checkpoint has the tensors of the base; wider floats are allowed.
-
-    Raises:
-        OtherBaseError: it has not.
-    """
-    found = first_differences(base, checkpoint.tensors, allow_wider=True)
-    if found:
-        guess = renamed(base, checkpoint.tensors)
-        raise OtherBaseError(checkpoint.directory, found, guess)
+        adopted = self.result.adopted(vector, name, self.plan.reached)
+        return record(self.repository, Change(self.before, changes, message, built, adopted))
 
 
 def _plain(text: str) -> str:

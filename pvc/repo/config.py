@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
+from types import UnionType
 from typing import TYPE_CHECKING, Any
 
 from pvc.errors import MalformedError
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 PATH = "pvc.toml"
 FORMAT = 1
+MAX_GIGABYTES = 10**9
 
 _TEMPLATE = """\
 # The base that everything in this repository is relative to.
@@ -41,12 +43,14 @@ class Config:
         base_layout: how the base came as files.
         base_origin: the directory it was read from, for people and as the fast path.
         by_value: whether the base's bytes are in the store.
+        built_limit: bytes that built trees may take in the store; None leaves that to pvc.
     """
 
     base_tree: bytes
     base_layout: bytes
     base_origin: str
     by_value: bool
+    built_limit: int | None = None
 
     def to_text(self) -> str:
         """The file as pvc writes it."""
@@ -71,6 +75,7 @@ class Config:
             document = tomllib.loads(text)
         except (ValueError, RecursionError) as error:
             raise ConfigError(where, f"it is not TOML ({error})") from None
+        limit = _built_limit(document.pop("build", None), where)
         tables = _exactly(document, {"repository": dict, "base": dict}, where)
         repository = _exactly(tables["repository"], {"format": int}, f"{where} [repository]")
         if repository["format"] != FORMAT:
@@ -85,10 +90,24 @@ class Config:
             tree, layout = parse_id(base["tree"]), parse_id(base["layout"])
         except IdError as error:
             raise ConfigError(where, f"its base has no id ({error})") from None
-        return cls(tree, layout, base["origin"], base["stored"] == "value")
+        return cls(tree, layout, base["origin"], base["stored"] == "value", limit)
 
 
-def _exactly(table: dict[str, Any], kinds: Mapping[str, type], where: str) -> dict[str, Any]:
+def _built_limit(table: object, where: str) -> int | None:
+    """Bytes, from the gigabytes that the table [build] gives."""
+    if table is None:
+        return None
+    if not isinstance(table, dict):
+        raise ConfigError(where, f"build is {table!r}, not a table")
+    number = _exactly(table, {"cache_gb": int | float}, f"{where} [build]")["cache_gb"]
+    if not 0 <= number <= MAX_GIGABYTES:  # which NaN is not, either
+        raise ConfigError(where, f"cache_gb is {number!r}, not between 0 and {MAX_GIGABYTES}")
+    return int(number * 10**9)
+
+
+def _exactly(
+    table: dict[str, Any], kinds: Mapping[str, type | UnionType], where: str
+) -> dict[str, Any]:
     """The table, if it has these keys with values of these types, and no others."""
     unknown = sorted(set(table) - set(kinds))
     if unknown:
@@ -96,5 +115,9 @@ def _exactly(table: dict[str, Any], kinds: Mapping[str, type], where: str) -> di
     for name, kind in kinds.items():
         value = table.get(name)
         if not isinstance(value, kind) or isinstance(value, bool):
-            raise ConfigError(where, f"{name} is {value!r}, not {kind.__name__}")
+            raise ConfigError(where, f"{name} is {value!r}, not {_worded(kind)}")
     return table
+
+
+def _worded(kind: type | UnionType) -> str:
+    return "a number" if isinstance(kind, UnionType) else kind.__name__

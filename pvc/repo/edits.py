@@ -1,4 +1,4 @@
-"""Changes of the personality and the vectors by name: remove, rename, revert, edits by hand."""
+"""Changes of the personality and the vectors by name: remove, rename, revert."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pvc.errors import PvcError
 from pvc.repo import config, personality
 from pvc.repo.build import formula
 from pvc.repo.config import Config
-from pvc.repo.git import UnfinishedError
 from pvc.repo.names import check_name
 from pvc.repo.personality import Personality, Term
 from pvc.repo.realise import check_possible, known
@@ -21,18 +20,13 @@ from pvc.repo.terms import ConflictError, keyed, merge
 from pvc.repo.vector import DIRECTORY, DerivedVector, Recipe, parse
 
 if TYPE_CHECKING:
+    from pvc.repo.engine import EngineTarget
     from pvc.repo.formula import Built
     from pvc.repo.repository import Repository
+    from pvc.repo.target import Target
     from pvc.repo.vector import Vector
 
 Changes = dict[str, bytes | None]
-
-
-class NothingEditedError(PvcError):
-    """There are no edits to commit."""
-
-    def __init__(self) -> None:
-        super().__init__("Nothing changed: no file of the personality was edited.")
 
 
 class DependentError(PvcError):
@@ -142,9 +136,11 @@ def rename(repository: Repository, old: str, new: str) -> Edited:
         changed = Personality(terms)
         if changed != head.personality:
             changes[personality.PATH] = personality.edit(head.personality_text, changed).encode()
+        known: list[Target | EngineTarget]
+        known = [*repository.targets.all(), *repository.engines.all()]
         targets = tuple(
             replace(target, terms=_renamed(target.terms, old, new))
-            for target in repository.targets.all()
+            for target in known
             if target.terms is not None
         )
         change = Change(
@@ -246,33 +242,6 @@ def _texts(state: State) -> dict[str, bytes]:
     paths = [*git.files(commit, DIRECTORY), *git.files(commit, BEHAVIOURS)]
     found = ((path, git.read_bytes(commit, path)) for path in paths)
     return {path: data for path, data in found if data is not None}
-
-
-def commit_edits(repository: Repository, message: str) -> Edited:
-    """Commit what people edited by hand.
-
-    Raises:
-        NothingEditedError: nothing.
-        MalformedError: a file does not follow its format.
-        NoVectorError: a term names no vector.
-        IdentityError: the personality cannot be computed.
-        MissingError: the store lacks what the personality leads to.
-    """
-    with repository.lock():
-        recover(repository)
-        operation = repository.git.unfinished()
-        if operation:
-            raise UnfinishedError(operation)
-        check_ready(repository)
-        head = repository.head()
-        git = repository.git
-        changes: Changes = {path: git.read_edited(path) for path in repository.edited()}
-        if not changes:
-            raise NothingEditedError
-        text = git.read_edited(personality.PATH) or b""
-        edited = Personality.parse(text.decode(errors="replace"))
-        built = build_with(repository, head, edited, changes)
-        return recorded(repository, edited, Change(at(head), changes, message, built))
 
 
 def build_with(

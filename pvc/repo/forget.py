@@ -1,4 +1,4 @@
-"""Forgetting a target: the record of a directory goes, the directory stays."""
+"""Forgetting a target: the record of a directory or engine goes, and nothing else."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 class NoTargetError(PvcError):
-    """A directory is no target.
+    """A directory or an engine is no target.
 
     Attributes:
-        path: the directory.
+        where: the directory or engine, in words.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        super().__init__(f"{path} is no target of this repository.")
+    def __init__(self, where: str) -> None:
+        self.where = where
+        super().__init__(f"Nothing was checked out to {where} from this repository.")
 
 
 def forget(repository: Repository, path: Path) -> None:
@@ -36,5 +36,18 @@ def forget(repository: Repository, path: Path) -> None:
     with repository.lock():
         recover(repository)
         if not repository.targets.knows(path):
-            raise NoTargetError(path)
+            raise NoTargetError(str(path))
         repository.targets.forget(path)
+
+
+def forget_engine(repository: Repository, name: str) -> None:
+    """Forget an engine, whether it still runs or not.
+
+    Raises:
+        NoTargetError: pvc has written nothing to it.
+    """
+    with repository.lock():
+        recover(repository)
+        if not repository.engines.knows(name):
+            raise NoTargetError(f"the engine {name}")
+        repository.engines.forget(name)

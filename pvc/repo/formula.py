@@ -131,7 +131,7 @@ def _canonical(item: Operand | Part) -> list[object]:
     if isinstance(item, Link):
         return [item.origin.hex(), item.result.hex()]
     if isinstance(item, Part):
-        return [item.scale.hex(), _canonical(item.operand)]
+        return [float(item.scale).hex(), _canonical(item.operand)]
     parts = [_canonical(part) for part in item.parts]
     return [item.method, item.density.hex(), item.factor.hex(), parts]
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pvc.errors import MalformedError
+from pvc.repo import engine
+from pvc.repo.engine import EngineTarget
 from pvc.repo.target import MALFORMATIONS, Target, TargetError
 from pvc_store import atomic
 from pvc_store.ids import parse_id
@@ -56,15 +58,15 @@ class Journal:
         head_before: branch, or commit if detached, that HEAD was at, and its commit.
         head_after: the same for the end; None where git is about to make the commit.
         writing: the directory that is being written, if any.
-        adopted: what directories will be known to hold once HEAD has moved; nothing is written to
-            them, least of all if HEAD has not.
+        adopted: what directories and engines will be known to hold once HEAD has moved; nothing is
+            written to them, least of all if HEAD has not.
     """
 
     root: Path
     head_before: tuple[str, str]
     head_after: tuple[str, str] | None
     writing: Writing | None = None
-    adopted: tuple[Target, ...] = ()
+    adopted: tuple[Target | EngineTarget, ...] = ()
 
     def to_text(self) -> str:
         """The JSON that is stored."""
@@ -96,10 +98,15 @@ class Journal:
                 head_before=_pair(document["head_before"]),
                 head_after=None if after is None else _pair(after),
                 writing=None if writing is None else _writing(writing, where),
-                adopted=tuple(Target.parse(target, where) for target in document["adopted"]),
+                adopted=tuple(_adopted(target, where) for target in document["adopted"]),
             )
         except (*MALFORMATIONS, TargetError) as error:
             raise JournalError(where, f"{type(error).__name__}: {error}") from None
+
+
+def _adopted(text: str, where: str) -> Target | EngineTarget:
+    of_engine = json.loads(text)["format"] == engine.FORMAT
+    return (EngineTarget if of_engine else Target).parse(text, where)
 
 
 def _pair(found: list[str]) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pvc.errors import PvcError
 from pvc.repo.difference import compare, total
@@ -19,14 +19,11 @@ from pvc.repo.revision import BASE, resolve
 from pvc.repo.vector import CapturedVector
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pvc.repo.blocks import Blocks
     from pvc.repo.formula import Formula
     from pvc.repo.personality import Term
     from pvc.repo.repository import Repository
     from pvc.repo.state import State
-    from pvc.repo.target import Target
     from pvc.repo.workers import Crew
     from pvc_store.tree import Tree
 
@@ -35,15 +32,15 @@ class OtherTreeError(PvcError):
     """A target holds another tree than HEAD's.
 
     Attributes:
-        path: the target.
+        where: the target, in words.
         revision: what was checked out there.
     """
 
-    def __init__(self, path: Path, revision: str) -> None:
-        self.path = path
+    def __init__(self, where: str, revision: str) -> None:
+        self.where = where
         self.revision = revision
         super().__init__(
-            f"{path} was checked out at {revision}, which is another tree than HEAD's."
+            f"What was checked out to {where} is {revision}, which is another tree than HEAD's."
         )
 
 
@@ -111,6 +108,30 @@ class Origin:
     recipe: bytes | None = None
 
 
+class Held(Protocol):
+    """What pvc last wrote to a directory or an engine, before training went on there."""
+
+    @property
+    def where(self) -> str:
+        """The directory or engine, in words."""
+        ...
+
+    @property
+    def tree(self) -> bytes:
+        """Tree id."""
+        ...
+
+    @property
+    def revision(self) -> str:
+        """What was checked out, as the user said it."""
+        ...
+
+    @property
+    def terms(self) -> tuple[Term, ...] | None:
+        """The terms of that personality, or None where it is not known."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What the user says of a result.
@@ -125,14 +146,14 @@ class Claim:
 
 
 def find_origin(
-    repository: Repository, head: State, target: Target | None, claim: Claim, crew: Crew
+    repository: Repository, head: State, target: Held | None, claim: Claim, crew: Crew
 ) -> Origin:
     """What a checkpoint started from.
 
     Args:
         repository: where.
         head: what HEAD says.
-        target: the target that the checkpoint's directory is, if it is one.
+        target: the target that the result lies in, if it is one.
         claim: what the user says.
         crew: builds what HEAD or the revision is, where nobody did so before.
 
@@ -153,7 +174,7 @@ def find_origin(
         return replace(found, recipe=_recipe(head.formula))
     if target is not None:
         if not claim.aside:
-            raise OtherTreeError(target.path, target.revision)
+            raise OtherTreeError(target.where, target.revision)
         return _of_target(target, head, target.terms)
     doubted = None if head_tree == head.config.base_tree else head_tree
     return Origin(head.config.base_tree, (), BASE, doubted)
@@ -163,7 +184,7 @@ def _recipe(what: Formula) -> bytes | None:
     return None if what.exact else what.digest()
 
 
-def _of_target(target: Target, head: State, terms: tuple[Term, ...] | None) -> Origin:
+def _of_target(target: Held, head: State, terms: tuple[Term, ...] | None) -> Origin:
     base = head.config.base_tree
     return Origin(target.tree, terms, target.revision, None if target.tree == base else base)
 

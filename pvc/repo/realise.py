@@ -1,29 +1,17 @@
-"""From a formula to a stored tree: recorded, found among those built before, or built now.
-
-<store>/built/<digest of the formula>.json:
-  tree     tree id that it was computed to
-  check    BLAKE3 of digest and tree id
-
-A cache: what is missing or damaged is computed again, to the same tree.
-"""
+"""From a formula to a stored tree: recorded, found among those built before, or built now."""
 
 from __future__ import annotations
 
 import functools
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
+from pvc.repo.built_trees import BuiltTree, BuiltTrees
 from pvc.repo.formula import Built, Formula
-from pvc.repo.target import MALFORMATIONS
-from pvc_store import atomic
 from pvc_store.errors import DamageError, MissingError
-from pvc_store.ids import object_id, parse_id
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pvc.repo.config import Config
     from pvc.repo.repository import Repository
     from pvc.repo.workers import Crew
@@ -54,40 +42,12 @@ class Realised:
     fresh: bool
 
 
-class BuiltTrees:
-    """The trees that formulas were computed to."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder / "built"
-
-    def read(self, digest: bytes) -> bytes | None:
-        """Tree id that a formula was computed to, or None if it is not known."""
-        try:
-            document = json.loads(self._file(digest).read_bytes())
-            tree = parse_id(document["tree"])
-            return tree if document["check"] == _check(digest, tree) else None
-        except (OSError, *MALFORMATIONS):
-            return None
-
-    def write(self, digest: bytes, tree: bytes) -> None:
-        """Keep what a formula was computed to."""
-        atomic.make_directory(self._folder)
-        document = {"tree": tree.hex(), "check": _check(digest, tree)}
-        atomic.write_file(self._file(digest), json.dumps(document).encode())
-
-    def _file(self, digest: bytes) -> Path:
-        return self._folder / f"{digest.hex()}.json"
-
-
-def _check(digest: bytes, tree: bytes) -> str:
-    return object_id(digest + tree).hex()
-
-
 def known_tree(repository: Repository, what: Formula) -> bytes | None:
     """Tree id of a formula, if nothing need be computed to say it; reads no weights."""
     if what.exact is not None:
         return what.start.tree
-    return BuiltTrees(repository.folder).read(what.digest())
+    found = BuiltTrees(repository.folder).read(what.digest())
+    return None if found is None else found.tree
 
 
 def known(repository: Repository, config: Config, what: Formula) -> Built | None:
@@ -130,6 +90,8 @@ def realise(repository: Repository, config: Config, what: Formula, crew: Crew) -
     found = known_tree(repository, what)
     tree = None if found is None else _stored(repository, found)
     fresh = tree is None
+    if not fresh:
+        BuiltTrees(repository.folder).touch(what.digest())
     if tree is None:
         tree = _compute(repository, config, what, crew)
     return Realised(Built(tree.id, _layout(repository, config, what, tree)), fresh)
@@ -137,7 +99,7 @@ def realise(repository: Repository, config: Config, what: Formula, crew: Crew) -
 
 def _layout(repository: Repository, config: Config, what: Formula, tree: Tree) -> bytes:
     for layout in _layouts(what, config):
-        if _fits(repository.store.layout(layout), tree):
+        if fits(repository.store.layout(layout), tree):
             return layout
     raise LayoutMissingError
 
@@ -163,7 +125,7 @@ def _compute(repository: Repository, config: Config, what: Formula, crew: Crew) 
             trims.add(part.operand)
         tree = compute(what, blocks, writing, trims.taus, crew)
         writing.put_tree(tree, base)
-    BuiltTrees(repository.folder).write(what.digest(), tree.id)
+    BuiltTrees(repository.folder).write(BuiltTree(what.digest(), tree.id, writing.packs))
     return tree
 
 
@@ -175,7 +137,8 @@ def _layouts(what: Formula, config: Config) -> list[bytes]:
     return [what.start.layout, config.base_layout, *parts]
 
 
-def _fits(layout: Layout, tree: Tree) -> bool:
+def fits(layout: Layout, tree: Tree) -> bool:
+    """Whether a tree can become files by a layout."""
     from pathlib import Path
 
     from pvc.weights.header import placements

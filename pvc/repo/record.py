@@ -11,13 +11,14 @@ from pvc.errors import PvcError
 from pvc.repo.formula import Built
 from pvc.repo.git import GitError
 from pvc.repo.journal import Journal, JournalFile
-from pvc.repo.recovery import position, recover
+from pvc.repo.recovery import position, recovering
 from pvc.repo.state import PATHS, State
 from pvc_store.ids import IdError, parse_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pvc.repo.engine import EngineTarget
     from pvc.repo.repository import Repository
     from pvc.repo.target import Target
 
@@ -90,7 +91,7 @@ class Change:
     files: Mapping[str, bytes | None]
     message: str
     built: Built | None
-    adopted: tuple[Target, ...] = ()
+    adopted: tuple[Target | EngineTarget, ...] = ()
 
 
 def record(repository: Repository, change: Change) -> State:
@@ -108,21 +109,22 @@ def record(repository: Repository, change: Change) -> State:
     if position(git) != before:
         raise HeadMovedError(before, position(git))
     file = JournalFile(repository.folder)
-    try:
+    with recovering(repository):
         file.begin(Journal(repository.root, before, None, adopted=change.adopted))
         commit = git.commit(change.files, change.message, repository.folder)
         git.follow_head(PATHS, [before[1]])
         for target in change.adopted:
-            repository.targets.save(target)
-        if change.built is not None:
-            with contextlib.suppress(GitError):  # the commit stands without it
-                write_note(repository, commit, change.built)
+            repository.adopt(target)
+        note_quietly(repository, commit, change.built)
         file.end()
-    except BaseException:
-        with contextlib.suppress(PvcError, OSError):  # if this fails, the next command does it
-            recover(repository)
-        raise
     return State(git, commit)
+
+
+def note_quietly(repository: Repository, commit: str, built: Built | None) -> None:
+    """Note what a commit builds to, if that is known; the commit stands without it."""
+    if built is not None:
+        with contextlib.suppress(GitError):
+            write_note(repository, commit, built)
 
 
 def write_note(repository: Repository, commit: str, built: Built) -> None:

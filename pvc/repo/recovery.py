@@ -10,6 +10,7 @@ import contextlib
 import shutil
 from typing import TYPE_CHECKING
 
+from pvc.errors import PvcError
 from pvc.repo.git import Git, NoRepositoryError, remove_indexes
 from pvc.repo.journal import Journal, JournalFile, Writing
 from pvc.repo.state import PATHS
@@ -17,6 +18,8 @@ from pvc.repo.target import Target, TargetError
 from pvc.repo.workers import Crew
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pvc.repo.repository import Repository
 
 
@@ -55,7 +58,7 @@ def recover(
             git.remove_locks(file.began())
             _settle_text(git, journal)
         for target in journal.adopted if moved else ():
-            repository.targets.save(target)
+            repository.adopt(target)
         if journal.writing is not None:
             writing, before = journal.writing, journal.writing.before
             finished = moved or _ends_here(repository, journal, writing)
@@ -65,6 +68,17 @@ def recover(
                 _settle_updated(repository, writing, before, crew or Crew(), finished=finished)
     file.end()
     return "finished" if moved else "undone"
+
+
+@contextlib.contextmanager
+def recovering(repository: Repository) -> Iterator[None]:
+    """If the block fails, finish or undo at once what it has begun."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(PvcError, OSError):  # if this fails, the next command does it
+            recover(repository)
+        raise
 
 
 def _git_of(journal: Journal, repository: Repository, stack: contextlib.ExitStack) -> Git | None:

@@ -2,6 +2,7 @@
 
 <git common dir>/pvc/          the store (see store/README.md), and of this room:
   targets/<name>.json          what pvc wrote to which directory
+  targets/engines/<name>.json  and to which engine
   journal.json                 the operation that is under way
   repository.lock              held by whoever changes refs, text files or targets
 """
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.repo import config
+from pvc.repo.engine import EngineTarget, EngineTargets
 from pvc.repo.git import Git, NoRepositoryError, UnfinishedError
 from pvc.repo.norms import Norms
 from pvc.repo.state import PATHS, State
-from pvc.repo.target import Targets
+from pvc.repo.target import Target, Targets
 from pvc_store.lock import hold
 
 if TYPE_CHECKING:
@@ -101,6 +103,18 @@ class Repository:
     def targets(self) -> Targets:
         """The directories that pvc has written."""
         return Targets(self.folder / "targets")
+
+    @property
+    def engines(self) -> EngineTargets:
+        """The engines that pvc has written to, or read."""
+        return EngineTargets(self.folder / "targets" / "engines")
+
+    def adopt(self, target: Target | EngineTarget) -> None:
+        """Record what a directory or an engine is known to hold."""
+        if isinstance(target, Target):
+            self.targets.save(target)
+        else:
+            self.engines.save(target)
 
     @property
     def norms(self) -> Norms:

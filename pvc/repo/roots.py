@@ -59,6 +59,7 @@ class _Reader:
     def __init__(self, repository: Repository, findings: Findings) -> None:
         self.git = repository.git
         self.targets = repository.targets
+        self.engines = repository.engines
         self.findings = findings
         self.roots = Roots()
         self.vectors: dict[str, Vector | PvcError] = {}
@@ -70,7 +71,9 @@ class _Reader:
             self._commit(commit)
         for target in self.targets.all():
             self.roots.add(target.tree, target.layout, f"the target {target.path}")
-        for error in self.targets.malformed():
+        for engine in self.engines.all():
+            self.roots.add(engine.tree, engine.layout, engine.where)
+        for error in (*self.targets.malformed(), *self.engines.malformed()):
             self.findings.add("target", error.where, error.detail)
         return self.roots
 

@@ -94,7 +94,11 @@ def status(repository: Repository) -> Status:
         config=head.config,
         base_present=(repository.root / head.config.base_origin).is_dir(),
         targets=tuple(_target(target, tree) for target in repository.targets.all()),
-        malformed=(*_malformed_journal(repository), *repository.targets.malformed()),
+        malformed=(
+            *_malformed_journal(repository),
+            *repository.targets.malformed(),
+            *repository.engines.malformed(),
+        ),
     )
 
 

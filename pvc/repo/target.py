@@ -53,20 +53,24 @@ class Target:
     terms: tuple[Term, ...] | None
     stamps: Fingerprint
 
+    @property
+    def where(self) -> str:
+        """Which directory it is, for messages."""
+        return str(self.path)
+
     def changed(self) -> list[str]:
         """Files that are not as they were written, going by their stamps; sorted."""
         return [name for name, stamp in self.stamps.items() if stamp_now(self.path / name) != stamp]
 
     def to_text(self) -> str:
         """The JSON that is stored."""
-        terms = None if self.terms is None else [[t.vector, t.scale.hex()] for t in self.terms]
         document = {
             "format": FORMAT,
             "path": str(self.path),
             "tree": self.tree.hex(),
             "layout": self.layout.hex(),
             "revision": self.revision,
-            "terms": terms,
+            "terms": terms_json(self.terms),
             "stamps": {name: list(stamp) for name, stamp in sorted(self.stamps.items())},
         }
         return json.dumps(document, indent=1) + "\n"
@@ -82,13 +86,12 @@ class Target:
             document = json.loads(text)
             if document["format"] != FORMAT:
                 raise TargetError(where, f"its format is {document['format']!r}")
-            terms = document["terms"]
             return cls(
                 path=_absolute(document["path"]),
                 tree=parse_id(document["tree"]),
                 layout=parse_id(document["layout"]),
                 revision=str(document["revision"]),
-                terms=None if terms is None else tuple(_term(*term) for term in terms),
+                terms=read_terms(document["terms"]),
                 stamps={name: _stamp(stamp) for name, stamp in document["stamps"].items()},
             )
         except MALFORMATIONS as error:
@@ -100,6 +103,16 @@ def _absolute(text: str) -> Path:
     if not path.is_absolute() or "\0" in text:
         raise ValueError(f"{text!r} is not an absolute path")
     return path
+
+
+def terms_json(terms: tuple[Term, ...] | None) -> list[list[str]] | None:
+    """Terms as they are stored; the scale to the last bit."""
+    return None if terms is None else [[term.vector, term.scale.hex()] for term in terms]
+
+
+def read_terms(found: list[list[str]] | None) -> tuple[Term, ...] | None:
+    """The same, read."""
+    return None if found is None else tuple(_term(*term) for term in found)
 
 
 def _term(name: str, scale: str) -> Term:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from pvc.errors import PvcError
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pvc.repo.personality import Term
 
 V = TypeVar("V")
+Side = Literal["ours", "theirs"]
 
 
 class ConflictError(PvcError):
@@ -47,16 +48,29 @@ class Merged(Generic[V]):
     conflicts: dict[str, tuple[V | None, V | None, V | None]]
 
 
-def merge(old: Mapping[str, V], ours: Mapping[str, V], theirs: Mapping[str, V]) -> Merged[V]:
-    """Merge two changes of one mapping."""
+def merge(
+    old: Mapping[str, V],
+    ours: Mapping[str, V],
+    theirs: Mapping[str, V],
+    favour: Side | None = None,
+) -> Merged[V]:
+    """Merge two changes of one mapping.
+
+    Args:
+        old: what both started from.
+        ours: one side.
+        theirs: the other one.
+        favour: the side whose value is taken where both changed the same; None keeps conflicts.
+    """
     values: dict[str, V] = {}
     conflicts = {}
     for key in _ordered(ours, theirs):
         before, our, their = old.get(key), ours.get(key), theirs.get(key)
-        if our != before and their not in (before, our):
+        conflict = our != before and their not in (before, our)
+        if conflict and favour is None:
             conflicts[key] = (before, our, their)
             continue
-        chosen = their if our == before else our
+        chosen = their if our == before or (conflict and favour == "theirs") else our
         if chosen is not None:
             values[key] = chosen
     return Merged(values, conflicts)

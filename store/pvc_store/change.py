@@ -56,6 +56,11 @@ class Change:
         """Payload bytes that this change adds."""
         return self._stored
 
+    @property
+    def packs(self) -> tuple[bytes, ...]:
+        """Ids of the packs that are complete so far; once the change is kept, of all."""
+        return tuple(self._packs.values())
+
     def has(self, key: bytes) -> bool:
         """Whether store or change hold the block."""
         return key in self._blocks or self._store.has(key)

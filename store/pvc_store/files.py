@@ -30,7 +30,7 @@ from pvc_store.store import Damage, verify_objects
 from pvc_store.tree import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from pathlib import Path
 
 FORMAT = b"pvc store 1\n"
@@ -175,6 +175,43 @@ class FileStore(PackedBlocks):
         with hold(self.root / "lock", exclusive=True, wait=LOCK_WAIT_SECONDS, holder=holder):
             yield
 
+    def pack_size(self, pack: bytes) -> int:
+        """Bytes of a pack; 0 if it is not there."""
+        try:
+            return self.packs.path(pack).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def keys_in(self, packs: Collection[bytes]) -> dict[bytes, set[bytes]]:
+        """The keys of the blocks that are read from some packs, by pack.
+
+        Left out are packs that are gone, or that cannot be read.
+        """
+        index = self.index()
+        found: dict[bytes, set[bytes]] = {pack: set() for pack in index.packs if pack in packs}
+        for pack, entry in index:
+            if pack in found:
+                found[pack].add(entry.form.key)
+        return found
+
+    def remove(self, trees: Iterable[bytes], packs: Iterable[bytes]) -> None:
+        """Remove trees and packs; the caller is in `removing`, and nothing else needs them.
+
+        Trees go first, so that after a crash no tree lacks its blocks.
+        """
+        self._trees.clear()
+        self.packs.close()
+        for paths in (
+            [self.object_path("tree", tree) for tree in trees],
+            [self.packs.path(pack) for pack in packs],
+        ):
+            for path in paths:
+                path.unlink(missing_ok=True)
+            for folder in {path.parent for path in paths}:
+                if folder.exists():
+                    atomic.sync_directory(folder)
+        self.refresh()
+
     # Verification
 
     def stored_size(self) -> int:
@@ -187,6 +224,8 @@ class FileStore(PackedBlocks):
             try:
                 yield from self._verify_pack(pack, advance)
             except (FormatError, MissingError, OSError) as error:
+                if not self.packs.path(pack).exists():
+                    continue  # removed meanwhile; blocks that are needed will be missed
                 yield Damage("pack", pack.hex(), str(error))
         self._trees.clear()  # so that they are read again
         yield from verify_objects(self)

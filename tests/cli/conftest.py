@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pvc.live import folder as folder_module
+from pvc.live import status as status_module
 from tests.cli.runner import Pvc
 from tests.repo.conftest import (  # noqa: F401
     base,
@@ -34,6 +36,15 @@ def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NAME", "EMAIL"):
         for who in ("AUTHOR", "COMMITTER"):
             monkeypatch.delenv(f"GIT_{who}_{name}", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: F811
+    """The folder of engines, instead of the user's own; an engine may take its time."""
+    found = tmp_path / "engines"
+    monkeypatch.setattr(folder_module, "default_path", lambda: found)
+    monkeypatch.setattr(status_module, "PATIENCE_SECONDS", 60.0)
+    return found
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ Written by `python -m tests.cli.reference > docs/cli.md` from the help texts; a 
   command finishes or undoes what was left.
 
 `REV` is whatever git understands (`main`, `v1`, `HEAD~2`), or `base`; where weights are meant, also
-the name of a vector, and `NAME@REV`, a vector as it was at a revision.
+the name of a vector, and `NAME@REV`, a vector as it was at a revision. `ENGINE` is the name of a
+running engine ([live.md](live.md)).
 
 ## Completion
 
@@ -56,6 +57,15 @@ def _sections() -> Iterator[str]:
             assert command is not None
             context = click.Context(command, info_name=name, parent=root, terminal_width=WIDTH)
             yield f"### pvc {name}\n\n{_indented(command.get_help(context))}\n"
+            if isinstance(command, click.Group):
+                yield from _within(command, context)
+
+
+def _within(group: click.Group, parent: click.Context) -> Iterator[str]:
+    """The commands of a group within."""
+    for name, command in group.commands.items():
+        context = click.Context(command, info_name=name, parent=parent, terminal_width=WIDTH)
+        yield f"### {context.command_path}\n\n{_indented(command.get_help(context))}\n"
 
 
 def _options(command: click.Command, context: click.Context) -> str:

@@ -33,7 +33,7 @@ FIELDS: dict[str, set[str]] = {
     },
     "commit": {
         "vector", "action", "origin", "distances", "personality", "applied", "commit", "left_out",
-        "rounded_share", "seconds",
+        "rounded_share", "engine", "seconds",
     },
     "commit -m": EDITED,
     "revert": EDITED,
@@ -42,10 +42,12 @@ FIELDS: dict[str, set[str]] = {
     "scale": EDITED,
     "negate": EDITED,
     "merge": EDITED | {"vector"},
+    "merge --ties": EDITED | {"vector", "conflicts"},
+    "merge --abort": {"commit", "personality"},
     "build": {"revision", "tree", "layout", "computed", "seconds"},
     "checkout": {
-        "revision", "tree", "layout", "directory", "created", "written_bytes", "head_moved",
-        "branch", "commit", "seconds",
+        "revision", "tree", "layout", "directory", "created", "engine", "paused_seconds", "rescue",
+        "written_bytes", "head_moved", "branch", "commit", "seconds",
     },
     "switch": {"branch", "commit"},
     "branch": {"branches"},
@@ -54,12 +56,16 @@ FIELDS: dict[str, set[str]] = {
     "tag NAME": {"name", "commit"},
     "status": {
         "root", "branch", "commit", "personality", "terms", "tree", "aside", "edited", "unfinished",
-        "interrupted", "base", "targets", "malformed",
+        "interrupted", "base", "targets", "engines", "malformed",
     },
     "log": {"commits"},
     "show": {"revision", "kind", "vector", "commit", "tree", "layout", "noted"},
     "diff": {"before", "after", "by", "rows", "total"},
-    "forget": {"path"},
+    "diff NAME NAME": {"a", "b", "by", "rows", "total"},
+    "serve": {"name", "url", "model", "device", "dtype"},
+    "live ls": {"engines"},
+    "live verify": {"engine", "revision", "tree", "compared_bytes", "drifted", "seconds"},
+    "forget": {"path", "engine"},
     "fsck": {"clean", "commits", "trees", "blocks", "findings"},
 }  # fmt: skip
 """The fields of every command's JSON: they may become more, and never others."""

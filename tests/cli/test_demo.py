@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pvc.cli.demo import STORY
+from pvc.cli.demo import ENGINE, STORY
 from tests.cli.runner import Done, spawn
 
 if TYPE_CHECKING:
@@ -40,6 +41,14 @@ def measured(text: str) -> list[dict[str, float]]:
     return [dict(zip(row[::2], map(float, row[1::2]), strict=True)) for row in words]
 
 
+def replies(text: str, whom: str) -> list[str]:
+    """What one of those that are asked says."""
+    lines = text.splitlines()
+    asked = [at for at, line in enumerate(lines) if line.startswith("> ")]
+    said = [lines[at + 1].split(": ", 1) for at in asked]
+    return [reply for name, reply in said if name == whom]
+
+
 def told(text: str) -> list[str]:
     """What a demo says and types, without what differs from run to run."""
     return [line for line in text.splitlines() if line.startswith(("$ pvc", "# ", "> "))][:-1]
@@ -59,6 +68,11 @@ def test_the_demo(tmp_path: Path, cache: dict[str, str]) -> None:
     assert min(both["listening"], both["polite"]) > 0.9
     assert all(min(row["core"], row["reverse"]) > 0.9 for row in (start, listening, negated, both))
     assert back == listening
+    begun, _, rolled_back = replies(done.out, ENGINE)
+    assert begun == rolled_back
+    head, base = re.findall(rf"^engine {ENGINE}: tree (\w+), ", done.out, re.MULTILINE)
+    assert f"(tree {head})" in done.out
+    assert f"base {base}: " in done.out
     assert "nothing is broken" in done.out
     assert "Traceback" not in done.err
 
@@ -94,4 +108,4 @@ def test_a_directory_that_is_used_is_left_alone(tmp_path: Path) -> None:
 
 def test_what_the_demo_types_is_there() -> None:
     programs = {line.split()[0] for _, *lines in STORY for line in lines}
-    assert programs == {"pvc", "sha256sum", "ask", "measure"}
+    assert programs == {"pvc", "sha256sum", "ask", "measure", "share"}

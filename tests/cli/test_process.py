@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-LIGHT = (("--help",), ("commit", "--help"), ("log",), ("status",), ("show", "listening"))
-HEAVY = ("torch", "transformers", "numba", "rich")
+LIGHT = (("--help",), ("serve", "--help"), ("log",), ("status",), ("show", "listening"))
+HEAVY = ("torch", "transformers", "numba", "rich", "fastapi", "uvicorn")
 LOADED = """
 import sys
 from pvc.cli import main

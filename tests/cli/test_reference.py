@@ -46,8 +46,8 @@ def test_a_command_shows_examples_and_its_exit_codes(name: str) -> None:
 def test_every_module_of_a_command_is_in_a_section() -> None:
     modules = {path.stem for path in (ROOT / "pvc" / "cli").glob("*.py")}
     shared = {
-        "__init__", "boundary", "edited", "errors", "main", "output", "progress", "references",
-        "repository", "vector",
+        "__init__", "boundary", "demo_engine", "edited", "engine", "errors", "main", "output",
+        "progress", "references", "repository", "vector",
     }  # fmt: skip
     assert modules == {*NAMES, *shared}
     assert len(NAMES) == len(set(NAMES))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 
 import pvc
 from pvc.errors import PvcError
@@ -73,6 +74,24 @@ def make(kind: str) -> torch.nn.Module:
     return model
 
 
+def save(model: torch.nn.Module, folder: Path) -> None:
+    """Save a model as a checkpoint; of tied tensors the first."""
+    folder.mkdir(parents=True)
+    first: dict[int, str] = {}
+    for name, tensor in model.state_dict().items():
+        first.setdefault(tensor.data_ptr() or id(tensor), name)
+    tensors = {name: model.state_dict()[name].contiguous() for name in first.values()}
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "config.json").write_text("{}\n")
+
+
+def load(model: torch.nn.Module, folder: Path) -> None:
+    """Load such a checkpoint."""
+    found = load_file(folder / "model.safetensors")
+    unexpected = model.load_state_dict(found, strict=False).unexpected_keys
+    assert not unexpected
+
+
 def train(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
     device = next(model.parameters()).device
     loss = model(torch.arange(0, 40, device=device).reshape(2, 20)).float().logsumexp(-1).mean()
@@ -85,9 +104,12 @@ class Served:
     """The model, and what the lines ask of it."""
 
     def __init__(self, kind: str, name: str, folder: Path) -> None:
-        self.kind, _, device = kind.partition("@")
+        kind, _, device = kind.partition("@")
+        self.kind, _, weights = kind.partition(":")
         self.device = device or "cpu"
         self.model = make(self.kind).to(self.device)
+        if weights:
+            load(self.model, Path(weights))
         self.before = {name: id(p) for name, p in self.model.named_parameters()}
         self.engine = pvc.share(self.model, name, folder=folder)
         self.optimizer: torch.optim.Optimizer | None = None

@@ -8,7 +8,7 @@ import pytest
 
 from pvc import live
 from pvc.live.reading import UnsteadyError
-from pvc.live.update import DriftedEngineError
+from pvc.live.updating import DriftedEngineError
 from tests.live.conftest import CREW, held, update
 
 if TYPE_CHECKING:

@@ -194,7 +194,7 @@ class Known:
     @property
     def turn(self) -> int:
         """The step before which the state must stay the old one: HEAD moves, or is told to stay."""
-        heads = ("git commit ", "git checkout ")
+        heads = ("git commit ", "git checkout ", "git merge ")
         moves = [at for at, label in enumerate(self.labels) if label.startswith(heads)]
         told = [at for at, label in enumerate(self.labels) if "/targets/" in label]
         return (moves or told)[0]

@@ -13,15 +13,11 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from blake3 import blake3
 
+from pvc.repo.by_hand import NothingEditedError
 from pvc.repo.checkout import SeveralTargetsError
 from pvc.repo.commit import NothingChangedError
 from pvc.repo.contents import DriftedError
-from pvc.repo.edits import (
-    DependentError,
-    NameTakenError,
-    NothingEditedError,
-    NotRevertibleError,
-)
+from pvc.repo.edits import DependentError, NameTakenError, NotRevertibleError
 from pvc.repo.git import GitError, UnknownRevisionError
 from pvc.repo.origin import NearerHeadError, OtherTreeError
 from pvc.repo.plan import AppliedError, ContainedError

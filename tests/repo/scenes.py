@@ -12,13 +12,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pvc.repo.by_hand import commit_edits
 from pvc.repo.checkout import checkout
 from pvc.repo.commit import Wish, commit
-from pvc.repo.edits import commit_edits, remove, rename, revert
+from pvc.repo.compose import Scaling, rescale
+from pvc.repo.edits import remove, rename, revert
 from pvc.repo.fsck import fsck
 from pvc.repo.git import NoRepositoryError
 from pvc.repo.initialise import initialise
 from pvc.repo.journal import JournalFile
+from pvc.repo.merging import merge_branch
 from pvc.repo.recovery import recover
 from pvc.repo.refs import create_branch, switch
 from pvc.repo.repository import Repository
@@ -152,6 +155,18 @@ def _revert(place: Place) -> None:
         revert(repository, "HEAD~2")
 
 
+def _scale(place: Place) -> None:
+    with place.open() as repository:
+        rescale(repository, Scaling("spare", 0.5))
+
+
+def _merge(place: Place) -> None:
+    with place.open() as repository:
+        merge_branch(repository, "later")
+
+
+SUM = "base + listening - 0.5*spare"
+
 # fmt: off
 SCENES = (
     Scene("commit first", "fresh", lambda place: _commit(place, "listening")),
@@ -174,6 +189,9 @@ SCENES = (
     Scene("mv", "rich", _rename),
     Scene("rm", "rich", _remove),
     Scene("revert", "rich", _revert),
+    Scene("scale", "rich", _scale),
+    Scene("merge", "parted", _merge),
+    Scene("checkout sum", "rich", lambda place: _checkout(place, SUM, place.served, True)),
 )
 # fmt: on
 
@@ -215,6 +233,9 @@ def make_templates(place: Place) -> None:
     place.restore("rich")
     make_edits(place)
     keep(place, "edited")
+    place.restore("rich")
+    _scale(place)
+    keep(place, "parted")
 
 
 def keep(place: Place, name: str) -> None:

@@ -258,7 +258,7 @@ def test_terms_are_set_and_built(made: Repository, tmp_path: Path) -> None:
 def test_the_same_vector_twice(made: Repository) -> None:
     file = made.root / "personality.toml"
     file.write_text(2 * '[[term]]\nvector = "listening"\n')
-    from pvc.repo.edits import commit_edits
+    from pvc.repo.by_hand import commit_edits
 
     commit_edits(made, "twice")
     twice = build(made, "HEAD", CREW).built.tree

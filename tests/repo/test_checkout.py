@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pvc.repo import checkout as checkout_module
 from pvc.repo import directory as directory_module
 from pvc.repo import outfile as outfile_module
+from pvc.repo import step as step_module
 from pvc.repo.checkout import ForeignDirectoryError, SeveralTargetsError, checkout
 from pvc.repo.contents import DriftedError
 from pvc.repo.directory import InTheWayError, NoSpaceError
@@ -466,7 +466,7 @@ class Interrupt(BaseException):
     [
         (outfile_module, "write"),
         (outfile_module, "patch"),
-        (checkout_module, "save_target"),
+        (step_module, "save_target"),
     ],
 )
 def test_an_interrupt_is_undone_or_finished(

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from pvc.repo.by_hand import commit_edits
 from pvc.repo.checkout import checkout
 from pvc.repo.commit import (
     NonFiniteError,
     NothingChangedError,
-    OtherBaseError,
     Wish,
     commit,
 )
-from pvc.repo.edits import commit_edits, rename
+from pvc.repo.edits import rename
 from pvc.repo.initialise import initialise
 from pvc.repo.names import VectorNameError
 from pvc.repo.origin import NearerHeadError, OtherTreeError
@@ -24,6 +24,7 @@ from pvc.repo.plan import AppliedError, ContainedError
 from pvc.repo.record import DetachedError, read_note
 from pvc.repo.refs import create_branch, create_tag, switch
 from pvc.repo.repository import EditedError, Repository
+from pvc.repo.result import OtherBaseError
 from pvc.repo.revision import AmbiguousError
 from pvc.repo.status import status
 from pvc.weights.errors import CheckpointError
@@ -171,7 +172,7 @@ def test_a_target_at_another_tree(
     models.save(out, models.tuned(base_model, 2))
     with pytest.raises(OtherTreeError) as caught:
         do_commit("suggesting", out)
-    assert (caught.value.path, caught.value.revision) == (out, "base")
+    assert (caught.value.where, caught.value.revision) == (str(out), "base")
     done = do_commit("suggesting", out, aside=True)
     assert done.vector.origin == done.vector.base
     with pytest.raises(OtherTreeError):

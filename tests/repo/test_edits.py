@@ -8,15 +8,14 @@ import pytest
 
 from pvc.errors import MalformedError
 from pvc.repo.build import ForeignVectorError
+from pvc.repo.by_hand import NothingEditedError, commit_edits
 from pvc.repo.checkout import checkout
 from pvc.repo.commit import NothingChangedError
 from pvc.repo.config import ConfigError
 from pvc.repo.edits import (
     DependentError,
     NameTakenError,
-    NothingEditedError,
     NotRevertibleError,
-    commit_edits,
     remove,
     rename,
     revert,

@@ -10,9 +10,10 @@ import pytest
 
 from pvc.repo import roots
 from pvc.repo.blocks import BaseFiles, Blocks
+from pvc.repo.by_hand import commit_edits
 from pvc.repo.capture import Goal, capture
 from pvc.repo.checkout import checkout
-from pvc.repo.edits import commit_edits, remove
+from pvc.repo.edits import remove
 from pvc.repo.fsck import fsck
 from pvc.repo.repository import Repository
 from pvc.repo.vector import Vector, parse

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pvc.repo.by_hand import commit_edits
 from pvc.repo.checkout import checkout
 from pvc.repo.commit import Wish, commit
-from pvc.repo.edits import commit_edits, remove
+from pvc.repo.edits import remove
 from pvc.repo.fsck import fsck
 from pvc.repo.git import GitError, NoRepositoryError, UnfinishedError
 from pvc.repo.history import log

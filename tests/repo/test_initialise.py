@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pvc.repo import initialise as initialise_module
-from pvc.repo import record as record_module
+from pvc.repo import recovery as recovery_module
 from pvc.repo.commit import Wish, commit
 from pvc.repo.directory import InTheWayError
 from pvc.repo.git import Git, GitError, NoRepositoryError, ObjectFormatError, UnfinishedError
@@ -280,7 +280,7 @@ def test_interrupted_after_the_commit_it_is_complete(
     root.mkdir()
     with monkeypatch.context() as patch:
         patch.setattr(Git, name, interrupt)
-        patch.setattr(record_module, "recover", interrupt)  # as if the process were gone
+        patch.setattr(recovery_module, "recover", interrupt)  # as if the process were gone
         with pytest.raises(Interrupt):
             initialise(root, base, by_value=True, crew=CREW)
     with pytest.raises(ExistsError):

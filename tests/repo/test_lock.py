@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pvc.repo.by_hand import commit_edits
 from pvc.repo.checkout import checkout
 from pvc.repo.commit import Wish, commit
 from pvc.repo.diff import diff
-from pvc.repo.edits import commit_edits, remove, rename, revert
+from pvc.repo.edits import remove, rename, revert
 from pvc.repo.fsck import fsck
 from pvc.repo.history import log, show
 from pvc.repo.refs import create_branch, create_tag, delete_branch, delete_tag, switch

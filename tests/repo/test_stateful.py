@@ -26,9 +26,10 @@ from hypothesis.stateful import (
 )
 
 from pvc.errors import PvcError
+from pvc.repo.by_hand import commit_edits
 from pvc.repo.checkout import checkout
 from pvc.repo.commit import Wish, commit
-from pvc.repo.edits import commit_edits, remove, rename, revert
+from pvc.repo.edits import remove, rename, revert
 from pvc.repo.fsck import fsck
 from pvc.repo.git import UnfinishedError
 from pvc.repo.initialise import initialise

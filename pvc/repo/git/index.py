@@ -67,6 +67,21 @@ class Index(Objects):
             raise GitError("commit", "HEAD names no commit afterwards")
         return commit
 
+    def write_commit(self, changes: Mapping[str, bytes], message: str, scratch: Path) -> str:
+        """Make a commit upon HEAD's that HEAD does not move to; no hook is asked.  Returns its id.
+
+        Args:
+            changes: new bytes by path.
+            message: the commit message.
+            scratch: directory for the temporary index.
+        """
+        with self.temporary_index(scratch) as environment:
+            self.run("read-tree", "HEAD", env=environment)
+            for path, data in changes.items():
+                self._stage(path, data, environment)
+            tree = self.run("write-tree", env=environment)
+        return self.run("commit-tree", "-p", "HEAD", "-m", message, tree)
+
     @contextlib.contextmanager
     def temporary_index(self, scratch: Path) -> Iterator[dict[str, str]]:
         """An environment in which git uses an index of its own, which goes with the block."""

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo.git.index import Index
+from pvc.repo.git.merge import Merges
 from pvc.repo.git.process import GitError
 from pvc_store import atomic
 from pvc_store.errors import LockedError
@@ -49,7 +49,7 @@ class UnfinishedError(PvcError):
         super().__init__(f"A git {operation} is not finished.")
 
 
-class Git(Index):
+class Git(Merges):
     """One working tree of a git repository: all that pvc needs of git."""
 
     def unfinished(self) -> str | None:

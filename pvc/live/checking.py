@@ -1,0 +1,71 @@
+"""Checking: every block of an engine against a revision's tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pvc.live.holding import held, stored
+from pvc.live.reading import verify
+from pvc.repo.realise import realise
+from pvc.repo.recovery import recover
+from pvc.repo.revision import resolve
+
+if TYPE_CHECKING:
+    from pvc.live.connection import Connection
+    from pvc.repo.repository import Repository
+    from pvc.repo.workers import Crew
+    from pvc_store.tree import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """An engine, compared with a tree.
+
+    Attributes:
+        engine: its name.
+        revision: what it was compared with, in words.
+        tree: tree id of that.
+        nbytes: bytes that were compared.
+        drifted: names of the tensors that differ.
+    """
+
+    engine: str
+    revision: str
+    tree: bytes
+    nbytes: int
+    drifted: tuple[str, ...]
+
+
+def check(repository: Repository, connection: Connection, text: str | None, crew: Crew) -> Checked:
+    """Compare an engine's weights with a revision; the engine goes on meanwhile.
+
+    Args:
+        repository: where.
+        connection: to the engine.
+        text: a revision, vector or expression; None stands for what was last checked out into the
+            engine or committed from it, or for HEAD.
+        crew: who does the work.
+
+    Raises:
+        OtherModelError: the engine runs another model.
+        UnsteadyError: its weights change all the time.
+    """
+    revision, tree = _wanted(repository, connection, text, crew)
+    drifted, _ = verify(connection, tree, crew)
+    return Checked(connection.name, revision, tree.id, tree.nbytes, drifted)
+
+
+def _wanted(
+    repository: Repository, connection: Connection, text: str | None, crew: Crew
+) -> tuple[str, Tree]:
+    if text is None:
+        now = held(repository, connection.manifest, connection.state())
+        tree = None if now is None else stored(repository, now.tree)
+        if now is not None and tree is not None:
+            return now.revision, tree
+    with repository.lock():
+        recover(repository)
+        revision = resolve(repository, text or "HEAD")
+        built = realise(repository, revision.state.config, revision.formula, crew).built
+        return revision.text, repository.store.tree(built.tree)

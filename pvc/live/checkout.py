@@ -1,0 +1,192 @@
+"""Checkout: a revision's weights go into an engine, then HEAD moves.
+
+The engine is written first, and has verified what it holds before HEAD moves.  Who dies in between
+leaves the engine with the one tree or the other, and the engine says which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pvc.live.holding import (
+    UnknownWeightsError,
+    held,
+    identity,
+    is_foreign,
+    is_kept,
+    nearest,
+    new_record,
+    stored,
+)
+from pvc.live.keeper import OtherRepositoryError
+from pvc.live.reading import check_model, content
+from pvc.live.result import MAX_REVISION
+from pvc.live.updating import DriftedEngineError, Goal, update
+from pvc.repo.contents import blocks_of
+from pvc.repo.realise import known_tree
+from pvc.repo.step import step_of
+
+if TYPE_CHECKING:
+    from pvc.live.connection import Connection
+    from pvc.live.rescue import Rescue
+    from pvc.live.state import State
+    from pvc.live.updating import Updated
+    from pvc.repo.blocks import Blocks
+    from pvc.repo.formula import Built
+    from pvc.repo.repository import Repository
+    from pvc.repo.revision import Revision
+    from pvc.repo.step import Step
+    from pvc.repo.workers import Crew
+    from pvc_store.tree import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCheckedOut:
+    """What a checkout into an engine did.
+
+    Attributes:
+        revision: what was asked for.
+        built: its tree and layout.
+        engine: name of the engine.
+        written_bytes: bytes of the blocks that differed.
+        paused_seconds: for how long steps had to wait.
+        rescue: what the engine held before, if that had to be kept.
+        head_moved: whether HEAD stands somewhere else now.
+    """
+
+    revision: Revision
+    built: Built
+    engine: str
+    written_bytes: int
+    paused_seconds: float
+    rescue: Rescue | None
+    head_moved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be checked out.
+
+    Attributes:
+        text: a revision, a vector, an expression or the base; HEAD moves for a revision only.
+        keep_head: leave HEAD where it is.
+        force: overwrite what the repository could not give back, after keeping it; also what
+            another repository wrote.
+    """
+
+    text: str
+    keep_head: bool = False
+    force: bool = False
+
+
+def checkout(
+    repository: Repository, request: Request, connection: Connection, crew: Crew
+) -> EngineCheckedOut:
+    """Check a revision out into an engine.
+
+    Args:
+        repository: where.
+        request: what.
+        connection: to the engine.
+        crew: who does the work.
+
+    Raises:
+        OtherModelError: the engine runs another model.
+        OtherRepositoryError: another repository wrote to it.
+        DriftedEngineError, UnknownWeightsError: what it holds would be lost.
+        RefusedError: it refuses; its weights changed meanwhile, for example.
+        UnreachableError: it has ended, or does not answer.
+        EditedError, BlockedMoveError: HEAD would move away from edits.
+    """
+    with (
+        step_of(repository, request.text, keep_head=request.keep_head, crew=crew) as step,
+        blocks_of(repository, step.config) as blocks,
+    ):
+        switch = _Switch(step, connection, blocks, crew, request.force)
+        step.journalled(None, switch.write)
+        done = switch.done[0]
+        return EngineCheckedOut(
+            revision=step.revision,
+            built=step.built,
+            engine=connection.name,
+            written_bytes=done.nbytes,
+            paused_seconds=done.state.paused / 1e6,
+            rescue=switch.rescue,
+            head_moved=step.moves,
+        )
+
+
+@dataclass(slots=True)
+class _Switch:
+    """Writing to the engine."""
+
+    step: Step
+    connection: Connection
+    blocks: Blocks
+    crew: Crew
+    force: bool
+    rescue: Rescue | None = None
+    done: list[Updated] = field(default_factory=list)
+
+    def write(self) -> None:
+        """Bring the engine to the new tree, from whatever it holds."""
+        repository = self.step.repository
+        check_model(self.connection.manifest, self._goal)
+        state = self.connection.state()
+        self._check_repository(state)
+        believed = held(repository, self.connection.manifest, state)
+        tree = None if believed is None or state.torn else stored(repository, believed.tree)
+        drift: DriftedEngineError | None = None
+        if tree is not None:
+            try:
+                self._update(tree)
+            except DriftedEngineError as error:
+                drift = error
+            else:
+                return
+        self._update(self._content(drift, torn=state.torn is not None))
+
+    @property
+    def _goal(self) -> Tree:
+        return self.step.repository.store.tree(self.step.built.tree)
+
+    def _check_repository(self, state: State) -> None:
+        repository, origin = self.step.repository, state.origin
+        if origin is not None and is_foreign(repository, state) and not self.force:
+            raise OtherRepositoryError(origin.repository, identity(repository))
+
+    def _content(self, drift: DriftedEngineError | None, *, torn: bool) -> Tree:
+        """What the engine holds, once it is certain that this may be overwritten."""
+        repository = self.step.repository
+        found, _ = content(self.connection, self.crew, self._goal)
+        if torn or is_kept(repository, found.id):
+            return found
+        if not self.force:
+            raise drift or self._unknown(found)
+        from pvc.live.rescue import rescue
+        from pvc.live.result import EngineResult
+
+        result = EngineResult(repository, self.connection, self.step.built)
+        self.rescue = rescue(repository, result, self.crew)
+        return repository.store.tree(self.rescue.tree)
+
+    def _unknown(self, found: Tree) -> UnknownWeightsError:
+        repository, config = self.step.repository, self.step.config
+        candidates = {"the base": repository.store.tree(config.base_tree)}
+        head = known_tree(repository, repository.head().formula)
+        tree = None if head is None else stored(repository, head)
+        if tree is not None:
+            candidates["HEAD"] = tree
+        return UnknownWeightsError(self.connection.name, *nearest(candidates, found))
+
+    def _update(self, before: Tree) -> None:
+        step, connection = self.step, self.connection
+        text = step.revision.text[:MAX_REVISION]
+        goal = Goal(self._goal, identity(step.repository), text, take=self.force)
+        done = update(connection, before, goal, self.blocks.read, self.crew)
+        built = step.built.tree, step.built.layout
+        terms = step.revision.terms
+        record = new_record(connection.manifest, done.state, built, step.revision.text, terms)
+        step.repository.engines.save(record)
+        self.done.append(done)

@@ -1,0 +1,85 @@
+"""Rescue: what an engine holds is kept before it is overwritten.
+
+The weights are captured as a vector from the base, in a commit of their own upon HEAD's, to which a
+tag points; its personality is the base and this vector, and so just these weights.  No branch
+moves.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pvc.repo import personality
+from pvc.repo.capture import Goal
+from pvc.repo.contents import blocks_of
+from pvc.repo.formula import Built
+from pvc.repo.personality import Personality, Term
+from pvc.repo.record import note_quietly
+from pvc.repo.state import vector_path
+from pvc.repo.vector import CapturedVector
+
+if TYPE_CHECKING:
+    from pvc.live.result import EngineResult
+    from pvc.repo.repository import Repository
+    from pvc.repo.workers import Crew
+
+
+@dataclass(frozen=True, slots=True)
+class Rescue:
+    """Weights that were kept.
+
+    Attributes:
+        tag: of the commit.
+        vector: name of the vector in it.
+        tree: tree id.
+    """
+
+    tag: str
+    vector: str
+    tree: bytes
+
+
+def rescue(repository: Repository, result: EngineResult, crew: Crew) -> Rescue:
+    """Keep what an engine holds; the repository is locked.
+
+    Raises:
+        UnsteadyError: its weights change all the time.
+    """
+    head = repository.head()
+    store = repository.store
+    base = store.tree(head.config.base_tree)
+    with store.writing() as writing, blocks_of(repository, head.config, writing) as blocks:
+        goal = Goal(base, repository.norms.read(base))
+        captured = result.capture(blocks, writing, goal, crew)
+        writing.put_tree(captured.tree, base)
+        writing.put_layout(captured.layout)
+        statistics = captured.statistics(writing.stored_bytes)
+    tag, name = _free_names(repository, result.engine)
+    vector = CapturedVector(
+        base=base.id,
+        origin=base.id,
+        result=captured.tree.id,
+        layout=captured.layout.id,
+        statistics=statistics,
+        provenance=(("origin", result.where),),
+    )
+    alone = personality.edit(personality.EMPTY, Personality((Term(name),)))
+    files = {vector_path(name): vector.to_text().encode(), personality.PATH: alone.encode()}
+    message = f"{name}: what {result.where} held before it was overwritten"
+    commit = repository.git.write_commit(files, message, repository.folder)
+    note_quietly(repository, commit, Built(captured.tree.id, captured.layout.id))
+    repository.git.run("tag", "--", tag, commit)
+    return Rescue(tag, name, captured.tree.id)
+
+
+def _free_names(repository: Repository, engine: str) -> tuple[str, str]:
+    """A tag and a vector by the engine's name and the time, which nothing is called yet."""
+    time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    tag, count = f"rescue/{engine}-{time}", 1
+    while repository.git.is_ref(tag):
+        count += 1
+        tag = f"rescue/{engine}-{time}-{count}"
+    return tag, re.sub(r"[^A-Za-z0-9]+", "_", tag)

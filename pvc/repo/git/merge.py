@@ -1,0 +1,133 @@
+"""Merging commits: git decides about whole trees and other people's files, pvc about its own.
+
+A merge that succeeds is made without touching index or files, and reached by fast-forward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pvc.repo.git.index import Index
+from pvc.repo.git.process import GitError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+CONFLICT = 1
+"""Exit code of a git that merged, with conflicts."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergedTree:
+    """What git makes of two commits.
+
+    Attributes:
+        tree: id of the merged tree; files in conflict hold git's markers.
+        conflicts: their paths.
+    """
+
+    tree: str
+    conflicts: tuple[str, ...]
+
+
+class Merges(Index):
+    """A git repository in which commits are merged."""
+
+    def merge_base(self, ours: str, theirs: str) -> str | None:
+        """A best common ancestor, or None."""
+        return self._ask("merge-base", ours, theirs)
+
+    def merged_tree(self, ours: str, theirs: str) -> MergedTree:
+        """Merge two commits; touches neither index nor files.
+
+        Raises:
+            GitError: git cannot, for instance since it is older than 2.38.
+        """
+        options = ("--write-tree", "-z", "--name-only", "--no-messages")
+        command = ["git", "merge-tree", *options, ours, theirs]
+        status, out, err = self._repo.git.execute(
+            command, with_extended_output=True, with_exceptions=False
+        )
+        if status not in {0, CONFLICT}:
+            raise GitError("merge-tree", str(err))
+        tree, *conflicts = str(out).rstrip("\0").split("\0")
+        return MergedTree(tree, tuple(dict.fromkeys(conflicts)))
+
+    def commit_merge(
+        self,
+        tree: str,
+        changes: Mapping[str, bytes | None],
+        parents: Sequence[str],
+        message: str,
+        scratch: Path,
+    ) -> str:
+        """A commit of a tree with some files changed; no ref points to it yet.
+
+        Signed where `commit.gpgSign` asks for it.
+
+        Raises:
+            GitError: git refused.
+        """
+        with self.temporary_index(scratch) as environment:
+            self.run("read-tree", tree, env=environment)
+            for path, data in changes.items():
+                self._stage(path, data, environment)
+            whole = self.run("write-tree", env=environment)
+        signed = self._ask("config", "--type=bool", "--get", "commit.gpgSign") == "true"
+        options = [*(["-S"] if signed else []), *(word for one in parents for word in ("-p", one))]
+        encoding = ("-c", "i18n.commitEncoding=UTF-8")
+        return self.run(*encoding, "commit-tree", *options, "-m", message, whole)
+
+    def forward(self, commit: str) -> None:
+        """Move the branch, the index and the files forward to a commit.
+
+        Raises:
+            GitError: it is no descendant of HEAD, or edited files are in the way; nothing moved.
+        """
+        try:
+            self.run("merge", "--quiet", "--ff-only", commit)
+        except GitError:
+            if self.head() != commit:  # a hook that fails after the move is no refusal
+                raise
+
+    def begin_merge(self, commit: str) -> None:
+        """Begin a merge that people conclude: files and index hold the conflicts.
+
+        Raises:
+            GitError: edited files are in the way; nothing has begun.
+        """
+        try:
+            self.run("merge", "--quiet", "--no-commit", "--no-ff", commit)
+        except GitError:
+            if not (self.directory / "MERGE_HEAD").exists():
+                raise
+
+    def abort_merge(self) -> None:
+        """Go back to before the merge that is under way.
+
+        Raises:
+            GitError: none is, or git refuses.
+        """
+        self.run("merge", "--abort")
+
+    def unmerged(self) -> list[str]:
+        """Paths that the index holds in conflict, sorted."""
+        listed = self.run("diff", "--name-only", "--diff-filter=U", "--no-relative", "-z")
+        return sorted(set(filter(None, listed.split("\0"))))
+
+    def stage(self, paths: Sequence[str]) -> None:
+        """Stage files of the working tree as they are, removed ones too."""
+        if paths:
+            self.run("add", "--all", "--force", "--", *paths)
+
+    def conclude_merge(self, message: str) -> str:
+        """Commit the merge that is under way, as it is staged.  Returns the commit.
+
+        Raises:
+            GitError: git or one of its hooks refused.
+        """
+        encoding = ("-c", "i18n.commitEncoding=UTF-8")
+        self.run(*encoding, "commit", "--quiet", "--cleanup=verbatim", "-m", message)
+        return self.run("rev-parse", "HEAD")

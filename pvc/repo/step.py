@@ -1,0 +1,116 @@
+"""What every checkout does, whatever it writes to: find the tree, write it, then move HEAD."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pvc.errors import PvcError
+from pvc.repo.contents import content_of, save_target
+from pvc.repo.journal import Journal, JournalFile, Writing
+from pvc.repo.pruning import limit_of, prune
+from pvc.repo.realise import realise
+from pvc.repo.recovery import position, recover
+from pvc.repo.revision import resolve
+from pvc.repo.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from pvc.repo.config import Config
+    from pvc.repo.directory import Content
+    from pvc.repo.formula import Built
+    from pvc.repo.repository import Repository
+    from pvc.repo.revision import Revision
+    from pvc.repo.workers import Crew
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A checkout under way; the repository is locked.
+
+    Attributes:
+        repository: where.
+        revision: what was asked for.
+        built: its tree and layout, which are stored.
+        moves: whether HEAD is to move there.
+        before: where HEAD stands.
+    """
+
+    repository: Repository
+    revision: Revision
+    built: Built
+    moves: bool
+    before: tuple[str, str]
+
+    @property
+    def config(self) -> Config:
+        """The configuration of the commit that the revision was found in."""
+        return self.revision.state.config
+
+    def target(self, path: Path) -> Target:
+        """The record of a directory, without stamps."""
+        revision = self.revision
+        return Target(path, self.built.tree, self.built.layout, revision.text, revision.terms, {})
+
+    def writing(self, path: Path, before: Target | None, temporary: Path | None = None) -> Writing:
+        """What the journal says of a directory that is to be written."""
+        origin = self.repository.root / self.config.base_origin
+        return Writing(self.target(path), before, self.config.base_tree, origin, temporary)
+
+    def journalled(self, writing: Writing | None, write: Callable[[], None]) -> None:
+        """Write under the journal, then move HEAD; the caller undoes what it wrote."""
+        repository, revision = self.repository, self.revision
+        try:
+            self.begin(writing)
+            write()
+            if self.moves:
+                name = revision.branch or revision.state.commit
+                repository.git.move(name, detach=revision.branch is None)
+            if writing is not None:
+                save_target(repository, writing.after, self.content())
+            JournalFile(repository.folder).end()
+        except BaseException:
+            with contextlib.suppress(PvcError, OSError):  # if this fails, the next command does it
+                recover(repository, failed=True)
+            raise
+
+    def begin(self, writing: Writing | None) -> None:
+        """Write the journal."""
+        commit = self.revision.state.commit
+        after = (self.revision.branch or commit, commit) if self.moves else self.before
+        journal = Journal(self.repository.root, self.before, after, writing)
+        JournalFile(self.repository.folder).begin(journal)
+
+    def content(self) -> Content:
+        """What is to be written, as files."""
+        return content_of(self.repository, self.built.tree, self.built.layout)
+
+
+@contextlib.contextmanager
+def step_of(repository: Repository, text: str, *, keep_head: bool, crew: Crew) -> Iterator[Step]:
+    """Lock the repository, build what is to be checked out, and see that HEAD can move there.
+
+    Args:
+        repository: where.
+        text: a revision, a vector, an expression or the base; HEAD moves for a revision only.
+        keep_head: leave HEAD where it is.
+        crew: who does the work.
+
+    Raises:
+        UnknownRevisionError, AmbiguousError, ExpressionError: it names nothing.
+        EditedError, BlockedMoveError: HEAD would move away from edits.
+    """
+    with repository.lock():
+        recover(repository)
+        revision = resolve(repository, text)
+        moves = revision.is_commit and not keep_head
+        if moves:
+            repository.check_clean()
+        built = realise(repository, revision.state.config, revision.formula, crew).built
+        prune(repository, limit_of(repository, revision.state.config))
+        if moves:
+            repository.git.check_move(revision.state.commit, repository.folder)
+        yield Step(repository, revision, built, moves, position(repository.git))

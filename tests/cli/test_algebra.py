@@ -1,0 +1,163 @@
+"""Scale, negate, merge, build, and expressions, as people type them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.test_commands import fields
+from tests.repo.conftest import git
+
+if TYPE_CHECKING:
+    from tests.cli.runner import Pvc
+
+VECTOR = {"name", "sort", "method", "terms", "density", "lambda", "counts", "provenance"}
+RELATION = {
+    "label", "elements", "norm_a", "norm_b", "cosine", "changed_a", "changed_b", "changed_both",
+    "overlap", "conflicts", "conflict_share", "effective_a", "effective_b",
+}  # fmt: skip
+
+
+def test_scale_and_negate(pvc: Pvc) -> None:
+    found = fields(pvc.json("scale", "listening", "0.25"), "scale")
+    assert found["personality"] == "base + 0.25*listening + suggesting"
+    assert found["paths"] == ["personality.toml"]
+    assert pvc("negate", "quiet").out.splitlines()[0] == "quiet at -0.5"
+    found = fields(pvc.json("negate", "quiet", "--scale", "0.75"), "negate")
+    assert found["personality"] == "base + 0.25*listening + suggesting - 0.75*quiet"
+    again = pvc("scale", "quiet", "-0.75")
+    assert again.code == 1
+    assert again.err.startswith("error: Nothing changed: the personality is base + ")
+
+
+def test_a_scaled_vector_of_its_own(pvc: Pvc) -> None:
+    before = pvc.json("status")["personality"]
+    found = fields(pvc.json("negate", "quiet", "-o", "loud"), "negate")
+    assert found["personality"] == before
+    assert found["paths"] == ["vectors/loud.json"]
+    shown = pvc.json("show", "loud")["vector"]
+    assert set(shown) == VECTOR
+    assert shown["terms"] == [{"vector": "quiet", "scale": -0.5}]
+    trees = [pvc.json("build", text)["tree"] for text in ("base + loud", "base - 0.5*quiet")]
+    assert trees[0] == trees[1]
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "much"])
+def test_scales_that_are_none(pvc: Pvc, number: str) -> None:
+    done = pvc("scale", "quiet", number)
+    assert done.code in {2, 19}
+    assert "Traceback" not in done.err
+    assert pvc.json("status")["personality"] == "base + listening + suggesting"
+
+
+def test_ties(pvc: Pvc) -> None:
+    found = fields(pvc.json("merge", "--ties", "listening", "quiet", "-o", "calm"), "merge --ties")
+    vector = found["vector"]
+    assert (vector["method"], vector["density"], vector["lambda"]) == ("ties", 0.2, 1.0)
+    counts = vector["counts"]
+    for name in ("listening", "quiet"):
+        share = counts[f"kept {name}"] / counts["elements"]
+        assert 0.19 < share < 0.5  # ties of |tau| are all kept
+    assert len(found["conflicts"]) == 2
+    text = pvc("merge", "--ties", "listening", "quiet", "--density", "1", "-o", "all").out
+    assert [line.split()[0] for line in text.splitlines()[-3:]] == ["vector", "listening", "quiet"]
+    assert "100 %" not in text  # an element that did not change is not kept either
+
+
+def test_merge_takes_the_place_of_the_terms(pvc: Pvc) -> None:
+    before = pvc.json("build")["tree"]
+    found = fields(pvc.json("merge"), "merge")
+    assert found["personality"] == "base + listening_suggesting"
+    assert pvc.json("build")["tree"] == before
+    assert pvc("log", "listening_suggesting").code == 0
+    refused = pvc("rm", "listening")
+    assert refused.code == 1
+    assert "listening_suggesting depends on it" in refused.err
+
+
+def test_merging_a_branch(pvc: Pvc) -> None:
+    pvc("switch", "-c", "work")
+    pvc("scale", "listening", "0.5")
+    pvc("switch", "main")
+    pvc("scale", "quiet", "1")
+    done = pvc("merge", "work", "-m", "both")
+    assert done.out.splitlines()[0] == "both"
+    assert done.out.endswith("] base + 0.5*listening + suggesting + quiet\n")
+    assert pvc("merge", "work").out.splitlines()[0] == "Already up to date."
+
+
+def test_a_conflict_says_both_values_and_what_to_do(pvc: Pvc) -> None:
+    pvc("switch", "-c", "work")
+    pvc("scale", "listening", "0.5")
+    pvc("switch", "main")
+    pvc("scale", "listening", "2")
+    done = pvc("merge", "work")
+    assert done.code == 1
+    assert "the term listening (2 here, 0.5 there)" in done.err
+    assert "`pvc merge --abort`" in done.err
+    error = pvc("commit", "-m", "x", "--json").error()
+    assert error["name"] == "UnresolvedError"
+    assert "personality.toml" in error["message"]
+    assert pvc("scale", "quiet", "1").code == 17
+    assert fields(pvc.json("merge", "--abort"), "merge --abort")["personality"] == (
+        "base + 2*listening + suggesting"
+    )
+    assert git(pvc.directory, "status", "--porcelain") == ""
+    assert pvc.json("merge", "work", "--theirs")["personality"] == (
+        "base + 0.5*listening + suggesting"
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("work", "--ties", "--ours"),
+        ("--theirs",),
+        ("listening", "-m", "x"),
+        ("--abort", "listening"),
+        ("--density", "0.5"),
+        ("--ties", "--density", "0"),
+        ("--ties", "--density", "1.5"),
+    ],
+)
+def test_words_that_do_not_go_together(pvc: Pvc, words: tuple[str, ...]) -> None:
+    done = pvc("merge", *words)
+    assert (done.code, done.out) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "pointed"),
+    [
+        ("base + ", "       ^"),
+        ("base + nobody", "       ^"),
+        ("base + (quiet", "^"),
+        ("2*base", "^"),
+    ],
+)
+def test_a_caret_shows_where(pvc: Pvc, text: str, pointed: str) -> None:
+    done = pvc("build", text)
+    assert done.code == 14
+    assert "^" in done.err or "nobody" in done.err
+    if "nobody" not in text:
+        assert pointed in done.err
+
+
+def test_expressions_stand_wherever_a_revision_does(pvc: Pvc) -> None:
+    text = "base + listening - 0.5*(quiet@HEAD + suggesting)"
+    tree = pvc.json("build", text)["tree"]
+    assert pvc.json("checkout", text, "--to", "out")["tree"] == tree
+    assert pvc.json("show", text)["tree"] == tree
+    assert pvc.json("diff", "base", text)["total"]["changed_elements"] > 0
+
+
+def test_two_vectors(pvc: Pvc) -> None:
+    found = fields(pvc.json("diff", "listening", "quiet", "--by", "role"), "diff NAME NAME")
+    assert found["by"] == "role"
+    for row in (*found["rows"], found["total"]):
+        assert set(row) >= RELATION, set(row)
+    whole = found["total"]
+    assert -1 <= whole["cosine"] <= 1
+    assert pvc.json("diff", "listening", "listening")["total"]["cosine"] == pytest.approx(1)
+    mixed = pvc("diff", "listening", "main")
+    assert mixed.code == 2

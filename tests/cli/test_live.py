@@ -1,0 +1,194 @@
+"""Commands for engines: what they write, what they refuse, and with which exit code."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pvc.repo.initialise import initialise
+from tests.cli.runner import Pvc
+from tests.cli.test_commands import fields
+from tests.live.conftest import CREW, Starter
+from tests.live.engine_process import make, save
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.live.conftest import EngineProcess
+
+
+@pytest.fixture
+def start(engines: Path) -> Iterator[Starter]:
+    starter = Starter(engines)
+    yield starter
+    starter.end()
+
+
+@pytest.fixture
+def engine(start: Starter) -> EngineProcess:
+    found = start()
+    found.answer()
+    return found
+
+
+@pytest.fixture(scope="session")
+def tiny(memory: Path, plain_git: None) -> Path:
+    """A repository with the model of the engines as its base."""
+    save(make("tiny"), memory / "tiny-base")
+    (memory / "tiny").mkdir()
+    initialise(memory / "tiny", memory / "tiny-base", by_value=True, crew=CREW)
+    return memory / "tiny"
+
+
+@pytest.fixture
+def pvc(tiny: Path, engines: Path, tmp_path: Path) -> Pvc:
+    return Pvc(shutil.copytree(tiny, tmp_path / "work"))
+
+
+def engine_line(pvc: Pvc) -> str:
+    [line] = [line for line in pvc("status").out.splitlines() if line.startswith("engine:")]
+    return line.removeprefix("engine:").strip()
+
+
+def test_the_story(pvc: Pvc, engine: EngineProcess) -> None:
+    assert engine_line(pvc) == "chat runs; nothing was checked out into it yet"
+    done = pvc("checkout", "main", "--live")
+    first, second, third = done.out.splitlines()
+    assert first.startswith("engine chat: tree ")
+    assert ", 0 B written in " in first
+    assert " ms and verified, " in first
+    assert (second.endswith("(on main)"), third) == (True, "base")
+    assert engine_line(pvc).startswith("chat (main, ")
+    assert engine_line(pvc).endswith("); clean, as far as it knows")
+
+    engine.ask("train")
+    assert "written to since: `pvc live verify chat` says where" in engine_line(pvc)
+    differs = pvc("live", "verify")
+    assert differs.code == 1
+    assert "chat does not hold main, tree " in differs.out
+    assert ": 5 tensors differ; " in differs.out
+    assert "\n  turned\n" in differs.out
+    done = pvc("commit", "listening", "--live", "chat", "-m", "one step")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("listening: captured, ")
+    assert pvc("live", "verify", "chat", "main").out.startswith("chat holds main, tree ")
+    assert engine_line(pvc).startswith("chat (listening, ")
+
+    assert "(detached; " in pvc("checkout", "HEAD~1", "--live").out
+    assert pvc("live", "verify", "chat", "base").code == 0
+    assert pvc("checkout", "main", "--live").code == 0
+    assert pvc("live", "verify", "chat", "listening").code == 0
+    listed = pvc("live", "ls").out
+    assert listed.startswith("chat  Tiny  process ")
+    assert listed.endswith(f"  main of {pvc.directory}\n")
+
+
+def test_json(pvc: Pvc, engine: EngineProcess) -> None:
+    found = fields(pvc.json("checkout", "main", "--live"), "checkout")
+    assert (found["engine"], found["directory"], found["rescue"]) == ("chat", None, None)
+    engine.ask("poke", names=["turned"])
+    [seen] = fields(pvc.json("status"), "status")["engines"]
+    assert set(seen) == {"name", "condition", "revision", "tree", "is_head", "detail"}
+    assert (seen["condition"], seen["revision"]) == ("drifted", "main")
+    found = fields(pvc("live", "verify", "--json").answer(), "live verify")
+    assert (found["revision"], found["drifted"]) == ("main", ["turned"])
+    found = fields(pvc.json("checkout", "main", "--live", "--force"), "checkout")
+    assert set(found["rescue"]) == {"tag", "vector", "tree"}
+    assert found["rescue"]["tag"] in pvc("tag").out
+    engine.ask("train")
+    found = fields(pvc.json("commit", "a", "--live"), "commit")
+    assert found["engine"] == {"name": "chat", "clean": True}
+    [seen] = fields(pvc.json("live", "ls"), "live ls")["engines"]
+    assert set(seen) == {
+        "name", "model", "pid", "tensors", "repository", "revision", "tree", "generation", "dirty",
+        "torn", "problem",
+    }  # fmt: skip
+    assert (seen["repository"], seen["revision"], seen["dirty"]) == (
+        str(pvc.directory), "a", False,
+    )  # fmt: skip
+
+
+def test_drift_is_refused_and_force_keeps_it(pvc: Pvc, engine: EngineProcess) -> None:
+    pvc("checkout", "main", "--live")
+    engine.ask("poke", names=["down.weight", "turned", "up.bias"])
+    refused = pvc("checkout", "base", "--live")
+    assert (refused.code, refused.out) == (13, "")
+    assert "down.weight, turned, up.bias differ." in refused.err
+    assert "hint: `pvc commit NAME --live chat` keeps what it holds" in refused.err
+    forced = pvc("checkout", "main", "--live", "--force")
+    kept, written, *_ = forced.out.splitlines()
+    assert written.startswith("engine chat: tree ")
+    tag = kept.split("the tag ")[1].split()[0]
+    assert pvc("checkout", tag, "--live").code == 0
+    assert pvc("live", "verify").out.startswith(f"chat holds {tag}, tree ")
+
+
+def test_which_engine(pvc: Pvc, engine: EngineProcess, start: Starter) -> None:
+    second = start(name="other")
+    second.answer()
+    for words in (("checkout", "main", "--live"), ("commit", "a", "--live"), ("live", "verify")):
+        refused = pvc(*words)
+        assert refused.code == 2
+        assert "Several engines run, and none was named: chat, other." in refused.err
+    assert pvc("checkout", "main", "--live", "other").code == 0
+    second.kill()
+    assert "other (main, " in pvc("status").out
+    assert "`pvc forget --live other` drops it" in pvc("status").out
+    gone = pvc("checkout", "main", "--live", "other")
+    assert gone.code == 13
+    found = fields(pvc.json("forget", "--live", "other"), "forget")
+    assert found["engine"] == "other"
+    assert pvc("forget", "--live", "other").code == 14
+    assert "other" not in pvc("status").out
+
+
+def test_no_engine(pvc: Pvc) -> None:
+    refused = pvc("checkout", "main", "--live")
+    assert refused.code == 13
+    assert refused.err.splitlines()[0] == "error: No engine runs."
+    assert pvc("live", "ls").out == "no engine runs\n"
+    assert "engine:" not in pvc("status").out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("checkout", "main", "--to", "x", "--live"),
+        ("checkout", "main", "--force"),
+        ("commit", "a", "--from", "x", "--live"),
+        ("commit", "a"),
+        ("commit", "--live", "chat", "-m", "x"),
+        ("forget",),
+        ("forget", "x", "--live", "y"),
+    ],
+)
+def test_usage(pvc: Pvc, words: tuple[str, ...]) -> None:
+    assert pvc(*words).code == 2
+
+
+def test_a_folder_that_others_can_reach(pvc: Pvc, engines: Path) -> None:
+    engines.mkdir(mode=0o755)
+    assert pvc("live", "ls").code == 13
+    assert pvc("checkout", "main", "--live").code == 13
+    assert "cannot be trusted" in engine_line(pvc)
+
+
+def test_another_model_and_another_repository(
+    pvc: Pvc, engine: EngineProcess, start: Starter, tiny: Path, tmp_path: Path
+) -> None:
+    other = start("other", name="small")
+    other.answer()
+    refused = pvc("checkout", "main", "--live", "small")
+    assert refused.code == 13
+    assert "does not run the model of this tree" in refused.err
+    pvc("checkout", "main", "--live", "chat")
+    second = Pvc(shutil.copytree(tiny, tmp_path / "second"))
+    refused = second("checkout", "main", "--live", "chat")
+    assert refused.code == 13
+    assert f"of the repository {pvc.directory}, not of {second.directory}." in refused.err
+    assert "--force` takes it over" in refused.err
+    assert second("checkout", "main", "--live", "chat", "--force").code == 0
+    assert "chat holds main, " in pvc("status").out

@@ -1,0 +1,63 @@
+"""A repository of the engines' model, and what tests do with both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pvc import live
+from pvc.live.checkout import Request, checkout
+from pvc.live.commit import commit
+from pvc.live.status import status
+from pvc.repo.commit import Wish
+from pvc.repo.initialise import initialise
+from pvc.repo.status import status as repository_status
+from tests.live.conftest import CREW
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pvc.live.checkout import EngineCheckedOut
+    from pvc.live.commit import EngineCommitted
+    from pvc.live.status import EngineStatus
+    from pvc.repo.repository import Repository
+    from tests.live.conftest import EngineProcess
+
+
+def create(root: Path, base: Path) -> Path:
+    root.mkdir()
+    initialise(root, base, by_value=True, crew=CREW)
+    return root
+
+
+def go(repository: Repository, engine: EngineProcess, text: str, **how: bool) -> EngineCheckedOut:
+    """Check out into an engine."""
+    with engine.connect() as connection:
+        return checkout(repository, Request(text, **how), connection, CREW)
+
+
+def keep(repository: Repository, engine: EngineProcess, name: str, **how: bool) -> EngineCommitted:
+    """Commit from an engine."""
+    with engine.connect() as connection:
+        return commit(repository, Wish(name, None, **how), connection, CREW)  # type: ignore[arg-type]
+
+
+def look(repository: Repository, engine: EngineProcess) -> EngineStatus:
+    """The status of the only engine."""
+    [found] = status(repository, repository_status(repository).tree, engine.folder)
+    return found
+
+
+def held(engine: EngineProcess, repository: Repository) -> bytes:
+    """Tree id of what an engine really holds."""
+    base = repository.store.tree(repository.head().config.base_tree)
+    with engine.connect() as connection:
+        return live.content(connection, CREW, base)[0].id
+
+
+def outputs(engine: EngineProcess, folder: Path) -> np.ndarray:
+    """What an engine computes."""
+    engine.ask("outputs", path=str(folder / "outputs.npy"))
+    found: np.ndarray = np.load(folder / "outputs.npy")
+    return found
