@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.repo.git.index import Index
-from pvc.repo.git.process import GitError
+from pvc.repo.git.process import GitError, refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 CONFLICT = 1
 """Exit code of a git that merged, with conflicts."""
+NOTHING_IN_COMMON = 1
+"""Exit code of a git that found no common ancestor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,12 @@ class Merges(Index):
 
     def merge_base(self, ours: str, theirs: str) -> str | None:
         """A best common ancestor, or None."""
-        return self._ask("merge-base", ours, theirs)
+        try:
+            return self.run("merge-base", ours, theirs)
+        except GitError as error:
+            if error.status != NOTHING_IN_COMMON:
+                raise
+            return None
 
     def merged_tree(self, ours: str, theirs: str) -> MergedTree:
         """Merge two commits; touches neither index nor files.
@@ -47,9 +54,10 @@ class Merges(Index):
         """
         options = ("--write-tree", "-z", "--name-only", "--no-messages")
         command = ["git", "merge-tree", *options, ours, theirs]
-        status, out, err = self._repo.git.execute(
-            command, with_extended_output=True, with_exceptions=False
-        )
+        with refused("merge-tree"):
+            status, out, err = self._repo.git.execute(
+                command, with_extended_output=True, with_exceptions=False
+            )
         if status not in {0, CONFLICT}:
             raise GitError("merge-tree", str(err))
         tree, *conflicts = str(out).rstrip("\0").split("\0")
