@@ -139,5 +139,5 @@ def _head(done: Done, branch: str | None) -> list[str]:
         lines.append(str(done.revision.state.personality))
     place = _place(done)
     if place["directory"] is None and place["engine"] is None:
-        lines.append("no weights were written; --to DIR says where they should go")
+        lines.append("no weights were written; --to DIR or --live says where they should go")
     return lines

@@ -69,6 +69,7 @@ def in_words(found: EngineStatus) -> str:
     return {
         "clean": f"({held}){other}; clean, as far as it knows",
         "drifted": f"({held}){other}; written to since: `pvc live verify {found.name}` says where",
+        "busy": f"is busy: {found.detail}",
         "torn": f"TORN, and paused until a checkout repairs it: {found.detail}",
         "restarted": f"restarted since it held {held}: it holds what it loaded",
         "gone": f"({held}) is gone; `pvc forget --live {found.name}` drops it from this list",

@@ -145,7 +145,7 @@ class _Switch:
                 drift = error
             else:
                 return
-        self._update(self._content(drift, torn=state.torn is not None))
+        self._update(self._content(drift))
 
     @property
     def _goal(self) -> Tree:
@@ -156,11 +156,11 @@ class _Switch:
         if origin is not None and is_foreign(repository, state) and not self.force:
             raise OtherRepositoryError(origin.repository, identity(repository))
 
-    def _content(self, drift: DriftedEngineError | None, *, torn: bool) -> Tree:
+    def _content(self, drift: DriftedEngineError | None) -> Tree:
         """What the engine holds, once it is certain that this may be overwritten."""
         repository = self.step.repository
-        found, _ = content(self.connection, self.crew, self._goal)
-        if torn or is_kept(repository, found.id):
+        found, state = content(self.connection, self.crew, self._goal)
+        if state.torn is not None or is_kept(repository, found.id):
             return found
         if not self.force:
             raise drift or self._unknown(found)

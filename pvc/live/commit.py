@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from pvc.live.connection import RefusedError, UnreachableError
 from pvc.live.holding import TornEngineError, identity, is_foreign, record
-from pvc.live.keeper import OtherRepositoryError
-from pvc.live.reading import OtherModelError, check_model
+from pvc.live.keeper import UNDER_WAY, OtherRepositoryError
+from pvc.live.reading import OtherModelError, UnsteadyError, check_model
 from pvc.live.result import EngineResult
 from pvc.repo.commit import commit as commit_result
 from pvc.repo.formula import Built
@@ -66,6 +66,8 @@ def commit(
 
     def opener(repository: Repository, head: State, crew: Crew) -> EngineResult:
         result = EngineResult(repository, connection, _like(repository, head, connection, crew))
+        if result.state.torn == UNDER_WAY:
+            raise UnsteadyError(connection.name)
         if result.state.torn is not None:
             raise TornEngineError(connection.name, result.state.torn)
         origin = result.state.origin

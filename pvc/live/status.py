@@ -49,13 +49,13 @@ class EngineStatus:
 
     Attributes:
         name: its name.
-        condition: "clean" or "drifted" since a tree was written; "torn"; "restarted" since, so that
-            it holds what it loaded; "gone"; "foreign", written by another repository; "new", to
-            which nobody has written; "unreachable".
+        condition: "clean" or "drifted" since a tree was written; "busy", being written right now;
+            "torn"; "restarted" since, so that it holds what it loaded; "gone"; "foreign", written
+            by another repository; "new", to which nobody has written; "unreachable".
         revision: what was checked out last, as the user said it, or None.
         tree: tree id of that, or None.
         is_head: whether that is HEAD's tree.
-        detail: why it is torn or unreachable, or which repository wrote to it; else None.
+        detail: why it is busy, torn or unreachable, or which repository wrote to it; else None.
     """
 
     name: str
@@ -121,7 +121,9 @@ def _status(
     if seen.manifest is None or state is None:
         return EngineStatus(name, "unreachable", detail=seen.problem)
     if state.torn is not None:
-        return EngineStatus(name, "torn", detail=state.torn)
+        from pvc.live.keeper import UNDER_WAY  # imports numpy
+
+        return EngineStatus(name, "busy" if state.torn == UNDER_WAY else "torn", detail=state.torn)
     if state.origin is not None and is_foreign(repository, state):
         origin = state.origin
         return EngineStatus(name, "foreign", origin.revision, origin.tree, detail=origin.repository)

@@ -228,7 +228,7 @@ def test_checkout_as_json(pvc: Pvc) -> None:
 
 def test_checkout_without_a_directory_says_so(pvc: Pvc) -> None:
     assert pvc("checkout", "main").out.endswith(
-        "no weights were written; --to DIR says where they should go\n"
+        "no weights were written; --to DIR or --live says where they should go\n"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,12 +18,29 @@ from tests.live.conftest import CREW
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Protocol
 
     from pvc.live.checkout import EngineCheckedOut
     from pvc.live.commit import EngineCommitted
     from pvc.live.status import EngineStatus
     from pvc.repo.repository import Repository
     from tests.live.conftest import EngineProcess
+
+    class AnyEngine(Protocol):
+        folder: Path
+
+        def connect(self) -> live.Connection: ...
+
+
+@dataclass
+class Engine:
+    """An engine in this process."""
+
+    name: str
+    folder: Path
+
+    def connect(self) -> live.Connection:
+        return live.connect(self.name, self.folder)
 
 
 def create(root: Path, base: Path) -> Path:
@@ -31,25 +49,27 @@ def create(root: Path, base: Path) -> Path:
     return root
 
 
-def go(repository: Repository, engine: EngineProcess, text: str, **how: bool) -> EngineCheckedOut:
+def go(repository: Repository, engine: AnyEngine, text: str, **how: bool) -> EngineCheckedOut:
     """Check out into an engine."""
     with engine.connect() as connection:
         return checkout(repository, Request(text, **how), connection, CREW)
 
 
-def keep(repository: Repository, engine: EngineProcess, name: str, **how: bool) -> EngineCommitted:
+def keep(
+    repository: Repository, engine: AnyEngine, name: str, **how: bool | str
+) -> EngineCommitted:
     """Commit from an engine."""
     with engine.connect() as connection:
         return commit(repository, Wish(name, None, **how), connection, CREW)  # type: ignore[arg-type]
 
 
-def look(repository: Repository, engine: EngineProcess) -> EngineStatus:
+def look(repository: Repository, engine: AnyEngine) -> EngineStatus:
     """The status of the only engine."""
     [found] = status(repository, repository_status(repository).tree, engine.folder)
     return found
 
 
-def held(engine: EngineProcess, repository: Repository) -> bytes:
+def held(engine: AnyEngine, repository: Repository) -> bytes:
     """Tree id of what an engine really holds."""
     base = repository.store.tree(repository.head().config.base_tree)
     with engine.connect() as connection:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+import pvc
 from pvc.live import status as status_module
-from pvc.live.holding import UnknownWeightsError, identity
+from pvc.live.connection import RefusedError
+from pvc.live.holding import TornEngineError, UnknownWeightsError, identity
 from pvc.live.keeper import OtherRepositoryError
 from pvc.live.reading import OtherModelError
 from pvc.live.updating import DriftedEngineError
@@ -16,10 +18,11 @@ from pvc.repo.checkout import checkout as checkout_directory
 from pvc.repo.commit import NothingChangedError
 from pvc.repo.fsck import fsck
 from pvc.repo.origin import OtherTreeError
-from pvc.repo.repository import Repository
+from pvc.repo.repository import EditedError, Repository
+from pvc.repo.status import status as repository_status
 from tests.live.conftest import CREW
 from tests.live.engine_process import make, save
-from tests.live.scenes import create, go, held, keep, look, outputs
+from tests.live.scenes import Engine, create, go, held, keep, look, outputs
 from tests.repo.conftest import git_config, memory, plain_git, tmp_path  # noqa: F401
 
 if TYPE_CHECKING:
@@ -143,6 +146,9 @@ def test_force_keeps_what_was_there(
     assert str(back.revision.state.personality) == f"base + {done.rescue.vector}"
     assert held(engine, repository) == drifted
     assert go(repository, engine, "main").rescue is None
+    go(repository, engine, done.rescue.tag, keep_head=True)
+    named = keep(repository, engine, "drift", aside=True, onto="main").done
+    assert (named.vector.result, named.vector.statistics.changed_tensors) == (drifted, 3)
     assert fsck(repository, CREW).findings == ()
 
 
@@ -233,3 +239,67 @@ def test_an_engine_that_holds_another_tree_than_heads(
     done = keep(repository, engine, "other", aside=True).done
     assert (done.origin, done.applied) == ("base", False)
     assert look(repository, engine).condition == "clean"
+
+
+def test_a_torn_engine_is_repaired_by_the_next_checkout(
+    repository: Repository,
+    tmp_path: Path,  # noqa: F811
+) -> None:
+    """As if its cache could not be reset after the weights were written."""
+    fails = [True]
+
+    def committed(_: object) -> None:
+        if fails[0]:
+            raise RuntimeError("the cache was not reset")
+
+    folder = tmp_path / "engines"
+    with pvc.share(make("tiny"), "chat", committed=committed, folder=folder) as shared:
+        here = Engine("chat", folder)
+        with pytest.raises(RefusedError, match="the cache was not reset"):
+            go(repository, here, "main")
+        assert not repository_status(repository).interrupted
+        seen = look(repository, here)
+        assert (seen.condition, seen.detail) == ("torn", "the cache was not reset")
+        with pytest.raises(TornEngineError):
+            keep(repository, here, "torn")
+        fails[0] = False
+        assert go(repository, here, "main").rescue is None
+        assert look(repository, here).condition == "clean"
+        assert shared.state.torn is None
+
+
+@pytest.mark.gpu
+def test_on_a_gpu(repository: Repository, start: Starter, tmp_path: Path) -> None:  # noqa: F811
+    """The story once more; what is written and read lies on the device."""
+    engine = start("tiny@cuda")
+    engine.answer()
+    before = outputs(engine, tmp_path)
+    engine.ask("train")
+    after = outputs(engine, tmp_path)
+    done = keep(repository, engine, "listening")
+    assert done.clean
+    go(repository, engine, "HEAD~1")
+    assert np.array_equal(outputs(engine, tmp_path), before)
+    go(repository, engine, "main")
+    assert np.array_equal(outputs(engine, tmp_path), after)
+    engine.ask("poke", names=THREE)
+    with pytest.raises(DriftedEngineError) as caught:
+        go(repository, engine, "base")
+    assert list(caught.value.names) == THREE
+    drifted = held(engine, repository)
+    rescue = go(repository, engine, "base", force=True).rescue
+    assert rescue is not None
+    go(repository, engine, rescue.tag)
+    assert held(engine, repository) == drifted == rescue.tree
+    assert look(repository, engine).condition == "clean"
+
+
+def test_edits_are_in_the_way_before_anything_is_written(
+    repository: Repository, engine: EngineProcess
+) -> None:
+    (repository.root / "personality.toml").write_text("# mine\n")
+    for act in (go, keep):
+        with pytest.raises(EditedError):
+            act(repository, engine, "HEAD" if act is go else "mine")
+    assert look(repository, engine).condition == "new"
+    assert go(repository, engine, "HEAD", keep_head=True).head_moved is False

@@ -16,11 +16,16 @@ from hypothesis import strategies as st
 from pvc.repo import personality
 from pvc.repo import vector as vector_file
 from pvc.repo.config import Config, ConfigError
+from pvc.repo.edits import rename
+from pvc.repo.engine import EngineTarget
+from pvc.repo.finding import Findings
 from pvc.repo.formula import Built
 from pvc.repo.journal import Journal, JournalError, JournalFile, Writing
 from pvc.repo.names import VectorNameError, check_name, is_name
 from pvc.repo.personality import EMPTY, MAX_TERMS, Personality, PersonalityError, Term
 from pvc.repo.record import read_note
+from pvc.repo.roots import read_roots
+from pvc.repo.status import status
 from pvc.repo.target import Target, TargetError, Targets
 from pvc.repo.vector import (
     MAX_VECTOR_BYTES,
@@ -322,6 +327,9 @@ TARGET = Target(
     (Term("listening"), Term("quiet", 0.1)),
     {"a/b.json": Stamp(1, 2, 3, 4), "model.safetensors": Stamp(1 << 40, 2, 3, 4)},
 )
+ENGINE = EngineTarget(
+    "chat.2", "boot pid:[1] 7 8", 3, 1 << 40, ONE, TWO, "HEAD~1", (Term("listening"),)
+)
 JOURNAL = Journal(
     Path("/work"),
     ("main", "a" * 40),
@@ -329,13 +337,15 @@ JOURNAL = Journal(
     Writing(
         TARGET, replace(TARGET, terms=None), ONE, Path("/base"), Path("/models/.x.pvc-tmp"), 77
     ),
-    (TARGET, replace(TARGET, path=Path("/other"))),
+    (TARGET, replace(TARGET, path=Path("/other")), ENGINE),
 )
 
 
 def test_targets_and_journals_come_back() -> None:
     for target in (TARGET, replace(TARGET, terms=None, stamps={}), replace(TARGET, terms=())):
         assert Target.parse(target.to_text(), "x") == target
+    for engine in (ENGINE, replace(ENGINE, terms=None)):
+        assert EngineTarget.parse(engine.to_text(), "x") == engine
     bare = Journal(Path("/work"), ("main", ""), None)
     for journal in (JOURNAL, bare, replace(bare, writing=Writing(TARGET, None, ONE, Path("/b")))):
         assert Journal.parse(journal.to_text(), "x") == journal
@@ -349,6 +359,28 @@ def test_targets_whose_paths_are_no_text(tmp_path: Path) -> None:
     assert targets.find(target.path) == target
     targets.forget(target.path)
     assert targets.find(target.path) is None
+
+
+def test_records_of_engines(made: Repository) -> None:
+    """They are roots; renaming a vector renames it there, too."""
+    head = made.head()
+    built = models.built(head)
+    held = replace(ENGINE, tree=built.tree, layout=built.layout)
+    made.engines.save(held)
+    made.engines.save(replace(held, engine="other", terms=None))
+    rename(made, "listening", "hearing")
+    first, second = made.engines.all()
+    assert (first.terms, second.terms) == ((Term("hearing"),), None)
+    assert made.engines.find("other") == second
+    assert "the engine other" in read_roots(made, Findings()).trees[built.tree]
+    made.engines.forget("other")
+    assert not made.engines.knows("other")
+    (file,) = (made.folder / "targets" / "engines").iterdir()
+    file.write_text("{}")
+    with pytest.raises(TargetError):
+        made.engines.find("chat.2")
+    assert made.engines.all() == []
+    assert [error.where for error in status(made).malformed] == [str(file)]
 
 
 BAD_TARGETS: dict[str, Callable[[dict[str, object]], object]] = {
@@ -374,6 +406,23 @@ BAD_TARGETS: dict[str, Callable[[dict[str, object]], object]] = {
 def test_malformed_targets(change: Callable[[dict[str, object]], object]) -> None:
     with pytest.raises(TargetError):
         Target.parse(json.dumps(change(json.loads(TARGET.to_text()))), "x")
+
+
+BAD_ENGINES: dict[str, Callable[[dict[str, object]], object]] = {
+    "no object": lambda _: [],
+    "a directory's": lambda found: {**found, "format": "pvc target 1"},
+    "no id": lambda found: {**found, "layout": "xyz"},
+    "no generation": lambda found: {**found, "generation": None},
+    "an infinite stamp": lambda found: {**found, "stamp": float("inf")},
+    "a term that is none": lambda found: {**found, "terms": [["a"]]},
+    "no process": lambda found: {key: found[key] for key in found.keys() - {"process"}},
+}
+
+
+@pytest.mark.parametrize("change", BAD_ENGINES.values(), ids=BAD_ENGINES.keys())
+def test_malformed_records_of_engines(change: Callable[[dict[str, object]], object]) -> None:
+    with pytest.raises(TargetError):
+        EngineTarget.parse(json.dumps(change(json.loads(ENGINE.to_text()))), "x")
 
 
 BAD_JOURNALS: dict[str, Callable[[dict[str, object]], object]] = {
@@ -487,6 +536,7 @@ READERS: dict[str, tuple[str, Callable[[bytes], object], type[MalformedError]]] 
         ConfigError,
     ),
     "target": (TARGET.to_text(), lambda data: Target.parse(data, "x"), TargetError),
+    "engine": (ENGINE.to_text(), lambda data: EngineTarget.parse(data, "x"), TargetError),
     "journal": (JOURNAL.to_text(), lambda data: Journal.parse(data, "x"), JournalError),
 }
 
@@ -563,6 +613,7 @@ def read_note_text(text: str) -> Built:
         ("vector", lambda text: vector_file.parse(text, "x"), VECTOR),
         ("config", Config.parse, CONFIG),
         ("target", lambda text: Target.parse(text, "x").terms, (Term("listening"),)),
+        ("engine-target", lambda text: EngineTarget.parse(text, "x").engine, "chat"),
         ("journal", lambda text: Journal.parse(text, "x").head_after, None),
         ("note", read_note_text, Built(ONE, TWO)),
     ],
@@ -576,3 +627,5 @@ def test_examples_of_the_pages(page: str, read: Callable[[str], object], expecte
         assert example == (GOLDEN / golden).read_text(encoding="utf-8")
     if page == "target":
         assert Target.parse(example, "x").to_text() == example
+    if page == "engine-target":
+        assert EngineTarget.parse(example, "x").to_text() == example
