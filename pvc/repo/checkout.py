@@ -1,12 +1,14 @@
 """Checkout: a revision's weights go to a directory, then HEAD moves.
 
 The directory is written first and verified; HEAD moves last.  A new directory appears by one
-rename.  A directory that pvc wrote is updated in place, under the journal.  Whatever goes wrong in
-between, the directory goes back to what it held.
+rename; what has to be computed for it is written to it at once.  A directory that pvc wrote is
+updated in place, under the journal.  Whatever goes wrong in between, the directory goes back to
+what it held.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import uuid
 from dataclasses import dataclass, replace
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING
 from pvc.errors import PvcError
 from pvc.repo import directory
 from pvc.repo.contents import blocks_of, check_undrifted, content_of
+from pvc.repo.draft import Draft
 from pvc.repo.outfile import TEMPORARY
 from pvc.repo.state import FOLDERS
 from pvc.repo.step import step_of
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from pvc.repo.blocks import Blocks
     from pvc.repo.config import Config
     from pvc.repo.formula import Built
+    from pvc.repo.journal import Writing
     from pvc.repo.repository import Repository
     from pvc.repo.revision import Revision
     from pvc.repo.step import Step
@@ -113,17 +117,17 @@ def checkout(
         TargetError: the record of the directory, or of any that could be meant, is malformed.
         EditedError: HEAD would move away from edits.
     """
-    with step_of(repository, text, keep_head=keep_head, crew=crew) as step:
+    with step_of(repository, text, keep_head=keep_head) as step:
         path = _where(repository, to)
         if path is None:
-            step.journalled(None, lambda: None)
-            return CheckedOut(step.revision, step.built, None, False, 0, step.moves)
+            return _only_head(step, crew)
         config = step.revision.state.config
         _check_place(repository, config, path)
         target = repository.targets.find(path)
+        if target is None or not path.is_dir() or not any(path.iterdir()):
+            return _create(step, path, crew)
+        step.build(crew)
         with blocks_of(repository, config) as blocks:
-            if target is None or not path.is_dir() or not any(path.iterdir()):
-                return _create(step, path, blocks, crew)
             return _update(step, target, blocks, crew)
 
 
@@ -154,25 +158,35 @@ def _check_place(repository: Repository, config: Config, path: Path) -> None:
             raise BadPlaceError(path, other)
 
 
-def _create(step: Step, path: Path, blocks: Blocks, crew: Crew) -> CheckedOut:
+def _only_head(step: Step, crew: Crew) -> CheckedOut:
+    step.build(crew)
+    step.journalled(lambda: step.begin(None))
+    return CheckedOut(step.revision, step.built, None, False, 0, step.moves)
+
+
+def _create(step: Step, path: Path, crew: Crew) -> CheckedOut:
     if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
         raise ForeignDirectoryError(path)
     repository = step.repository
-    content = step.content()
     atomic.make_directory(path.parent)
     temporary = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex}{TEMPORARY}")
-    writing = step.writing(path, None, temporary)
 
-    def write() -> None:
+    def write() -> Writing:
+        step.begin(replace(step.writing(path, None), temporary=temporary))
         temporary.mkdir()
-        step.begin(replace(writing, inode=temporary.stat().st_ino))
-        directory.create(temporary, content, blocks, crew)
+        step.build(crew, functools.partial(Draft, temporary))
+        inode = temporary.stat().st_ino
+        writing = replace(step.writing(path, None), temporary=temporary, inode=inode)
+        step.begin(writing)
+        with blocks_of(repository, step.config) as blocks:
+            directory.create(temporary, step.content(), blocks, crew)
         temporary.replace(path)
         atomic.sync_directory(path.parent)
+        return writing
 
     _hide_from_git(repository, path)
-    step.journalled(writing, write)
-    written = sum(file.size for file in content.files)
+    step.journalled(write)
+    written = sum(file.size for file in step.content().files)
     return CheckedOut(step.revision, step.built, path, True, written, step.moves)
 
 
@@ -184,8 +198,14 @@ def _update(step: Step, target: Target, blocks: Blocks, crew: Crew) -> CheckedOu
     directory.check_free(target.path, before, after)
     if not step.revision.state.config.by_value:  # what is overwritten could not be had back either
         directory.check_readable(before, after, blocks, crew)
-    writing = step.writing(target.path, target)
-    step.journalled(writing, lambda: directory.update(target.path, before, after, blocks, crew))
+
+    def write() -> Writing:
+        writing = step.writing(target.path, target)
+        step.begin(writing)
+        directory.update(target.path, before, after, blocks, crew)
+        return writing
+
+    step.journalled(write)
     written = directory.difference(before, after)
     return CheckedOut(step.revision, step.built, target.path, False, written, step.moves)
 

@@ -13,7 +13,7 @@ block, so the result does not depend on their number; the largest tensors come f
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from blake3 import blake3
 
@@ -22,40 +22,68 @@ from pvc.codec.numbers import float_type, from_numbers, keep_untouched
 from pvc.merge import arithmetic
 from pvc.repo import workers
 from pvc.repo.capture import CollisionError
-from pvc.repo.route import Route, Router, links
+from pvc.repo.route import Route, links
 from pvc.repo.taus import Place, Taus
 from pvc_store.ids import block_key
 from pvc_store.tree import Tensor, Tree
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
     from pvc.repo.blocks import Blocks
-    from pvc.repo.formula import Formula
     from pvc.repo.workers import Crew, Stop
     from pvc_store.store import Writing
 
     Bytes = NDArray[np.uint8]
 
 
-def compute(what: Formula, blocks: Blocks, writing: Writing, taus: Taus, crew: Crew) -> Tree:
-    """Compute a formula's tree, and store its blocks.
+class Sink(Protocol):
+    """Takes computed blocks."""
+
+    def put(self, tensor: str, index: int, raw: Bytes) -> None:
+        """Take one block of a tensor; called by several threads."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where computed blocks go.
+
+    Attributes:
+        writing: the store.
+        sink: takes them too, whether they are stored already or not.
+    """
+
+    writing: Writing
+    sink: Sink | None = None
+
+
+def compute(
+    routes: Mapping[str, Route], blocks: Blocks, output: Output, taus: Taus, crew: Crew
+) -> Tree:
+    """Compute a tree, and store its blocks.
+
+    Args:
+        routes: how each tensor is had.
+        blocks: raw blocks of stored trees.
+        output: where computed ones go.
+        taus: the taus of the vectors.
+        crew: who does the work.
 
     Raises:
-        IdentityError: a tensor cannot be computed with.
         MissingError, DamageError: a block cannot be had.
     """
-    router = Router(what, blocks.base, taus.tree)
-    routes = {name: router.route(name) for name in router.names()}
-    shared = _Shared(blocks, writing, taus, crew)
+    shared = _Shared(blocks, output, taus, crew)
     done = [route.stored for route in routes.values() if not route.computed]
-    jobs = [name for name, route in routes.items() if route.computed]
-    jobs.sort(key=lambda name: -blocks.base[name].nbytes)
-    crew.progress.start("Building", sum(blocks.base[name].nbytes for name in jobs))
+    jobs = [_TensorRun(shared, route) for route in routes.values() if route.computed]
+    jobs.sort(key=lambda job: -job.base.nbytes)
+    crew.progress.start("Building", sum(job.base.nbytes for job in jobs))
 
-    def one(name: str, stop: Stop) -> None:
-        shared.computed.append(_TensorRun(shared, blocks.base[name], routes[name]).run(stop))
+    def one(job: _TensorRun, stop: Stop) -> None:
+        shared.computed.append(job.run(stop))
 
     workers.run(jobs, one, crew.threads)
     return Tree([*(tensor for tensor in done if tensor is not None), *shared.computed])
@@ -66,7 +94,7 @@ class _Shared:
     """What all threads share."""
 
     blocks: Blocks
-    writing: Writing
+    output: Output
     taus: Taus
     crew: Crew
     computed: list[Tensor] = field(default_factory=list)
@@ -75,11 +103,11 @@ class _Shared:
 class _TensorRun:
     """One tensor while it is computed, by one thread."""
 
-    def __init__(self, shared: _Shared, base: Tensor, route: Route) -> None:
-        if route.stored is None:
-            raise ValueError("a tensor is computed from a stored one")
+    def __init__(self, shared: _Shared, route: Route) -> None:
+        if route.base is None or route.stored is None:
+            raise ValueError("a tensor is computed from a stored one, in the form of the base's")
         self.shared = shared
-        self.base = base
+        self.base = base = route.base
         self.start = route.stored
         self.parts = route.parts
         kinds = [base.kind, self.start.kind]
@@ -97,6 +125,8 @@ class _TensorRun:
             hasher.update(raw.data)
             key = block_key(raw.data)
             self._keep(raw, key, index)
+            if self.shared.output.sink is not None:
+                self.shared.output.sink.put(self.base.name, index, raw)
             keys += key
             self.shared.crew.progress.advance(len(raw))
         base = self.base
@@ -121,7 +151,7 @@ class _TensorRun:
         return out
 
     def _keep(self, raw: Bytes, key: bytes, index: int) -> None:
-        blocks, writing = self.shared.blocks, self.shared.writing
+        blocks, writing = self.shared.blocks, self.shared.output.writing
         if not (writing.has(key) or blocks.in_base(key)):
             base = blocks.against(self.base.name, self.base.kind, index)
             if writing.put(encode(raw, self.base.kind, base)):

@@ -85,17 +85,23 @@ class Content:
 
 
 def create(directory: Path, content: Content, blocks: Blocks, crew: Crew) -> None:
-    """Write all files of a content into an empty directory.
+    """Write all files of a content into a directory that is empty, or holds a draft of it.
 
     Raises:
         NoSpaceError: they do not fit.
         VerificationError: one does not read back as written.
     """
     files = content.files
-    _check_room(directory, sum(file.size for file in files))
+    drafted = {file.path for file in files if file.fits(directory / file.path)}
+    check_room(directory, sum(file.size for file in files if file.path not in drafted))
     crew.progress.start("Writing", sum(s.nbytes() for file in files for s in file.stretches))
     for file in files:
-        outfile.write(directory, file, blocks, crew)
+        if file.path in drafted:
+            outfile.patch(directory / file.path, file.stretches, blocks, crew)
+        else:
+            outfile.write(directory, file, blocks, crew)
+    for folder in {(directory / path).parent for path in drafted}:
+        atomic.sync_directory(folder)
 
 
 def update(directory: Path, before: Content, after: Content, blocks: Blocks, crew: Crew) -> None:
@@ -110,7 +116,7 @@ def update(directory: Path, before: Content, after: Content, blocks: Blocks, cre
     """
     files = after.files
     fitting = {file.path for file in files if _can_be_patched(directory, file)}
-    _check_room(directory, sum(file.size for file in files if file.path not in fitting))
+    check_room(directory, sum(file.size for file in files if file.path not in fitting))
     stretches = {
         file.path: file.differing(before.known) if file.path in fitting else file.stretches
         for file in files
@@ -216,7 +222,12 @@ def _remove(directory: Path, path: str) -> None:
         folder.rmdir()
 
 
-def _check_room(directory: Path, needed: int) -> None:
+def check_room(directory: Path, needed: int) -> None:
+    """Make sure that a directory's file system has room.
+
+    Raises:
+        NoSpaceError: it has not.
+    """
     free = _free(directory)
     if needed > free:
         raise NoSpaceError(directory, needed, free)

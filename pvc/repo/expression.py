@@ -29,8 +29,8 @@ MAX_DEPTH = 100
 _MAX_SHOWN = 100
 _SIGNS = {"+": 1.0, "-": -1.0}
 
-# Runs of characters are never given back (`++`): long ones stay linear.  Groups may be: Python 3.11.2
-# matches wrongly where they may not (python/cpython#100061).
+# Runs of characters are never given back (`++`): long ones stay linear.  Groups may be, because
+# Python 3.11.2 matches wrongly where they may not (python/cpython#100061).
 _NUMBER = r"(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][-+]?[0-9]++)?"
 _WORD = r"[A-Za-z_][A-Za-z0-9_]*+(?:\.[A-Za-z0-9_]++)*"  # what pvc.repo.names lets a name be
 _INNER = r"[^\s+*()\x00-\x1f\x7f\ud800-\udfff-]"  # of a git revision; the dash has its own rule

@@ -118,6 +118,18 @@ def _other_keys(tensor: Tensor, before: Tree) -> range | tuple[int, ...]:
     return tuple(i for i in range(tensor.block_count) if old.key(i) != tensor.key(i))
 
 
+def allocate(fd: int, prefix: bytes, size: int) -> None:
+    """Give a new file its size, and the bytes before its first stretch.
+
+    Raises:
+        OSError: the disk is full, or refuses.
+    """
+    if size:
+        with atomic.naming(fd):
+            os.posix_fallocate(fd, 0, size)
+    atomic.write_all(fd, prefix, 0)
+
+
 def write(directory: Path, file: OutFile, blocks: Blocks, crew: Crew) -> None:
     """Put a file into a directory, in place of what was there, in one step.
 
@@ -131,10 +143,7 @@ def write(directory: Path, file: OutFile, blocks: Blocks, crew: Crew) -> None:
     fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
     try:
         try:
-            if file.size:
-                with atomic.naming(fd):
-                    os.posix_fallocate(fd, 0, file.size)
-            atomic.write_all(fd, file.prefix, 0)
+            allocate(fd, file.prefix, file.size)
             Filling(fd, final, blocks, crew, fresh=True).fill(file.stretches)
         finally:
             os.close(fd)

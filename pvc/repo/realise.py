@@ -12,11 +12,18 @@ from pvc.repo.formula import Built, Formula
 from pvc_store.errors import DamageError, MissingError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import TypeAlias
+
+    from pvc.repo.compute import Sink
     from pvc.repo.config import Config
     from pvc.repo.repository import Repository
     from pvc.repo.workers import Crew
+    from pvc.weights.compare import Form
     from pvc_store.layout import Layout
     from pvc_store.tree import Tree
+
+    Drafting: TypeAlias = Callable[[Layout], Sink]
 
 
 class LayoutMissingError(PvcError):
@@ -56,7 +63,9 @@ def known(repository: Repository, config: Config, what: Formula) -> Built | None
         return what.exact
     found = known_tree(repository, what)
     tree = None if found is None else _stored(repository, found)
-    return None if tree is None else Built(tree.id, _layout(repository, config, what, tree))
+    if tree is None:
+        return None
+    return Built(tree.id, _layout(repository, config, what, tree))
 
 
 def check_possible(repository: Repository, what: Formula) -> None:
@@ -73,13 +82,24 @@ def check_possible(repository: Repository, what: Formula) -> None:
         return
     from pvc.repo.route import Router
 
-    router = Router(what, store.tree(what.base), functools.cache(store.tree))
-    for name in router.names():
-        router.route(name)
+    Router(what, store.tree(what.base), functools.cache(store.tree)).routes()
 
 
-def realise(repository: Repository, config: Config, what: Formula, crew: Crew) -> Realised:
+def realise(
+    repository: Repository,
+    config: Config,
+    what: Formula,
+    crew: Crew,
+    drafting: Drafting | None = None,
+) -> Realised:
     """A formula's tree, stored, with a layout by which it becomes files.
+
+    Args:
+        repository: where.
+        config: names the base.
+        what: the formula.
+        crew: who does the work.
+        drafting: where computed blocks go, beside the store, if any need be computed.
 
     Raises:
         IdentityError, LayoutMissingError: it cannot be computed, or not laid out.
@@ -89,15 +109,15 @@ def realise(repository: Repository, config: Config, what: Formula, crew: Crew) -
         return Realised(what.exact, fresh=False)
     found = known_tree(repository, what)
     tree = None if found is None else _stored(repository, found)
-    fresh = tree is None
-    if not fresh:
-        BuiltTrees(repository.folder).touch(what.digest())
     if tree is None:
-        tree = _compute(repository, config, what, crew)
-    return Realised(Built(tree.id, _layout(repository, config, what, tree)), fresh)
+        return Realised(_compute(repository, config, what, crew, drafting), fresh=True)
+    BuiltTrees(repository.folder).touch(what.digest())
+    return Realised(Built(tree.id, _layout(repository, config, what, tree)), fresh=False)
 
 
-def _layout(repository: Repository, config: Config, what: Formula, tree: Tree) -> bytes:
+def _layout(
+    repository: Repository, config: Config, what: Formula, tree: Mapping[str, Form]
+) -> bytes:
     for layout in _layouts(what, config):
         if fits(repository.store.layout(layout), tree):
             return layout
@@ -111,22 +131,29 @@ def _stored(repository: Repository, tree: bytes) -> Tree | None:
         return None
 
 
-def _compute(repository: Repository, config: Config, what: Formula, crew: Crew) -> Tree:
-    from pvc.repo.compute import compute
+def _compute(
+    repository: Repository, config: Config, what: Formula, crew: Crew, drafting: Drafting | None
+) -> Built:
+    from pvc.repo.compute import Output, compute
     from pvc.repo.contents import blocks_of
+    from pvc.repo.route import Router
     from pvc.repo.trims import Trims
 
     store = repository.store
     base = store.tree(config.base_tree)
     with store.writing() as writing, blocks_of(repository, config, writing) as blocks:
         trees = functools.cache(store.tree)
+        routes = Router(what, base, trees).routes()
+        forms = {name: route.form for name, route in routes.items() if route.form is not None}
+        layout = _layout(repository, config, what, forms)
         trims = Trims(repository.folder, blocks, trees, crew)
         for part in what.parts:
             trims.add(part.operand)
-        tree = compute(what, blocks, writing, trims.taus, crew)
+        sink = None if drafting is None else drafting(store.layout(layout))
+        tree = compute(routes, blocks, Output(writing, sink), trims.taus, crew)
         writing.put_tree(tree, base)
     BuiltTrees(repository.folder).write(BuiltTree(what.digest(), tree.id, writing.packs))
-    return tree
+    return Built(tree.id, layout)
 
 
 def _layouts(what: Formula, config: Config) -> list[bytes]:
@@ -137,8 +164,8 @@ def _layouts(what: Formula, config: Config) -> list[bytes]:
     return [what.start.layout, config.base_layout, *parts]
 
 
-def fits(layout: Layout, tree: Tree) -> bool:
-    """Whether a tree can become files by a layout."""
+def fits(layout: Layout, tree: Mapping[str, Form]) -> bool:
+    """Whether a tree of these tensors can become files by a layout."""
     from pathlib import Path
 
     from pvc.weights.header import placements
@@ -148,4 +175,4 @@ def fits(layout: Layout, tree: Tree) -> bool:
         for file in layout.weights
         for place in placements(file.header, file.path, Path(file.path))
     }
-    return places == {name: (tensor.kind, tensor.shape) for name, tensor in tree.items()}
+    return places == {name: (form.kind, form.shape) for name, form in tree.items()}

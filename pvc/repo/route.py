@@ -45,11 +45,13 @@ class Route:
 
     Attributes:
         stored: the tensor to start from, or None if there is none in the end.
+        base: the tensor as the base has it, or None if it has none.
         parts: what is added to it, in order; only for tensors of floats.
         rounded: whether it is brought to the base's kind, even if nothing is added.
     """
 
     stored: Tensor | None
+    base: Tensor | None
     parts: tuple[Part, ...]
     rounded: bool
 
@@ -57,6 +59,11 @@ class Route:
     def computed(self) -> bool:
         """Whether there is arithmetic to do."""
         return bool(self.parts) or self.rounded
+
+    @property
+    def form(self) -> Tensor | None:
+        """A tensor of the kind and shape of the result, or None if there is none."""
+        return self.base if self.computed else self.stored
 
 
 class Router:
@@ -73,19 +80,19 @@ class Router:
         self._base = base
         self._tree = tree
 
-    def names(self) -> list[str]:
-        """All tensors that the start, the base or a vector has, sorted."""
+    def routes(self) -> dict[str, Route]:
+        """How every tensor is had that the start, the base or a vector has.
+
+        Raises:
+            IdentityError: one takes arithmetic that it is not fit for.
+        """
         trees = [self._base, self._tree(self._formula.start.tree)]
         for part in self._formula.parts:
             trees += [self._tree(link.result) for link in links(part.operand)]
-        return sorted({name for tree in trees for name in tree})
+        names = {name for tree in trees for name in tree}
+        return {name: self._route(name) for name in sorted(names)}
 
-    def route(self, name: str) -> Route:
-        """How a tensor is had.
-
-        Raises:
-            IdentityError: it takes arithmetic that it is not fit for.
-        """
+    def _route(self, name: str) -> Route:
         base = self._base.get(name)
         current = self._tree(self._formula.start.tree).get(name)
         parts: list[Part] = []
@@ -99,7 +106,7 @@ class Router:
                 raise IdentityError(name, part.label, "other vectors change it too")
             current = self._replaced(part, name, current)
         wider = base is not None and current is not None and current.kind != base.kind
-        return Route(current, tuple(parts), wider and _is_like(base, current))
+        return Route(current, base, tuple(parts), wider and _is_like(base, current))
 
     def _changes(self, operand: Operand, name: str) -> bool:
         return any(

@@ -1,4 +1,4 @@
-"""What every checkout does, whatever it writes to: find the tree, write it, then move HEAD."""
+"""What every checkout does, whatever it writes to: build the tree, write it, then move HEAD."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ if TYPE_CHECKING:
     from pvc.repo.config import Config
     from pvc.repo.directory import Content
     from pvc.repo.formula import Built
+    from pvc.repo.realise import Drafting
     from pvc.repo.repository import Repository
     from pvc.repo.revision import Revision
     from pvc.repo.workers import Crew
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Step:
     """A checkout under way; the repository is locked.
 
     Attributes:
         repository: where.
         revision: what was asked for.
-        built: its tree and layout, which are stored.
+        built: its tree and layout, once they are stored; until then, those that it starts from.
         moves: whether HEAD is to move there.
         before: where HEAD stands.
     """
@@ -44,6 +45,21 @@ class Step:
     built: Built
     moves: bool
     before: tuple[str, str]
+
+    def build(self, crew: Crew, drafting: Drafting | None = None) -> Built:
+        """Find or compute the tree.
+
+        Args:
+            crew: who does the work.
+            drafting: where computed blocks go, beside the store.
+
+        Raises:
+            IdentityError, LayoutMissingError: it cannot be computed, or not laid out.
+        """
+        formula = self.revision.formula
+        self.built = realise(self.repository, self.config, formula, crew, drafting).built
+        prune(self.repository, limit_of(self.repository, self.config))
+        return self.built
 
     @property
     def config(self) -> Config:
@@ -55,17 +71,20 @@ class Step:
         revision = self.revision
         return Target(path, self.built.tree, self.built.layout, revision.text, revision.terms, {})
 
-    def writing(self, path: Path, before: Target | None, temporary: Path | None = None) -> Writing:
+    def writing(self, path: Path, before: Target | None) -> Writing:
         """What the journal says of a directory that is to be written."""
         origin = self.repository.root / self.config.base_origin
-        return Writing(self.target(path), before, self.config.base_tree, origin, temporary)
+        return Writing(self.target(path), before, self.config.base_tree, origin)
 
-    def journalled(self, writing: Writing | None, write: Callable[[], None]) -> None:
-        """Write under the journal, then move HEAD; the caller undoes what it wrote."""
+    def journalled(self, write: Callable[[], Writing | None]) -> None:
+        """Write under the journal, then move HEAD; if it fails, what was written is undone.
+
+        Args:
+            write: begins the journal, writes, and says which directory it wrote.
+        """
         repository, revision = self.repository, self.revision
         try:
-            self.begin(writing)
-            write()
+            writing = write()
             if self.moves:
                 name = revision.branch or revision.state.commit
                 repository.git.move(name, detach=revision.branch is None)
@@ -90,14 +109,13 @@ class Step:
 
 
 @contextlib.contextmanager
-def step_of(repository: Repository, text: str, *, keep_head: bool, crew: Crew) -> Iterator[Step]:
-    """Lock the repository, build what is to be checked out, and see that HEAD can move there.
+def step_of(repository: Repository, text: str, *, keep_head: bool) -> Iterator[Step]:
+    """Lock the repository, find what is to be checked out, and see that HEAD can move there.
 
     Args:
         repository: where.
         text: a revision, a vector, an expression or the base; HEAD moves for a revision only.
         keep_head: leave HEAD where it is.
-        crew: who does the work.
 
     Raises:
         UnknownRevisionError, AmbiguousError, ExpressionError: it names nothing.
@@ -109,8 +127,6 @@ def step_of(repository: Repository, text: str, *, keep_head: bool, crew: Crew) -
         moves = revision.is_commit and not keep_head
         if moves:
             repository.check_clean()
-        built = realise(repository, revision.state.config, revision.formula, crew).built
-        prune(repository, limit_of(repository, revision.state.config))
-        if moves:
             repository.git.check_move(revision.state.commit, repository.folder)
-        yield Step(repository, revision, built, moves, position(repository.git))
+        start = revision.formula.start
+        yield Step(repository, revision, start, moves, position(repository.git))

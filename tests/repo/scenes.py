@@ -192,6 +192,7 @@ SCENES = (
     Scene("scale", "rich", _scale),
     Scene("merge", "parted", _merge),
     Scene("checkout sum", "rich", lambda place: _checkout(place, SUM, place.served, True)),
+    Scene("checkout new sum", "rich", lambda place: _checkout(place, SUM, place.work / "sum")),
 )
 # fmt: on
 
