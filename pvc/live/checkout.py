@@ -100,11 +100,12 @@ def checkout(
         EditedError, BlockedMoveError: HEAD would move away from edits.
     """
     with (
-        step_of(repository, request.text, keep_head=request.keep_head, crew=crew) as step,
+        step_of(repository, request.text, keep_head=request.keep_head) as step,
         blocks_of(repository, step.config) as blocks,
     ):
+        step.build(crew)
         switch = _Switch(step, connection, blocks, crew, request.force)
-        step.journalled(None, switch.write)
+        step.journalled(switch.write)
         done = switch.done[0]
         return EngineCheckedOut(
             revision=step.revision,
@@ -131,6 +132,7 @@ class _Switch:
 
     def write(self) -> None:
         """Bring the engine to the new tree, from whatever it holds."""
+        self.step.begin(None)
         repository = self.step.repository
         check_model(self.connection.manifest, self._goal)
         state = self.connection.state()
