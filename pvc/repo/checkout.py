@@ -8,7 +8,6 @@ what it held.
 
 from __future__ import annotations
 
-import functools
 import os
 import uuid
 from dataclasses import dataclass, replace
@@ -174,12 +173,13 @@ def _create(step: Step, path: Path, crew: Crew) -> CheckedOut:
     def write() -> Writing:
         step.begin(replace(step.writing(path, None), temporary=temporary))
         temporary.mkdir()
-        step.build(crew, functools.partial(Draft, temporary))
+        draft = Draft(temporary)
+        step.build(crew, draft.begin)
         inode = temporary.stat().st_ino
         writing = replace(step.writing(path, None), temporary=temporary, inode=inode)
         step.begin(writing)
         with blocks_of(repository, step.config) as blocks:
-            directory.create(temporary, step.content(), blocks, crew)
+            directory.create(temporary, step.content(), blocks, crew, draft.written)
         temporary.replace(path)
         atomic.sync_directory(path.parent)
         return writing

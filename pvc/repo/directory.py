@@ -20,7 +20,7 @@ from pvc_store import atomic
 from pvc_store.tree import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
     from pathlib import Path
 
     from pvc.repo.blocks import Blocks
@@ -84,8 +84,21 @@ class Content:
         return {file.path for file in self.layout.files}
 
 
-def create(directory: Path, content: Content, blocks: Blocks, crew: Crew) -> None:
-    """Write all files of a content into a directory that is empty, or holds a draft of it.
+def create(
+    directory: Path,
+    content: Content,
+    blocks: Blocks,
+    crew: Crew,
+    written: Container[str] = frozenset(),
+) -> None:
+    """Write all files of a content into a directory.
+
+    Args:
+        directory: empty, or a draft: its files with tensors have their sizes and headers.
+        content: what it is to hold.
+        blocks: gives what is to be written.
+        crew: who does the work.
+        written: names of the tensors that the draft holds already.
 
     Raises:
         NoSpaceError: they do not fit.
@@ -94,10 +107,11 @@ def create(directory: Path, content: Content, blocks: Blocks, crew: Crew) -> Non
     files = content.files
     drafted = {file.path for file in files if file.fits(directory / file.path)}
     check_room(directory, sum(file.size for file in files if file.path not in drafted))
-    crew.progress.start("Writing", sum(s.nbytes() for file in files for s in file.stretches))
+    missing = (s for file in files for s in file.stretches if s.tensor.name not in written)
+    crew.progress.start("Writing", sum(stretch.nbytes() for stretch in missing))
     for file in files:
         if file.path in drafted:
-            outfile.patch(directory / file.path, file.stretches, blocks, crew)
+            outfile.complete(directory / file.path, file, written, blocks, crew)
         else:
             outfile.write(directory, file, blocks, crew)
     for folder in {(directory / path).parent for path in drafted}:

@@ -28,22 +28,31 @@ class Draft:
 
     Args:
         directory: empty.
-        layout: of the tree.
 
-    Raises:
-        NoSpaceError: the files do not fit.
-        OSError: the disk refuses.
+    Attributes:
+        written: names of the tensors of which blocks were put here.
     """
 
-    def __init__(self, directory: Path, layout: Layout) -> None:
+    def __init__(self, directory: Path) -> None:
+        self.written: set[str] = set()
+        self._directory = directory
         self._places: dict[str, tuple[Path, int]] = {}
+
+    def begin(self, layout: Layout) -> Draft:
+        """Make all files with tensors.
+
+        Raises:
+            NoSpaceError: they do not fit.
+            OSError: the disk refuses.
+        """
         files = [(f, placements(f.header, f.path, Path(f.path))) for f in layout.weights]
-        check_room(directory, sum(place.nbytes for _, places in files for place in places))
+        check_room(self._directory, sum(place.nbytes for _, places in files for place in places))
         for file, places in files:
-            path = directory / file.path
+            path = self._directory / file.path
             self._places.update((place.name, (path, place.offset)) for place in places)
             prefix = shard_prefix(file.header)
             _begin(path, prefix, len(prefix) + sum(place.nbytes for place in places))
+        return self
 
     def put(self, tensor: str, index: int, raw: NDArray[np.uint8]) -> None:
         """Write one block of a tensor.
@@ -52,6 +61,7 @@ class Draft:
             OSError: the disk refuses.
         """
         path, offset = self._places[tensor]
+        self.written.add(tensor)
         fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
         try:
             atomic.write_all(fd, raw.data, offset + index * BLOCK_BYTES)

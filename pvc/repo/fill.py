@@ -16,7 +16,7 @@ from pvc_store.block import BLOCK_BYTES
 from pvc_store.ids import block_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
     from pathlib import Path
 
     import numpy as np
@@ -61,11 +61,12 @@ class Filling:
     crew: Crew
     fresh: bool
 
-    def fill(self, stretches: tuple[Stretch, ...]) -> None:
-        """Write blocks, make them durable, and verify them."""
+    def fill(self, stretches: tuple[Stretch, ...], written: Container[str] = ()) -> None:
+        """Write blocks, make them durable, and verify them; some tensors are written already."""
         largest_first = sorted(stretches, key=lambda stretch: -stretch.nbytes())
+        missing = [stretch for stretch in largest_first if stretch.tensor.name not in written]
         with _syncing(self.fd):
-            workers.run(largest_first, self._write, self.crew.threads)
+            workers.run(missing, self._write, self.crew.threads)
         atomic.sync(self.fd)
         workers.run(largest_first, self._verify, self.crew.threads)
 

@@ -22,6 +22,8 @@ from pvc_store.layout import OtherFile, WeightsFile
 from pvc_store.tree import Tensor, Tree
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from pvc.repo.blocks import Blocks
     from pvc.repo.workers import Crew, Stop
 
@@ -151,6 +153,29 @@ def write(directory: Path, file: OutFile, blocks: Blocks, crew: Crew) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def complete(
+    path: Path, file: OutFile, written: Container[str], blocks: Blocks, crew: Crew
+) -> None:
+    """Write what is missing of a draft, and verify the file.
+
+    Args:
+        path: the file, which has its size and prefix.
+        file: what it is to hold.
+        written: names of the tensors that it holds already.
+        blocks: gives the others.
+        crew: who does the work.
+
+    Raises:
+        VerificationError: it does not read back as written.
+        OSError: the disk refuses.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    try:
+        Filling(fd, path, blocks, crew, fresh=True).fill(file.stretches, written)
+    finally:
+        os.close(fd)
 
 
 def patch(path: Path, stretches: tuple[Stretch, ...], blocks: Blocks, crew: Crew) -> None:

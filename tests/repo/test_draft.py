@@ -6,6 +6,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from pvc.repo import directory as directory_module
@@ -13,6 +14,7 @@ from pvc.repo.building import build
 from pvc.repo.checkout import ForeignDirectoryError, checkout
 from pvc.repo.directory import NoSpaceError
 from pvc.repo.draft import Draft
+from pvc.repo.fill import VerificationError
 from pvc.repo.fsck import fsck
 from pvc.repo.status import status
 from pvc.repo.workers import Crew
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from pvc.repo.repository import Repository
@@ -61,19 +62,20 @@ def test_computed_blocks_are_in_place_before_the_tree_is_known(
     assert found == [weights]
 
 
-def test_a_block_that_did_not_arrive_is_written_again(
+def test_a_block_that_did_not_arrive_is_noticed(
     made: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put: Callable[[Draft, str, int, NDArray[np.uint8]], None] = Draft.put
 
     def forgetful(draft: Draft, tensor: str, index: int, raw: NDArray[np.uint8]) -> None:
-        if index:
-            put(draft, tensor, index, raw)
+        put(draft, tensor, index, raw ^ np.uint8(1) if index else raw)
 
     with monkeypatch.context() as patch:
         patch.setattr(Draft, "put", forgetful)
-        mended = models.contents(go(made, SUM, tmp_path / "mended"))
-    assert models.contents(go(made, SUM, tmp_path / "whole")) == mended
+        with pytest.raises(VerificationError):
+            go(made, SUM, tmp_path / "out")
+    assert list(tmp_path.glob("*out*")) == list(tmp_path.glob(".out*")) == []
+    go(made, SUM, tmp_path / "out")
 
 
 def test_a_disk_that_is_full_in_the_middle(
