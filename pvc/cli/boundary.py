@@ -102,6 +102,7 @@ def _tell(error: BaseException) -> int:
     code, name, message, hint = _words(error)
     if "--json" in sys.argv:
         content = {"code": code, "name": name, "message": message, "hint": hint}
+        content |= errors.details_of(error)
         click.echo(json.dumps({"version": JSON_VERSION, "error": content}), err=True)
         return code
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
@@ -112,7 +113,8 @@ def _tell(error: BaseException) -> int:
     show = colours(sys.stderr)
     click.echo(click.style("error: ", fg="red") + message, err=True, color=show)
     if hint:
-        click.echo(click.style("hint: ", fg="cyan") + hint, err=True, color=show)
+        below = hint.replace("\n", "\n" + " " * len("hint: "))
+        click.echo(click.style("hint: ", fg="cyan") + below, err=True, color=show)
     return code
 
 
@@ -137,10 +139,10 @@ def _words(error: BaseException) -> tuple[int, str, str, str | None]:
     from pvc.errors import PvcError
 
     name = type(error).__name__
-    if isinstance(error, Terminated):
-        return errors.TERMINATED, name, "Terminated; everything is as it was.", None
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        return errors.INTERRUPTED, "Interrupted", "Interrupted; everything is as it was.", None
+        return _stopped(error)
+    if isinstance(error, MemoryError):
+        return errors.OTHER, name, "There is too little memory.", None
     if isinstance(error, click.ClickException):
         return errors.USAGE, name, error.format_message(), _usage_hint(error)
     if isinstance(error, PvcError):
@@ -150,6 +152,14 @@ def _words(error: BaseException) -> tuple[int, str, str, str | None]:
         hint = errors.SYSTEM_HINTS.get(error.errno or 0)
         return errors.OTHER, name, f"{where}{error.strerror or error}.", hint
     return _mistake(error)
+
+
+def _stopped(error: BaseException) -> tuple[int, str, str, str | None]:
+    """What a signal becomes; notes say what is not as it was."""
+    kept = " ".join(getattr(error, "__notes__", ())) or "everything is as it was."
+    if isinstance(error, Terminated):
+        return errors.TERMINATED, "Terminated", f"Terminated; {kept}", None
+    return errors.INTERRUPTED, "Interrupted", f"Interrupted; {kept}", None
 
 
 def _usage_hint(error: click.ClickException) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pvc.cli.engine import connected, live_option
+from pvc.cli.engine import connected, live_option, unread
 from pvc.cli.output import answers, current, short, size
 from pvc.cli.progress import crew, threads_option
 from pvc.cli.repository import REVISION, opened, path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     "damaged, 13 the engine refuses, drifted or is gone, 14 there is no such revision, 17 edits "
     "are in the way, 19 the directory is not pvc's or was changed.",
 )
-@click.argument("revision", type=REVISION, metavar="REV")
+@click.argument("revision", type=REVISION, required=False, metavar="REV")
 @click.option(
     "--to", type=click.Path(path_type=Path), metavar="DIR",
     help="Where the weights go: a new directory, or one that pvc wrote. Without it, the only "
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @threads_option
 @answers
 def command(
-    revision: str,
+    revision: str | None,
     to: Path | None,
     engine: str | None,
     threads: int | None,
@@ -61,6 +61,11 @@ def command(
     pvc checkout main --live           into the engine that runs, between two of its steps
     pvc checkout HEAD~1 --live chat    roll the engine chat back
     """
+    if revision is None:
+        taken = f"{engine} was taken for an engine: `pvc checkout {engine} --live`?"
+        raise click.MissingParameter(
+            taken if engine else None, param_hint="'REV'", param_type="argument"
+        )
     if engine is not None and to is not None:
         raise click.UsageError("--to names a directory, and --live an engine: choose one.")
     if force and engine is None:
@@ -109,6 +114,7 @@ def _place(done: Done) -> dict[str, Any]:
         "created": into is not None and into.created,
         "engine": None if live is None else live.engine,
         "paused_seconds": None if live is None else live.paused_seconds,
+        "unread": None if live is None else live.unread,
         "rescue": None
         if rescue is None
         else {"tag": rescue.tag, "vector": rescue.vector, "tree": rescue.tree.hex()},
@@ -128,6 +134,7 @@ def _written(done: Done, place: dict[str, Any], seconds: float) -> list[str]:
         *kept,
         f"{where}: tree {short(done.built.tree)}, {size(done.written_bytes)} {how} and verified, "
         f"{seconds:.1f} s",
+        *([f"{where}: {unread(place['unread'])}"] if place["unread"] else []),
     ]
 
 

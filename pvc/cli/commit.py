@@ -130,9 +130,10 @@ def _lines(done: Committed, seconds: float) -> list[str]:
         f"({share(counted.stored_bytes, counted.total_bytes)}), {seconds:.1f} s",
     ]
     if done.distances is not None:
+        other, start = ("HEAD", "the base") if done.origin == "base" else (done.origin, done.origin)
         lines.append(
             f"  distance  {norm(done.distances.base)} from the base, "
-            f"{norm(done.distances.head)} from HEAD: it starts at the base"
+            f"{norm(done.distances.head)} from {other}: it starts at {start}"
         )
     kept = "" if done.applied else f" ({done.name} is kept aside)"
     return [*lines, f"[{done.commit[:10]}] {done.personality}{kept}"]

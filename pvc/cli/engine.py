@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pvc.cli.output import SHORT_ID
+from pvc.cli.output import SHORT_ID, number
+from pvc.live.names import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,13 +63,21 @@ def connected(name: str | None) -> Iterator[Connection]:
         yield connection
 
 
+def unread(count: int) -> str:
+    """What is to be said of tensors that an engine keeps in another form."""
+    subject = "1 tensor is" if count == 1 else f"{number(count)} tensors are"
+    return f"{subject} kept in another form and cannot be read, only what was last applied is known"
+
+
 def in_words(found: EngineStatus) -> str:
     """An engine's status in half a line."""
     held = f"{found.revision}, {(found.tree or b'').hex()[:SHORT_ID]}"
     other = "" if found.is_head else ", not HEAD's tree"
+    names = f" ({shown(found.touched)})" if found.touched else ""
     return {
         "clean": f"({held}){other}; clean, as far as it knows",
-        "drifted": f"({held}){other}; written to since: `pvc live verify {found.name}` says where",
+        "drifted": f"({held}){other}; written to since{names}: `pvc live verify {found.name}` "
+        "says where",
         "busy": f"is busy: {found.detail}",
         "torn": f"TORN, and paused until a checkout repairs it: {found.detail}",
         "restarted": f"restarted since it held {held}: it holds what it loaded",

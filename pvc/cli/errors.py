@@ -54,6 +54,11 @@ CODES = {
     "NoMergeError": NO,
     "ExpressionError": NAME,
     "NotRevertibleError": NO,
+    "NotMergeableError": NO,
+    "RepeatedTermError": NO,
+    "RepeatedNameError": USAGE,
+    "ScaleError": USAGE,
+    "DensityError": USAGE,
     "SeveralTargetsError": USAGE,
     "MixedError": USAGE,
     "NoRepositoryError": NO_REPOSITORY,
@@ -80,6 +85,7 @@ CODES = {
     "PeerError": ENGINE,
     "SealError": ENGINE,
     "ReplicaError": ENGINE,
+    "OtherFormError": ENGINE,
     "EngineNameError": NAME,
     "UnknownRevisionError": NAME,
     "NoVectorError": NAME,
@@ -114,7 +120,10 @@ def _other_base(error: Any) -> str:
 def _unknown(error: Any) -> str:
     if error.close:
         return f"Did you mean {' or '.join(error.close)}?"
-    return "`pvc log`, `pvc branch` and `pvc tag` list what there is."
+    return (
+        "`pvc log`, `pvc branch` and `pvc tag` list what there is; `pvc log NAME` finds the "
+        "commits that have a vector."
+    )
 
 
 def _no_branch(error: Any) -> str:
@@ -148,6 +157,12 @@ def _drifted(error: Any) -> str:
     )
 
 
+def _dependent(error: Any) -> str:
+    if "the personality" in error.dependents:
+        return "Take it out of personality.toml first, and `pvc commit -m MESSAGE`."
+    return "Remove what depends on it first, with `pvc rm`."
+
+
 def _would_be_lost(error: Any) -> str:
     return (
         f"`pvc commit NAME --live {error.engine}` keeps what it holds (perhaps with `--aside`); "
@@ -165,6 +180,7 @@ def _refused(error: Any) -> str | None:
         "BusyError": "Wait until the other process is done.",
         "NoPauseError": "Nothing was written; run the command again when its steps are shorter.",
         "TornError": _repair(error),
+        "StrayedError": "Start the engine again, or share its model once more.",
         "AfterwardsError": _repair(error),
     }.get(error.kind)
 
@@ -201,7 +217,8 @@ HINTS: dict[str, Hint] = {
     "VerificationError": "The disk or its memory may be failing; `pvc fsck` checks the store.",
     "NotPvcError": "Start one with `pvc init --base DIR`, or `pvc switch` to a branch of pvc's.",
     "SeveralEnginesError": lambda error: f"Name one, as in `--live {error.known[0]}`.",
-    "NoEngineError": "`pvc live ls` lists those that run; `pvc serve DIR` starts one.",
+    "NoEngineError": "`pvc live ls` lists those that run, a vLLM once it has loaded its model; "
+    "`pvc serve DIR` starts one.",
     "EngineEndedError": "Start it again; `pvc status` says what it held.",
     "UnreachableError": "`pvc live ls` lists those that answer.",
     "RefusedError": _refused,
@@ -210,8 +227,11 @@ HINTS: dict[str, Hint] = {
     "TornEngineError": _repair,
     "OtherRepositoryError": "`pvc checkout REV --live --force` takes it over, and keeps what it "
     "holds at a tag before; `pvc commit NAME --live --aside` copies it.",
-    "OtherModelError": "`pvc live ls` lists the engines, `pvc show base` names the base.",
+    "OtherModelError": "`pvc live ls` lists the engines, `pvc show base` names the base; a model "
+    "has to be loaded in the dtype of its checkpoint.",
     "UnsteadyError": "Run the command again while the engine does not train.",
+    "OtherFormError": "If another repository wrote to it, check out something there that this one "
+    "has too, such as the base; else end it and start it again.",
     "NotPrivateError": "If it is yours, `chmod go= PATH`; else remove it.",
     "RoomError": "Make room in memory: blocks that change are there twice for a moment.",
     "NoVectorError": "`pvc log NAME` finds the commits that had it.",
@@ -235,6 +255,7 @@ HINTS: dict[str, Hint] = {
     "PickleError": "Load it where you trust it, and save it with `save_pretrained`.",
     "NearerHeadError": "Say what it was trained from: `--onto HEAD` or `--onto base`.",
     "ExpressionError": lambda error: error.pointer,
+    "UnknownOperandError": lambda error: f"{error.pointer}\n{_unknown(error)}",
     "RepeatedTermError": "Edit personality.toml, and `pvc commit -m MESSAGE`.",
     "OtherTreeError": "Use `--aside`, or `pvc switch` to the branch it was checked out from.",
     "ContainedError": lambda error: f"Commit it under another name, such as {error.name}_2.",
@@ -242,11 +263,23 @@ HINTS: dict[str, Hint] = {
     "DriftedError": _drifted,
     "ForeignDirectoryError": "Name a directory that does not exist yet.",
     "SeveralTargetsError": "Name one with `--to DIR`.",
-    "DependentError": "Take it out of personality.toml first, and `pvc commit -m MESSAGE`.",
+    "DependentError": _dependent,
     "MissingBaseError": "Put the base's files back, or start with a base by value.",
     "DamageError": "`pvc fsck` says what depends on it.",
     "MissingError": "`pvc fsck` says what depends on it.",
     "ExistsError": "`pvc status` says where it stands.",
+}
+
+
+DETAILS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "MergeConflictError": lambda error: {
+        "conflicts": [
+            {"sort": one.sort, "name": one.name, "ours": one.ours, "theirs": one.theirs}
+            for one in error.conflicts
+        ]
+    },
+    "UnresolvedError": lambda error: {"paths": list(error.paths)},
+    "ExpressionError": lambda error: {"column": error.at + 1},
 }
 
 
@@ -282,6 +315,12 @@ def code_of(error: BaseException) -> int:
     if of_git is not None:
         return of_git[0]
     return next((CODES[name] for name in _classes(error) if name in CODES), OTHER)
+
+
+def details_of(error: BaseException) -> dict[str, Any]:
+    """What --json tells of an error beside its message."""
+    found = next((DETAILS[name] for name in _classes(error) if name in DETAILS), None)
+    return {} if found is None else found(error)
 
 
 def hint_of(error: BaseException) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pvc.cli.engine import ENGINE, connected
+from pvc.cli.engine import ENGINE, connected, unread
 from pvc.cli.errors import NO
 from pvc.cli.output import answers, columns, current, number, short, size
 from pvc.cli.progress import crew, threads_option
@@ -112,6 +112,7 @@ def verify(engine: str | None, revision: str | None, threads: int | None) -> Non
         "tree": found.tree.hex(),
         "compared_bytes": found.nbytes,
         "drifted": list(found.drifted),
+        "unread": list(found.unread),
         "seconds": round(seconds, 3),
     }
     output.answer(document, _verdict(found, seconds))
@@ -122,10 +123,12 @@ def verify(engine: str | None, revision: str | None, threads: int | None) -> Non
 def _verdict(found: Checked, seconds: float) -> list[str]:
     what = f"{found.revision}, tree {short(found.tree)}"
     how = f"{size(found.nbytes)} compared, {seconds:.1f} s"
+    if found.unread:
+        how += f"; {unread(len(found.unread))}"
     if not found.drifted:
-        return [f"{found.engine} holds {what}; {how}"]
+        return [f"engine {found.engine} holds {what}; {how}"]
     count = len(found.drifted)
     differ = "1 tensor differs" if count == 1 else f"{number(count)} tensors differ"
     more = [f"  and {count - NAMES_SHOWN} more"] if count > NAMES_SHOWN else []
     names = [f"  {name}" for name in found.drifted[:NAMES_SHOWN]]
-    return [f"{found.engine} does not hold {what}: {differ}; {how}", *names, *more]
+    return [f"engine {found.engine} does not hold {what}: {differ}; {how}", *names, *more]

@@ -25,7 +25,7 @@ DENSITY = 0.2
 @click.command(
     "merge",
     epilog="Exit status: 0 done, 1 nothing changed, or a conflict, 14 there is no such name, or "
-    "it is taken, 17 edits are in the way.",
+    "it is taken, 17 edits are in the way, 19 it cannot be computed.",
 )
 @click.argument("names", type=REVISION, nargs=-1, metavar="[NAME]...|BRANCH")
 @click.option("--sum", "method", flag_value="sum", help="Add vectors (the default).")

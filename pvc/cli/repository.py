@@ -33,11 +33,12 @@ def opened() -> Iterator[Repository]:
     """The repository around the directory; unknown revisions come with close names."""
     from pvc.repo.git import UnknownRevisionError
     from pvc.repo.repository import Repository
+    from pvc.repo.revision import UnknownOperandError
 
     with Repository.open(directory()) as repository:
         try:
             yield repository
-        except UnknownRevisionError as error:
+        except (UnknownRevisionError, UnknownOperandError) as error:
             error.close = _close(repository, error.revision)
             raise
 

@@ -19,7 +19,7 @@ from pvc.cli.repository import VECTOR, opened
 def command(name: str) -> None:
     """Remove a vector; history and store keep it.
 
-    Refused while the personality has it as a term.
+    Refused while the personality has it as a term, or another vector is made of it.
 
     \b
     pvc rm suggesting

@@ -12,8 +12,8 @@ from pvc.cli.repository import VECTOR, opened
 @click.command(
     "scale",
     context_settings={"ignore_unknown_options": True},  # so that -0.5 is a number
-    epilog="Exit status: 0 done, 1 nothing changed, 14 there is no such vector, 17 edits are in "
-    "the way.",
+    epilog="Exit status: 0 done, 1 nothing changed, 2 the scale is not finite, 14 there is no such "
+    "vector, 17 edits are in the way, 19 it cannot be computed.",
 )
 @click.argument("name", type=VECTOR)
 @click.argument("factor", type=float)

@@ -12,6 +12,7 @@ from pvc.cli.repository import REVISION, opened
 
 if TYPE_CHECKING:
     from pvc.repo.history import Shown
+    from pvc.repo.revision import Revision
 
 
 @click.command(
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("revision", type=REVISION, default="HEAD", metavar="[REV]")
 @answers
 def command(revision: str) -> None:
-    """Show one vector, one commit, or the base, in full.
+    """Show one vector, one commit, an expression, or the base, in full.
 
     \b
     pvc show listening
@@ -41,13 +42,21 @@ def _document(found: Shown) -> dict[str, Any]:
     vector = found.revision.vector
     return {
         "revision": found.revision.text,
-        "kind": "base" if found.revision.is_base else "commit" if vector is None else "vector",
+        "kind": _kind(found.revision),
         "vector": None if vector is None else document(*vector),
         "commit": None if found.event is None else event_document(found.event),
         "tree": None if found.built is None else found.built.tree.hex(),
         "layout": None if found.built is None else found.built.layout.hex(),
         "noted": found.noted,
     }
+
+
+def _kind(revision: Revision) -> str:
+    if revision.parts is not None:
+        return "expression"
+    if revision.is_base:
+        return "base"
+    return "commit" if revision.vector is None else "vector"
 
 
 def _lines(found: Shown) -> list[str]:
@@ -57,6 +66,9 @@ def _lines(found: Shown) -> list[str]:
         written = [] if found.event is None else ["", *event_lines(found.event)]
         return [*lines(*found.revision.vector), *written]
     config = found.revision.state.config
+    tree = "not built yet" if found.built is None else found.built.tree.hex()
+    if found.revision.parts is not None:
+        return [found.revision.text, f"  tree      {tree}"]
     if found.revision.is_base or found.event is None:
         stored = "value" if config.by_value else "reference"
         return [
@@ -64,6 +76,5 @@ def _lines(found: Shown) -> list[str]:
             f"  from      {config.base_origin}",
             f"  stored    by {stored}",
         ]
-    tree = "not built yet" if found.built is None else found.built.tree.hex()
     entry = found.event.entry
     return [*event_lines(found.event), f"    tree {tree}", f"    {entry.author}, {entry.date}"]

@@ -44,6 +44,7 @@ def _engine(one: EngineStatus) -> dict[str, Any]:
         "tree": None if one.tree is None else one.tree.hex(),
         "is_head": one.is_head,
         "detail": one.detail,
+        "touched": list(one.touched),
     }
 
 

@@ -9,7 +9,8 @@
 
 In the engine's process:  share > placing, cuda > control > keeper > writer, gate
 In the client's:          connection > reading, updating, source
-Both:                     manifest, state, change, wire, sealed, memory, region, folder, registry
+Both:                     manifest, state, change, applied, wire, sealed, memory, region, folder,
+                          registry
 
 Only the engine's own process writes its weights.  Limits: Linux; one host; one user.
 """

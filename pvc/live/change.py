@@ -14,7 +14,7 @@ from pvc_store.block import BLOCK_BYTES
 from pvc_store.ids import KEY_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pvc.live.fields import Fields
     from pvc_store.tree import Tensor
@@ -46,7 +46,16 @@ class TensorChange:
     def between(cls, before: Tensor, after: Tensor) -> TensorChange:
         """The blocks in which two tensors of one form differ."""
         pairs = range(after.block_count)
-        indices = tuple(index for index in pairs if before.key(index) != after.key(index))
+        return cls._of(before, after, [one for one in pairs if before.key(one) != after.key(one)])
+
+    @classmethod
+    def whole(cls, before: Tensor, after: Tensor) -> TensorChange:
+        """All blocks of two tensors of one form."""
+        return cls._of(before, after, range(after.block_count))
+
+    @classmethod
+    def _of(cls, before: Tensor, after: Tensor, chosen: Iterable[int]) -> TensorChange:
+        indices = tuple(chosen)
         return cls(
             after.name,
             after.kind.name,

@@ -28,6 +28,8 @@ class Checked:
         tree: tree id of that.
         nbytes: bytes that were compared.
         drifted: names of the tensors that differ.
+        unread: names of those that the engine keeps in another form; of these it was only compared
+            what it says was last applied to them.
     """
 
     engine: str
@@ -35,6 +37,7 @@ class Checked:
     tree: bytes
     nbytes: int
     drifted: tuple[str, ...]
+    unread: tuple[str, ...] = ()
 
 
 def check(repository: Repository, connection: Connection, text: str | None, crew: Crew) -> Checked:
@@ -53,7 +56,9 @@ def check(repository: Repository, connection: Connection, text: str | None, crew
     """
     revision, tree = _wanted(repository, connection, text, crew)
     drifted, _ = verify(connection, tree, crew)
-    return Checked(connection.name, revision, tree.id, tree.nbytes, drifted)
+    unread = tuple(name for name in tree if name in connection.manifest.indirect)
+    nbytes = tree.nbytes - sum(tree[name].nbytes for name in unread)
+    return Checked(connection.name, revision, tree.id, nbytes, drifted, unread)
 
 
 def _wanted(

@@ -53,6 +53,7 @@ class EngineCheckedOut:
         paused_seconds: for how long steps had to wait.
         rescue: what the engine held before, if that had to be kept.
         head_moved: whether HEAD stands somewhere else now.
+        unread: how many tensors the engine keeps in another form, so that they cannot be verified.
     """
 
     revision: Revision
@@ -62,6 +63,7 @@ class EngineCheckedOut:
     paused_seconds: float
     rescue: Rescue | None
     head_moved: bool
+    unread: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ def checkout(
             paused_seconds=done.state.paused / 1e6,
             rescue=switch.rescue,
             head_moved=step.moves,
+            unread=len(connection.manifest.indirect),
         )
 
 

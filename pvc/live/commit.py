@@ -87,7 +87,7 @@ def _tell(repository: Repository, result: EngineResult, connection: Connection) 
         return False
     try:
         state = result.tell(target)
-    except (RefusedError, UnreachableError):  # the commit stands
+    except (RefusedError, UnreachableError, KeyboardInterrupt):  # the commit stands
         return False
     with contextlib.suppress(LockedError), repository.lock():
         after = replace(target, generation=state.generation, stamp=state.stamp)

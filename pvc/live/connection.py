@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from pvc.errors import PvcError
-from pvc.live import registry, wire
-from pvc.live.folder import Folder
+from pvc.live import applied, registry, wire
+from pvc.live.folder import Folder, FolderError
 from pvc.live.registry import NoEngineError, SeveralEnginesError
 from pvc.live.state import State
 from pvc.live.wire import HungUpError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pvc.live.manifest import Manifest, Storage
     from pvc.live.memory import Memory
     from pvc.live.registry import Listed
+    from pvc_store.tree import Tensor
 
 ANSWER_SECONDS = 30.0
 CHANGE_SECONDS = 600.0
@@ -68,7 +69,7 @@ def engines(folder: Path | None = None) -> tuple[Listed, ...]:
         NotPrivateError: the folder cannot be trusted.
     """
     place = Folder(folder)
-    with contextlib.suppress(LockedError):  # somebody else is clearing up
+    with contextlib.suppress(LockedError, FolderError):  # others do; or there is no room to lock
         registry.sweep(place)
     return registry.listed(place)
 
@@ -122,6 +123,7 @@ class Connection:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._socket.settimeout(patience)
+            folder.check_socket(manifest.name)
             with folder.socket_address(manifest.name) as address:
                 self._socket.connect(address)
             pid = wire.check_peer(self._socket)
@@ -131,7 +133,7 @@ class Connection:
         except PvcError:
             self.close()
             raise
-        if pid not in {0, manifest.process.pid}:  # 0: it is in another PID namespace
+        if manifest.process.is_near and pid != manifest.process.pid:
             self.close()
             reason = f"process {pid} has its socket, and {manifest.process} its manifest"
             raise UnreachableError(self.name, reason)
@@ -158,6 +160,17 @@ class Connection:
             UnreachableError: it does not answer.
         """
         return State.parse(self._ask({"request": "state"}))
+
+    def applied(self) -> dict[str, Tensor]:
+        """What was last applied to the tensors that are not direct; see `pvc.live.applied`.
+
+        Raises:
+            UnreachableError: it does not answer.
+        """
+        if not self.manifest.indirect:
+            return {}
+        self._socket.settimeout(CHANGE_SECONDS)
+        return applied.parse(self._ask({"request": "applied"}), self.manifest)
 
     @cached_property
     def memories(self) -> tuple[Memory, ...]:

@@ -2,6 +2,7 @@
 
     request                      answer
     {"request": "state"}         the state
+    {"request": "applied"}       what was last written to the tensors that are not direct
     {"request": "storages"}      descriptors of the host's storages, for reading
     {"request": "prepare", ...}  the state; the stage comes as a descriptor
     {"request": "commit"}        the state
@@ -13,15 +14,17 @@ A refusal is {"error": class, "message": sentence}.
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import logging
 import os
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from pvc.errors import PvcError
-from pvc.live import wire
+from pvc.live import applied, wire
 from pvc.live.change import Change
 
 if TYPE_CHECKING:
@@ -36,6 +39,22 @@ log = logging.getLogger("pvc.live")
 MAX_CLIENTS = 16
 PREPARED_SECONDS = 60.0
 """How long a prepared change waits for its commit, so that a client which hangs holds nobody up."""
+
+SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ECONNABORTED}
+SCARCE_SECONDS = 0.2
+"""Pause after an error of the system that may go away."""
+
+
+class FailedError(PvcError):
+    """The engine could not do what it was asked for; what that changed, its state tells.
+
+    Attributes:
+        reason: what was raised.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"Its process cannot do that: {reason}.")
 
 
 class ControlError(PvcError):
@@ -89,17 +108,25 @@ class Control:
         while not self._closed:
             try:
                 connection, _ = self._listener.accept()
-            except OSError:
-                return
+            except OSError as error:
+                if error.errno not in SCARCE:
+                    return
+                time.sleep(SCARCE_SECONDS)
+                continue
             number = next(self._numbers)
             with self._lock:
                 if self._is_closed() or len(self._clients) >= MAX_CLIENTS:
                     connection.close()
                     continue
                 self._clients[number] = connection
-            threading.Thread(
+            thread = threading.Thread(
                 target=self._serve, args=(number, connection), name="pvc client", daemon=True
-            ).start()
+            )
+            try:
+                thread.start()
+            except RuntimeError as error:  # there are too many, or too little memory for one
+                log.warning("pvc: a client is turned away: %s", error)
+                self._end(number, connection)
 
     def _is_closed(self) -> bool:
         return self._closed
@@ -109,9 +136,12 @@ class Control:
             _Client(number, connection, self._keeper, self._storages).serve()
         finally:
             self._keeper.drop(number)
-            with self._lock:
-                del self._clients[number]
-            connection.close()
+            self._end(number, connection)
+
+    def _end(self, number: int, connection: socket.socket) -> None:
+        with self._lock:
+            del self._clients[number]
+        connection.close()
 
 
 def _listen(folder: Folder, name: str) -> socket.socket:
@@ -156,21 +186,26 @@ class _Client:
         fields, fds = wire.receive(self._connection, f"Process {self._pid}")
         try:
             request = fields.text("request")
-            if request == "storages":
-                fields.finish()
-                wire.send(self._connection, {}, self._storages)
-                return
-            reply = self._do(request, fields, fds)
+            try:
+                reply = self._do(request, fields, fds)
+            except (MemoryError, RuntimeError) as error:
+                log.exception("pvc: a request of process %d failed.", self._pid)
+                raise FailedError(str(error) or type(error).__name__) from error
         except wire.MessageError:
             raise
         except PvcError as error:
             self._refuse(error)
         else:
-            wire.send(self._connection, reply)
+            wire.send(self._connection, reply, self._storages if request == "storages" else ())
         finally:
             wire.close_all(fds)
 
     def _do(self, request: str, fields: Fields, fds: list[int]) -> dict[str, Any]:
+        if request not in {"commit", "drop"}:
+            self._keeper.check()
+        if request in {"storages", "applied"}:
+            fields.finish()
+            return {} if request == "storages" else applied.to_json(self._keeper.applied())
         if request == "prepare":
             change = Change.parse(fields)
             if len(fds) != 1:

@@ -52,10 +52,7 @@ class Fields:
 
     def optional_text(self, name: str) -> str | None:
         """The same, or null."""
-        if name in self._left and self._left[name] is None:
-            del self._left[name]
-            return None
-        return self.text(name)
+        return None if self._is_null(name) else self.text(name)
 
     def flag(self, name: str) -> bool:
         """True or false."""
@@ -87,23 +84,13 @@ class Fields:
             raise self.wrong(f"its {name} has {len(data)} bytes where {length} belong")
         return data
 
-    def optional_raw(self, name: str, length: int) -> bytes | None:
-        """The same, or null."""
-        if name in self._left and self._left[name] is None:
-            del self._left[name]
-            return None
-        return self.raw(name, length)
-
     def part(self, name: str) -> Fields:
         """An object."""
         return Fields(self._take(name, dict), self._where, self._error)
 
     def optional_part(self, name: str) -> Fields | None:
         """The same, or null."""
-        if name in self._left and self._left[name] is None:
-            del self._left[name]
-            return None
-        return self.part(name)
+        return None if self._is_null(name) else self.part(name)
 
     def parts(self, name: str) -> list[Fields]:
         """A list of objects."""
@@ -117,6 +104,13 @@ class Fields:
     def mapping(self, name: str) -> dict[str, object]:
         """An object whose fields are not looked at."""
         return self._take(name, dict)
+
+    def _is_null(self, name: str) -> bool:
+        """Whether a field is null, which takes it."""
+        found = name in self._left and self._left[name] is None
+        if found:
+            del self._left[name]
+        return found
 
     def _list(self, name: str) -> list[object]:
         found = self._take(name, list)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import socket
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -194,6 +195,31 @@ class Folder:
             except OSError as error:
                 raise FolderError(self.path, str(error.strerror)) from error
             yield
+
+    def is_deaf(self, name: str) -> bool:
+        """Whether surely nobody listens at an engine's socket."""
+        try:
+            with self.socket_address(name) as address, socket.socket(socket.AF_UNIX) as probe:
+                probe.setblocking(False)
+                probe.connect(address)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return True
+        except OSError:  # it has too much to do, for example
+            return False
+        return False
+
+    def check_socket(self, name: str) -> None:
+        """Make sure that an engine's socket is private.
+
+        Raises:
+            FileNotFoundError: there is none.
+            NotPrivateError: it is not, or no socket.
+        """
+        path = self.path / f"{name}{SOCKET}"
+        found = path.lstat()
+        if not stat.S_ISSOCK(found.st_mode):
+            raise NotPrivateError(path, "it is no socket")
+        _check_owner(path, found)
 
     @contextlib.contextmanager
     def socket_address(self, name: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
+from pvc.live.names import shown
 from pvc.repo.engine import EngineTarget
 from pvc.repo.target import TargetError
 from pvc_store.errors import DamageError, MissingError
@@ -50,10 +51,9 @@ class UnknownWeightsError(PvcError):
         self.engine = engine
         self.nearest = nearest
         self.names = names
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         super().__init__(
             f"The engine {engine} holds weights that are in no commit: "
-            f"{', '.join(names[:3])}{more} differ from {nearest}."
+            f"{shown(names)} differ from {nearest}."
         )
 
 

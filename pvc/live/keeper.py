@@ -17,10 +17,11 @@ from pvc.live.state import State
 from pvc.live.writer import MovedOnError, NothingPreparedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pvc.live.change import Change
     from pvc.live.state import Origin
+    from pvc_store.tree import Tensor
 
 log = logging.getLogger("pvc.live")
 
@@ -88,14 +89,16 @@ class Hooks:
     """What the keeper asks of the framework that the weights are used by.
 
     Attributes:
-        stamp: counts what the framework wrote to the weights in place.
+        counts: how often the framework wrote to each tensor in place; those that it counts.
         written: told the names of tensors that a commit wrote.
         committed: runs before steps go on; an error leaves the engine paused.
+        check: raises if the framework uses other weights than those that are kept.
     """
 
-    stamp: Callable[[], int]
+    counts: Callable[[], Mapping[str, int]]
     written: Callable[[Sequence[str]], None]
     committed: Callable[[Origin], None]
+    check: Callable[[], None] = lambda: None
 
 
 class Writing(Protocol):
@@ -111,6 +114,10 @@ class Writing(Protocol):
 
     def drop(self) -> None:
         """Forget what was prepared."""
+        ...
+
+    def applied(self) -> Sequence[Tensor]:
+        """What was last written to the tensors that are not direct; see pvc.live.applied."""
         ...
 
 
@@ -149,22 +156,26 @@ class Keeper:
         self._holder_pid: int | None = None
         self._origin: Origin | None = None
         self._generation = 0
-        self._clean_stamp = hooks.stamp()
+        self._clean = dict(hooks.counts())  # when pvc wrote last
         self._torn: str | None = None
         self._paused = 0
 
     def state(self) -> State:
         """What is known of the weights; answers at once, also while they are written."""
-        stamp = self._hooks.stamp()
+        counts, clean = self._hooks.counts(), self._clean
         return State(
             origin=self._origin,
             generation=self._generation,
-            stamp=stamp,
-            dirty=stamp != self._clean_stamp,
+            stamp=sum(counts.values()),
+            touched=tuple(name for name, count in counts.items() if count != clean[name]),
             torn=self._torn,
             holder=self._holder_pid,
             paused=self._paused,
         )
+
+    def check(self) -> None:
+        """Make sure that what is kept is what the framework uses; it may raise what it likes."""
+        self._hooks.check()
 
     def prepare(self, change: Change, stage_fd: int, client: int, pid: int) -> None:
         """Check a change and keep it ready.
@@ -207,7 +218,7 @@ class Keeper:
     def _check_stamps(self, change: Change) -> None:
         if change.generation != self._generation:
             raise MovedOnError("another client has written to it meanwhile")
-        if change.stamp != self._hooks.stamp():
+        if change.stamp != sum(self._hooks.counts().values()):
             raise MovedOnError("its own process has written to its weights meanwhile")
 
     def commit(self, client: int) -> State:
@@ -245,6 +256,7 @@ class Keeper:
             self._writer.commit()
             self._hooks.written([tensor.name for tensor in change.tensors])
             self._tell(change.origin)
+            self._clean = dict(self._hooks.counts())
         except BaseException as error:
             self._torn = str(error) or type(error).__name__
             self._origin = None
@@ -253,7 +265,6 @@ class Keeper:
         finally:
             self._generation += 1
         self._origin = change.origin
-        self._clean_stamp = self._hooks.stamp()
         self._torn = None
 
     def _tell(self, origin: Origin) -> None:
@@ -262,6 +273,11 @@ class Keeper:
             self._hooks.committed(origin)
         except Exception as error:
             raise AfterwardsError(str(error) or type(error).__name__) from error
+
+    def applied(self) -> Sequence[Tensor]:
+        """See `Writing.applied`."""
+        with self._lock:
+            return self._writer.applied()
 
     def drop(self, client: int) -> None:
         """Forget what a client has prepared."""

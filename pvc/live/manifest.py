@@ -92,6 +92,8 @@ class Manifest:
         storages: its memory.
         tensors: name -> tensor.
         ties: groups of names that are one tensor in memory; the first is the one to save.
+        groups: tensors that are not direct, and can be changed all the same: those of a group at
+            once, each as a whole.
     """
 
     name: str
@@ -100,6 +102,17 @@ class Manifest:
     storages: tuple[Storage, ...]
     tensors: dict[str, LiveTensor]
     ties: tuple[tuple[str, ...], ...]
+    groups: tuple[tuple[str, ...], ...] = ()
+
+    @cached_property
+    def indirect(self) -> frozenset[str]:
+        """The tensors that are not direct."""
+        return frozenset(name for name, tensor in self.tensors.items() if not tensor.direct)
+
+    @cached_property
+    def grouped(self) -> frozenset[str]:
+        """The tensors of all groups."""
+        return frozenset(name for group in self.groups for name in group)
 
     @cached_property
     def tied_to(self) -> dict[str, str]:
@@ -127,6 +140,7 @@ class Manifest:
             ],
             "tensors": [_tensor_json(tensor) for tensor in self.tensors.values()],
             "ties": self.ties,
+            "groups": self.groups,
         }
 
     @classmethod
@@ -152,13 +166,18 @@ class Manifest:
         storages = tuple(map(_storage, fields.parts("storages")))
         listed = [_tensor(part, storages) for part in fields.parts("tensors")]
         tensors = {tensor.name: tensor for tensor in listed}
-        ties = tuple(fields.lists("ties"))
+        ties, groups = tuple(fields.lists("ties")), tuple(fields.lists("groups"))
         fields.finish()
         if len(tensors) != len(listed):
             raise fields.wrong("two of its tensors have one name")
         if not all(name in tensors for group in ties for name in group):
             raise fields.wrong("it ties a tensor that it does not list")
-        return cls(name, model, process, storages, tensors, ties)
+        grouped = [name for group in groups for name in group]
+        if len(set(grouped)) != len(grouped):
+            raise fields.wrong("a tensor is in two of its groups")
+        if not all(name in tensors and not tensors[name].direct for name in grouped):
+            raise fields.wrong("a group of it has a tensor that is direct or not listed")
+        return cls(name, model, process, storages, tensors, ties, groups)
 
 
 def _tensor_json(tensor: LiveTensor) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Which process it is, in a way that survives reuse of process ids and a reboot.
 
 Limits: Linux.  Of a process in another PID namespace (another container) nothing can be said from
-here, so it is never taken for ended.
+here, so it is not taken for ended; see `pvc.live.registry.load`.
 """
 
 from __future__ import annotations
@@ -37,11 +37,16 @@ class Process:
         pid = os.getpid()
         return cls(_boot(), _namespace(), pid, int(_stat(pid)[_STARTED]))
 
+    @property
+    def is_near(self) -> bool:
+        """Whether its process id counts here."""
+        return self.namespace == _namespace()
+
     def has_ended(self) -> bool:
         """Whether it is surely gone."""
         if self.boot != _boot():
             return True
-        if self.namespace != _namespace():
+        if not self.is_near:
             return False
         try:
             stat = _stat(self.pid)

@@ -59,13 +59,14 @@ class UnsteadyError(PvcError):
 
     Attributes:
         engine: its name.
+        times: how often they were read.
     """
 
-    def __init__(self, engine: str) -> None:
+    def __init__(self, engine: str, times: int = 1) -> None:
         self.engine = engine
-        super().__init__(
-            f"The weights of the engine {engine} changed while they were read, {ATTEMPTS} times."
-        )
+        self.times = times
+        often = "" if times == 1 else f", {times} times"
+        super().__init__(f"The weights of the engine {engine} changed while they were read{often}.")
 
 
 def check_model(manifest: Manifest, tree: Tree) -> None:
@@ -95,7 +96,8 @@ def check_model(manifest: Manifest, tree: Tree) -> None:
 def verify(connection: Connection, tree: Tree, crew: Crew) -> tuple[tuple[str, ...], State]:
     """Which tensors of an engine are not those of a tree, and the state in which that was seen.
 
-    Tensors that the engine keeps in another form (`LiveTensor.direct`) cannot be compared.
+    Of tensors that the engine keeps in another form (`LiveTensor.direct`), its word is taken for
+    what they were made of.
 
     Raises:
         OtherModelError: the engine runs another model.
@@ -109,6 +111,8 @@ def content(
     connection: Connection, crew: Crew, names: Iterable[str] | None = None
 ) -> tuple[Tree, State]:
     """What an engine holds, as a tree, and the state in which that was seen.
+
+    Of tensors that it keeps in another form, its word is taken; see `pvc.live.applied`.
 
     Args:
         connection: to the engine.
@@ -140,7 +144,7 @@ def _steadily(connection: Connection, read: Callable[[], T]) -> tuple[T, State]:
         after = connection.state()
         if moment(before) == moment(after):
             return found, after
-    raise UnsteadyError(connection.name)
+    raise UnsteadyError(connection.name, ATTEMPTS)
 
 
 def moment(state: State) -> tuple[int, int, str | None]:
@@ -156,7 +160,10 @@ def _drifted(connection: Connection, tree: Tree, crew: Crew) -> tuple[str, ...]:
         if tensors[name].direct
         for first in range(0, tensor.block_count, _SLICE)
     ]
-    drifted: set[str] = set()
+    applied = connection.applied()
+    drifted = {
+        name for name, one in applied.items() if name in tree and one.keys != tree[name].keys
+    }
     memories = connection.memories
 
     def compare(job: tuple[LiveTensor, Tensor, int], stop: Stop) -> None:
@@ -174,8 +181,10 @@ def _drifted(connection: Connection, tree: Tree, crew: Crew) -> tuple[str, ...]:
 
 
 def _tree(connection: Connection, names: list[str], crew: Crew) -> Tree:
-    chosen = [connection.manifest.tensors[name] for name in names]
-    found: list[Tensor] = []
+    wanted = [connection.manifest.tensors[name] for name in names]
+    chosen = [live for live in wanted if live.direct]
+    applied = connection.applied()
+    found = [applied[live.name] for live in wanted if not live.direct]
     memories = connection.memories
 
     def identify(live: LiveTensor, stop: Stop) -> None:

@@ -104,7 +104,8 @@ def load(folder: Folder, name: str) -> Manifest:
         manifest = Manifest.parse(folder.read(name), str(folder.path / f"{name}{MANIFEST}"))
     except FileNotFoundError:
         raise NoEngineError(name, running(folder)) from None
-    if manifest.process.has_ended():
+    process = manifest.process
+    if process.has_ended() or (not process.is_near and folder.is_deaf(name)):
         raise EngineEndedError(name, manifest.process)
     return manifest
 

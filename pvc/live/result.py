@@ -80,7 +80,9 @@ class EngineResult:
 
         Raises:
             UnsteadyError: the weights changed while they were read.
+            OtherFormError: one of them cannot be read, and is not stored either.
         """
+        self._source.kept = blocks.read
         tensors = capture_tensors(self._source, blocks, writing, goal, crew)
         self._source.check_unchanged()
         return Capture(Tree(one.tensor for one in tensors), self._layout, tensors)

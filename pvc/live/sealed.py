@@ -139,5 +139,5 @@ def map_sealed(fd: int, nbytes: int, seals: int, what: str) -> Bytes:
     try:
         mapped = mmap.mmap(fd, nbytes, mmap.MAP_SHARED, mmap.PROT_READ)
     except OSError as error:
-        raise RoomError(what, nbytes, str(error.strerror)) from error
+        raise RoomError(what[0].lower() + what[1:], nbytes, str(error.strerror)) from error
     return np.frombuffer(mapped, np.uint8)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import inspect
 import os
 from typing import TYPE_CHECKING, Self
 
@@ -24,15 +25,21 @@ from pvc.live.keeper import Hooks, Keeper
 from pvc.live.placing import Placement, all_tensors
 from pvc.live.registry import announcing, check_free
 from pvc.live.shared import Shared
+from pvc.live.watch import Watch
 from pvc.live.writer import Writer
 from pvc.repo.workers import default_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+    from types import FrameType
 
+    from pvc.live.gate import Find
     from pvc.live.manifest import Manifest
     from pvc.live.state import Origin, State
+
+_CALLED = torch.nn.Module._call_impl.__code__  # noqa: SLF001  # only its name, for `_call`
+_CALL = _CALLED.co_filename, _CALLED.co_name
 
 
 def share(
@@ -71,8 +78,8 @@ def share(
         shared = Shared(Placement(named, all_tensors(model)), undo)
         manifest = shared.manifest(name, type(model).__name__)
         writer = Writer(manifest, shared.memories, shared.targets, default_threads())
-        watch = _Watch(named)
-        hooks = Hooks(watch.stamp, watch.written, committed or (lambda _: None))
+        watch = Watch(model, named)
+        hooks = Hooks(watch.counts, watch.written, committed or (lambda _: None), watch.check)
         gate = Gate()
         keeper = Keeper(writer, gate, hooks)
         undo.callback(keeper.close)
@@ -137,39 +144,38 @@ class Engine:
         atexit.unregister(self.close)
 
 
+class _Hook:
+    """A hook of a module; in its copies, and where it is unpickled, it does nothing.
+
+    Args:
+        act: given what finds the call of the module that it belongs to.
+    """
+
+    def __init__(self, act: Callable[[Find], None] = lambda _: None) -> None:
+        self._act = act
+
+    def __call__(self, *_: object) -> None:
+        self._act(_call)
+
+    def __reduce__(self) -> tuple[type[_Hook], tuple[()]]:
+        return _Hook, ()
+
+
+def _call() -> FrameType | None:
+    """The call of a module that runs a hook right now; None if torch calls it otherwise."""
+    frame = inspect.currentframe()
+    while frame is not None and (frame.f_code.co_filename, frame.f_code.co_name) != _CALL:
+        frame = frame.f_back
+    return frame
+
+
 def _hook(model: torch.nn.Module, gate: Gate) -> contextlib.ExitStack:
     """Let every call of a module be a step, until the result is closed."""
-
-    def before(*_: object) -> None:
-        gate.enter()
-
-    def after(*_: object) -> None:
-        gate.leave()
-
     hooked = contextlib.ExitStack()
+    before, after = _Hook(gate.enter), _Hook(gate.leave)
     hooked.callback(model.register_forward_pre_hook(before, prepend=True).remove)
     hooked.callback(model.register_forward_hook(after, always_call=True).remove)
     return hooked
-
-
-class _Watch:
-    """Counts what torch writes to tensors in place."""
-
-    def __init__(self, named: Mapping[str, torch.Tensor]) -> None:
-        self._tensors = {
-            name: tensor for name, tensor in named.items() if not tensor.is_inference()
-        }
-        unique = {id(tensor): tensor for tensor in self._tensors.values()}
-        self._unique = list(unique.values())
-
-    def stamp(self) -> int:
-        return sum(tensor._version for tensor in self._unique)  # noqa: SLF001  # documented
-
-    def written(self, names: Sequence[str]) -> None:
-        """Let a backward pass that remembers old weights fail rather than compute with new ones."""
-        for name in names:
-            if name in self._tensors:
-                torch.autograd.graph.increment_version(self._tensors[name])
 
 
 def _named(model: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -47,7 +47,8 @@ class State:
         origin: what was last checked out into it; None before the first time.
         generation: how often pvc has written to it.
         stamp: counts what torch has written to its tensors in place.
-        dirty: whether torch wrote to them since `origin` was checked out, or since the start.
+        touched: names of the tensors to which torch wrote since `origin` was checked out, or since
+            the start.
         torn: why its weights are of no tree, or None; steps wait until they are repaired.
         holder: process id of the client whose update is prepared, or None.
         paused: microseconds for which the last commit held steps back.
@@ -56,10 +57,15 @@ class State:
     origin: Origin | None
     generation: int
     stamp: int
-    dirty: bool
+    touched: tuple[str, ...]
     torn: str | None
     holder: int | None
     paused: int
+
+    @property
+    def dirty(self) -> bool:
+        """Whether torch wrote to any tensor since."""
+        return bool(self.touched)
 
     def to_json(self) -> dict[str, Any]:
         """Its form in messages."""
@@ -67,7 +73,7 @@ class State:
             "origin": None if self.origin is None else self.origin.to_json(),
             "generation": self.generation,
             "stamp": self.stamp,
-            "dirty": self.dirty,
+            "touched": self.touched,
             "torn": self.torn,
             "holder": self.holder or 0,
             "paused": self.paused,
@@ -84,7 +90,7 @@ class State:
             origin=origin,
             generation=fields.number("generation"),
             stamp=fields.number("stamp"),
-            dirty=fields.flag("dirty"),
+            touched=fields.texts("touched"),
             torn=fields.optional_text("torn"),
             holder=fields.number("holder") or None,
             paused=fields.number("paused"),

@@ -56,6 +56,7 @@ class EngineStatus:
         tree: tree id of that, or None.
         is_head: whether that is HEAD's tree.
         detail: why it is busy, torn or unreachable, or which repository wrote to it; else None.
+        touched: names of the tensors to which torch wrote since, if it drifted.
     """
 
     name: str
@@ -64,6 +65,7 @@ class EngineStatus:
     tree: bytes | None = None
     is_head: bool = False
     detail: str | None = None
+    touched: tuple[str, ...] = ()
 
 
 def see(folder: Path | None = None) -> tuple[Seen, ...]:
@@ -129,8 +131,9 @@ def _status(
         return EngineStatus(name, "foreign", origin.revision, origin.tree, detail=origin.repository)
     now = held(repository, seen.manifest, state)
     if now is not None:
-        condition = "clean" if now.clean else "drifted"
-        return EngineStatus(name, condition, now.revision, now.tree, now.tree == head_tree)
+        condition, touched = ("clean", ()) if now.clean else ("drifted", state.touched)
+        is_head = now.tree == head_tree
+        return EngineStatus(name, condition, now.revision, now.tree, is_head, touched=touched)
     if before is not None and record(repository, seen.manifest) is None:
         return EngineStatus(name, "restarted", before.revision, before.tree)
     return EngineStatus(name, "new")

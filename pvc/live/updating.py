@@ -15,6 +15,7 @@ import numpy as np
 from pvc.errors import PvcError
 from pvc.live import sealed
 from pvc.live.change import Change, TensorChange, lengths, offsets, stage_bytes
+from pvc.live.names import shown
 from pvc.live.reading import check_model, verify
 from pvc.live.state import Origin
 from pvc.repo import workers
@@ -22,7 +23,7 @@ from pvc_store import atomic
 from pvc_store.block import BLOCK_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -47,10 +48,8 @@ class DriftedEngineError(PvcError):
     def __init__(self, engine: str, names: tuple[str, ...]) -> None:
         self.engine = engine
         self.names = names
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         super().__init__(
-            f"The engine {engine} does not hold what it is thought to hold: "
-            f"{', '.join(names[:3])}{more} differ."
+            f"The engine {engine} does not hold what it is thought to hold: {shown(names)} differ."
         )
 
 
@@ -114,24 +113,45 @@ def update(
     drifted, state = verify(connection, before, crew)
     if drifted:
         raise DriftedEngineError(connection.name, drifted)
-    origins = _origins(connection.manifest, before)
-    pairs = ((origins[name], tensor) for name, tensor in after.items())
-    differing = (TensorChange.between(*pair) for pair in pairs)
     change = Change(
         origin=Origin(after.id, goal.repository, goal.revision),
         generation=state.generation,
         stamp=state.stamp,
         take=goal.take,
-        tensors=tuple(tensor for tensor in differing if tensor.indices),
+        tensors=tuple(_changes(connection.manifest, before, after)),
     )
     stage = _stage(change, after, read_block, crew)
     try:
         connection.prepare(change, stage)
-        final = connection.commit()
+        final = _commit(connection)
     finally:
         os.close(stage)
     sizes = list(lengths(change, _sizes(after)))
     return Updated(len(change.tensors), len(sizes), sum(sizes), final)
+
+
+def _commit(connection: Connection) -> State:
+    try:
+        return connection.commit()
+    except KeyboardInterrupt as error:
+        error.add_note(
+            f"the engine {connection.name} was told to write already, and does so between its "
+            "steps; `pvc status` says what it holds."
+        )
+        raise
+
+
+def _changes(manifest: Manifest, before: Tree, after: Tree) -> Iterator[TensorChange]:
+    """What differs; of tensors that are loaded together, all if one does."""
+    origins = _origins(manifest, before)
+    differing = {name for name in after if origins[name].keys != after[name].keys}
+    groups = [set(group) for group in manifest.groups if differing & set(group)]
+    together = set().union(*groups)
+    for name, tensor in after.items():
+        if name in together:
+            yield TensorChange.whole(origins[name], tensor)
+        elif name in differing:
+            yield TensorChange.between(origins[name], tensor)
 
 
 def _origins(manifest: Manifest, before: Tree) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from pvc.errors import PvcError
 from pvc.live import sealed
 from pvc.live.change import lengths, offsets, stage_bytes
 from pvc.live.memory import key_of, pieces_of
+from pvc.live.names import shown
 from pvc.repo import workers
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.ids import block_key
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pvc.live.memory import Memory, Writable
     from pvc.live.region import Piece
     from pvc.repo.workers import Stop
+    from pvc_store.tree import Tensor
 
     Bytes = NDArray[np.uint8]
 
@@ -94,10 +96,7 @@ class TornError(PvcError):
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        super().__init__(
-            f"After they were written, {', '.join(names[:3])}{more} do not hold what was written."
-        )
+        super().__init__(f"After they were written, {shown(names)} do not hold what was written.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +241,10 @@ class Writer:
         """Forget what was prepared."""
         self._prepared = None
 
+    def applied(self) -> tuple[Tensor, ...]:
+        """See `Writing.applied`; every tensor is direct."""
+        return ()
+
     def _blocks(self, change: Change) -> list[Block]:
         places = offsets(lengths(change, self._nbytes))
         blocks = []
@@ -277,7 +280,7 @@ def check_fits(change: Change, manifest: Manifest) -> None:
         ForeignTensorError: it is not.
     """
     for tensor in change.tensors:
-        _check_tensor(tensor, manifest.tensors)
+        _check_tensor(tensor, manifest)
     changes = {tensor.name: tensor for tensor in change.tensors}
     for group in manifest.ties:
         found = [changes[name] for name in group if name in changes]
@@ -297,15 +300,15 @@ def check_before(tensor: LiveTensor, index: int, key: bytes, memories: Sequence[
         raise MovedOnError(f"{tensor.name} has other bytes")
 
 
-def _check_tensor(change: TensorChange, tensors: Mapping[str, LiveTensor]) -> None:
-    tensor = tensors.get(change.name)
+def _check_tensor(change: TensorChange, manifest: Manifest) -> None:
+    tensor = manifest.tensors.get(change.name)
     if tensor is None:
         raise ForeignTensorError(change.name, "the engine has none of this name")
     if (tensor.kind.name, tensor.shape) != (change.kind, change.shape):
         found = f"{tensor.kind.name} {list(tensor.shape)}"
         detail = f"it is {found} there, and {change.kind} {list(change.shape)} in the new tree"
         raise ForeignTensorError(change.name, detail)
-    if not tensor.direct:
+    if not tensor.direct and tensor.name not in manifest.grouped:
         raise ForeignTensorError(change.name, "its bytes lie there in another form")
     if change.indices and change.indices[-1] >= tensor.block_count:
         detail = f"it has {tensor.block_count} blocks, and block {change.indices[-1]} is named"

@@ -20,8 +20,8 @@ Written by `python -m tests.cli.reference > docs/cli.md` from the help texts; a 
 
 - The answer goes to stdout; notes, warnings, progress and errors go to stderr.
 - `--json` answers with one JSON document that holds `"version": 1`; an error is one JSON document
-  on stderr: `{"version": 1, "error": {"code", "name", "message", "hint"}}`. Fields may become more;
-  they are never renamed.
+  on stderr: `{"version": 1, "error": {"code", "name", "message", "hint"}}`, with `conflicts` where
+  a merge has any. Fields may become more; they are never renamed.
 - `--quiet` leaves out notes, warnings and progress. Pipes get neither colours nor progress bars,
   and nothing is cut to a width; work that takes long writes a line to stderr every ten seconds.
 - `NO_COLOR` turns colours off, `FORCE_COLOR` on. `PVC_DEBUG=1` shows where a mistake in pvc is.
@@ -29,8 +29,9 @@ Written by `python -m tests.cli.reference > docs/cli.md` from the help texts; a 
   command finishes or undoes what was left.
 
 `REV` is whatever git understands (`main`, `v1`, `HEAD~2`), or `base`; where weights are meant, also
-the name of a vector, and `NAME@REV`, a vector as it was at a revision. `ENGINE` is the name of a
-running engine ([live.md](live.md)).
+the name of a vector, `NAME@REV`, a vector as it was at a revision, and a sum of all these, such as
+`base + listening - 0.5*(suggesting + quiet@HEAD~3)`. There a dash is a minus, but for one within
+the REV of `NAME@REV`. `ENGINE` is the name of a running engine ([live.md](live.md)).
 
 ## Completion
 

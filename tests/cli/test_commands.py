@@ -46,8 +46,8 @@ FIELDS: dict[str, set[str]] = {
     "merge --abort": {"commit", "personality"},
     "build": {"revision", "tree", "layout", "computed", "seconds"},
     "checkout": {
-        "revision", "tree", "layout", "directory", "created", "engine", "paused_seconds", "rescue",
-        "written_bytes", "head_moved", "branch", "commit", "seconds",
+        "revision", "tree", "layout", "directory", "created", "engine", "paused_seconds", "unread",
+        "rescue", "written_bytes", "head_moved", "branch", "commit", "seconds",
     },
     "switch": {"branch", "commit"},
     "branch": {"branches"},
@@ -64,7 +64,7 @@ FIELDS: dict[str, set[str]] = {
     "diff NAME NAME": {"a", "b", "by", "rows", "total"},
     "serve": {"name", "url", "model", "device", "dtype"},
     "live ls": {"engines"},
-    "live verify": {"engine", "revision", "tree", "compared_bytes", "drifted", "seconds"},
+    "live verify": {"engine", "revision", "tree", "compared_bytes", "drifted", "unread", "seconds"},
     "forget": {"path", "engine"},
     "fsck": {"clean", "commits", "trees", "blocks", "findings"},
 }  # fmt: skip

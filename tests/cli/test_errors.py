@@ -497,6 +497,15 @@ def test_a_repository_of_another_user(pvc: Pvc) -> None:
 # Mistakes in pvc itself
 
 
+def test_too_little_memory(pvc: Pvc, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **_options: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("pvc.repo.status.status", fail)
+    done = pvc("status")
+    assert (done.code, done.err) == (19, "error: There is too little memory.\n")
+
+
 def test_a_mistake(pvc: Pvc, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("so it goes")

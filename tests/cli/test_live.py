@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -65,7 +69,10 @@ def test_the_story(pvc: Pvc, engine: EngineProcess) -> None:
     assert engine_line(pvc).endswith("); clean, as far as it knows")
 
     engine.ask("train")
-    assert "written to since: `pvc live verify chat` says where" in engine_line(pvc)
+    drifted = (
+        "written to since (turned, embed.weight, up.weight and 2 more): `pvc live verify chat`"
+    )
+    assert drifted in engine_line(pvc)
     differs = pvc("live", "verify")
     assert differs.code == 1
     assert "chat does not hold main, tree " in differs.out
@@ -74,7 +81,7 @@ def test_the_story(pvc: Pvc, engine: EngineProcess) -> None:
     done = pvc("commit", "listening", "--live", "chat", "-m", "one step")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("listening: captured, ")
-    assert pvc("live", "verify", "chat", "main").out.startswith("chat holds main, tree ")
+    assert pvc("live", "verify", "chat", "main").out.startswith("engine chat holds main, tree ")
     assert engine_line(pvc).startswith("chat (listening, ")
 
     assert "(detached; " in pvc("checkout", "HEAD~1", "--live").out
@@ -91,8 +98,9 @@ def test_json(pvc: Pvc, engine: EngineProcess) -> None:
     assert (found["engine"], found["directory"], found["rescue"]) == ("chat", None, None)
     engine.ask("poke", names=["turned"])
     [seen] = fields(pvc.json("status"), "status")["engines"]
-    assert set(seen) == {"name", "condition", "revision", "tree", "is_head", "detail"}
+    assert set(seen) == {"name", "condition", "revision", "tree", "is_head", "detail", "touched"}
     assert (seen["condition"], seen["revision"]) == ("drifted", "main")
+    assert seen["touched"] == ["turned"]
     found = fields(pvc("live", "verify", "--json").answer(), "live verify")
     assert (found["revision"], found["drifted"]) == ("main", ["turned"])
     found = fields(pvc.json("checkout", "main", "--live", "--force"), "checkout")
@@ -123,7 +131,7 @@ def test_drift_is_refused_and_force_keeps_it(pvc: Pvc, engine: EngineProcess) ->
     assert written.startswith("engine chat: tree ")
     tag = kept.split("the tag ")[1].split()[0]
     assert pvc("checkout", tag, "--live").code == 0
-    assert pvc("live", "verify").out.startswith(f"chat holds {tag}, tree ")
+    assert pvc("live", "verify").out.startswith(f"engine chat holds {tag}, tree ")
 
 
 def test_which_engine(pvc: Pvc, engine: EngineProcess, start: Starter) -> None:
@@ -143,6 +151,72 @@ def test_which_engine(pvc: Pvc, engine: EngineProcess, start: Starter) -> None:
     assert found["engine"] == "other"
     assert pvc("forget", "--live", "other").code == 14
     assert "other" not in pvc("status").out
+
+
+def interrupt(engine: EngineProcess) -> threading.Thread:
+    """A thread that interrupts this process once the engine was told to write."""
+
+    def work() -> None:
+        with engine.connect() as connection:
+            while connection.state().holder is None:
+                time.sleep(0.01)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def wait_for_writing(engine: EngineProcess) -> None:
+    deadline = time.monotonic() + 60
+    with engine.connect() as connection:
+        while connection.state().holder is not None and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+
+def test_an_interrupt_after_the_engine_was_told(pvc: Pvc, engine: EngineProcess) -> None:
+    """It writes all the same, and the command does not say that it does not."""
+    engine.ask("train")
+    pvc("commit", "listening", "--live")
+    engine.ask("wait", seconds=2)
+    thread = interrupt(engine)
+    stopped = pvc("checkout", "HEAD~1", "--live")
+    thread.join()
+    assert stopped.code == 130
+    assert stopped.err == (
+        "error: Interrupted; the engine chat was told to write already, and does so between its "
+        "steps; `pvc status` says what it holds.\n"
+    )
+    assert pvc("log").out.splitlines()[0].endswith("listening: captured")
+    wait_for_writing(engine)
+    assert engine_line(pvc).startswith("chat (HEAD~1, ")
+    assert "not HEAD's tree; clean" in engine_line(pvc)
+    assert pvc("checkout", "HEAD~1", "--live").code == 0
+    assert pvc("live", "verify", "chat", "base").code == 0
+
+
+def test_an_interrupt_after_the_commit(pvc: Pvc, engine: EngineProcess) -> None:
+    """The commit stands; only the engine has not heard of it."""
+    engine.ask("train")
+    engine.ask("wait", seconds=2)
+    thread = interrupt(engine)
+    done = pvc("commit", "listening", "--live")
+    thread.join()
+    assert done.code == 0
+    assert "the engine chat does not know of it" in done.err
+    assert pvc("log").out.splitlines()[0].endswith("listening: captured")
+    assert engine_line(pvc).startswith("chat (listening, ")
+    wait_for_writing(engine)
+    assert pvc("checkout", "HEAD~1", "--live").code == 0
+
+
+def test_a_revision_that_was_taken_for_an_engine(pvc: Pvc) -> None:
+    done = pvc("checkout", "--live", "main")
+    assert done.code == 2
+    assert "Missing argument 'REV'. main was taken for an engine: `pvc checkout main --live`?" in (
+        done.err
+    )
 
 
 def test_no_engine(pvc: Pvc) -> None:

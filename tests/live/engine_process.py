@@ -115,6 +115,7 @@ class Served:
         self.optimizer: torch.optim.Optimizer | None = None
         self.stop = threading.Event()
         self.failures: list[str] = []
+        self.files: list[int] = []
         self.calls = 0
         self.longest = 0.0
         self.threads: list[threading.Thread] = []
@@ -197,6 +198,18 @@ class Served:
         for thread in self.threads:
             thread.start()
 
+    def ask_stir(self) -> None:
+        """Write to a tensor all the time."""
+        tensor = next(iter(self.model.state_dict(keep_vars=True).values()))
+
+        def work() -> None:
+            while not self.stop.is_set():
+                with torch.no_grad():
+                    tensor.add_(0)
+                time.sleep(0.001)
+
+        threading.Thread(target=work, daemon=True).start()
+
     def ask_calls(self) -> dict[str, object]:
         return {"calls": self.calls, "failures": self.failures, "longest": self.longest}
 
@@ -238,6 +251,24 @@ class Served:
 
     def ask_patience(self, seconds: float) -> None:
         self.engine._keeper._wait = seconds
+
+    def ask_starve(self, kind: str, room: int = 0) -> None:
+        """Let it have no more descriptors, or only `room` more bytes of memory."""
+        if kind == "files":
+            with contextlib.suppress(OSError):
+                while True:
+                    self.files.append(os.open(os.devnull, os.O_RDONLY))
+            return
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * resource.getpagesize() + room
+        resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+
+    def ask_feed(self) -> None:
+        """The end of that."""
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+        for file in self.files:
+            os.close(file)
+        self.files.clear()
 
     def ask_close(self) -> None:
         self.engine.close()

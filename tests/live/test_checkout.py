@@ -117,6 +117,7 @@ def test_drift_is_named_committed_and_checked_out_elsewhere(
     engine.ask("poke", names=THREE)
     seen = look(repository, engine)
     assert (seen.condition, seen.revision) == ("drifted", "main")
+    assert sorted(seen.touched) == THREE
     with pytest.raises(DriftedEngineError) as caught:
         go(repository, engine, "base")
     assert list(caught.value.names) == THREE
@@ -223,6 +224,43 @@ def test_another_model(repository: Repository, start: Starter) -> None:
         with pytest.raises(OtherModelError):
             act(repository, engine, "base" if act is go else "mine")
     assert look(repository, engine).condition == "new"
+
+
+@pytest.mark.parametrize("kinds", [("half", "tiny"), ("tiny", "half")])
+def test_an_engine_of_another_precision(
+    start: Starter,
+    tmp_path: Path,  # noqa: F811
+    kinds: tuple[str, str],
+) -> None:
+    """float32 of a bfloat16 base, and the other way round: its bytes are no blocks of the tree."""
+    save(make(kinds[0]), tmp_path / "base")
+    engine = start(kinds[1])
+    engine.answer()
+    before = outputs(engine, tmp_path)
+    with Repository.open(create(tmp_path / "work", tmp_path / "base")) as repository:
+        for act in (go, keep):
+            with pytest.raises(OtherModelError, match=r"is (F32|BF16) .* in the engine and (B?F)"):
+                act(repository, engine, "base" if act is go else "mine")
+        assert look(repository, engine).condition == "new"
+    assert np.array_equal(outputs(engine, tmp_path), before)
+
+
+def test_an_engine_whose_model_left(
+    repository: Repository,
+    tmp_path: Path,  # noqa: F811
+) -> None:
+    """It computes with other weights than those that could be read and written."""
+    model, folder = make("tiny"), tmp_path / "engines"
+    with pvc.share(model, "chat", folder=folder):
+        here = Engine("chat", folder)
+        go(repository, here, "main")
+        model.double()
+        for act in (go, keep):
+            with pytest.raises(RefusedError, match="is not the one that was shared"):
+                act(repository, here, "main" if act is go else "mine")
+        seen = look(repository, here)
+        assert seen.condition == "unreachable"
+        assert "is not the one that was shared" in str(seen.detail)
 
 
 def test_an_engine_that_holds_another_tree_than_heads(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import stat
 import subprocess
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
+import pvc
 from pvc import live
 from pvc.live import registry, wire
 from pvc.live.connection import UnreachableError
@@ -22,9 +25,9 @@ from pvc.live.folder import Folder, NotPrivateError, default_path
 from pvc.live.manifest import LiveTensor, Manifest, ManifestError, Storage
 from pvc.live.process import Process
 from pvc.live.region import Region
-from pvc.live.registry import EngineEndedError, NoEngineError
+from pvc.live.registry import EngineEndedError, EngineNameTakenError, NoEngineError
 from pvc_store.kinds import KIND_BY_NAME
-from tests.live.conftest import left
+from tests.live.conftest import held, left, update
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,6 +123,31 @@ def test_manifests_that_are_not_trusted(
     assert says in one.problem
 
 
+def into_file(path: Path) -> None:
+    path.unlink()
+    path.touch(0o600)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda path: path.chmod(0o660), "its mode is 0660"),
+        (into_file, "it is no socket"),
+        (lambda path: (path.rename(f"{path}.x"), path.symlink_to(f"{path}.x")), "it is no socket"),
+        pytest.param(lambda path: os.chown(path, 65534, 65534), "to user 65534", marks=as_root),
+    ],
+)
+def test_sockets_that_are_not_trusted(
+    tmp_path: Path, spoil: Callable[[Path], object], says: str
+) -> None:
+    place = tmp_path / "engines"
+    with pvc.share(torch.nn.Linear(2, 2), "chat", folder=place):
+        live.connect("chat", place).close()
+        spoil(place / "chat.sock")
+        with pytest.raises(NotPrivateError, match=says):
+            live.connect("chat", place)
+
+
 @as_root
 def test_a_peer_of_another_user(tmp_path: Path) -> None:
     """The socket's mode keeps others out; if it did not, the kernel's word on them would."""
@@ -156,7 +184,13 @@ def test_leftovers_are_removed_and_nothing_else(folder: Folder) -> None:
         folder.write(name, manifest(name=name, process=process).to_bytes())
         (folder.path / f"{name}.sock").touch()
     elsewhere = replace(dead(), namespace="pid:[1]")
-    folder.write("elsewhere", manifest(name="elsewhere", process=elsewhere).to_bytes())
+    for name in ("elsewhere", "refused", "unheard"):
+        folder.write(name, manifest(name=name, process=elsewhere).to_bytes())
+    listeners = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(2)]
+    for name, listener in zip(("elsewhere", "refused"), listeners, strict=True):
+        with folder.socket_address(name) as address:
+            listener.bind(address)
+    listeners[0].listen()
     folder.write("broken", b"{}")
     (folder.path / "orphan.sock").touch()
     with pytest.raises(EngineEndedError, match=r"The engine reused was process .*has ended"):
@@ -167,7 +201,12 @@ def test_leftovers_are_removed_and_nothing_else(folder: Folder) -> None:
         "broken": False,
         "elsewhere": True,
     }
-    assert left(folder.path) == ["alive.json", "broken.json", "elsewhere.json", "lock"]
+    assert left(folder.path) == [
+        "alive.json", "broken.json", "elsewhere.json", "elsewhere.sock", "lock",
+    ]  # fmt: skip
+    for listener in listeners:
+        listener.close()
+    assert "elsewhere" not in {one.name for one in live.engines(folder.path)}
 
 
 def test_nobody_answers(folder: Folder) -> None:
@@ -182,6 +221,57 @@ def test_no_folder(tmp_path: Path) -> None:
     assert live.engines(tmp_path / "none") == ()
     with pytest.raises(NoEngineError, match="No engine runs"):
         live.connect(None, tmp_path / "none")
+
+
+CONTAINED = """
+import sys, torch, pvc
+from pathlib import Path
+with pvc.share(torch.nn.Linear(8, 8), "chat", folder=Path(sys.argv[1])) as engine:
+    print("ready", engine.manifest.process.pid, flush=True)
+    sys.stdin.read()
+"""
+
+
+def contained(folder: Path) -> subprocess.Popen[str]:
+    """An engine in a PID namespace of its own, as containers have it."""
+    program = ["unshare", "-p", "-f", "--mount-proc", "--kill-child", sys.executable]
+    process = subprocess.Popen(
+        [*program, "-c", CONTAINED, str(folder)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    if process.stdout.readline() != "ready 1\n":
+        assert process.stderr is not None
+        found = process.stderr.read()
+        process.wait()
+        assert found.startswith("unshare: "), found
+        pytest.skip("PID namespaces cannot be made here")
+    return process
+
+
+@as_root
+def test_an_engine_in_another_pid_namespace(tmp_path: Path) -> None:
+    """Seen from outside it is used like any other; once it is gone, its name can be had again."""
+    folder = tmp_path / "engines"
+    first = contained(folder)
+    with live.connect("chat", folder) as connection:
+        assert connection.manifest.process.pid == 1
+        base = held(connection)
+        update(connection, base, base.changed(step=7))
+    with pytest.raises(EngineNameTakenError, match="process 1 has it"):
+        pvc.share(torch.nn.Linear(2, 2), "chat", folder=folder)
+    namespace = os.open(f"/proc/{first.pid}/ns/pid_for_children", os.O_RDONLY)
+    children = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text()
+    os.kill(int(children), signal.SIGKILL)
+    first.communicate()
+    with pytest.raises(EngineEndedError):
+        live.connect("chat", folder)
+    second = contained(folder)
+    with live.connect("chat", folder) as connection:
+        assert connection.state().generation == 0
+    second.communicate()
+    os.close(namespace)  # until now, its number could not come again
+    assert left(folder) == ["lock"]
 
 
 @as_root
@@ -203,6 +293,7 @@ try:
 except PvcError as error:
     print(type(error).__name__, error)
 print(sorted(p.name for p in Path('{full}/engines').iterdir()))
+print([one.name for one in pvc.live.engines(Path('{full}/engines'))])
 "
 """
     found = subprocess.run(
@@ -211,10 +302,10 @@ print(sorted(p.name for p in Path('{full}/engines').iterdir()))
     if found.returncode == 77 or found.stderr.startswith("unshare: unshare failed"):
         pytest.skip("file systems cannot be mounted here")
     assert found.returncode == 0, found.stderr
-    says, rest = found.stdout.splitlines()
+    says, rest, engines = found.stdout.splitlines()
     assert says.startswith("FolderError The engine cannot be announced in ")
     assert says.endswith("No space left on device.")
-    assert rest == "['lock']"
+    assert (rest, engines) == ("['lock']", "[]")
 
 
 def test_a_manifest_comes_back() -> None:

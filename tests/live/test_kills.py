@@ -71,10 +71,13 @@ def clients(start: Starter) -> Iterator[tuple[EngineProcess, Clients]]:
 
 
 def kill_many(engine: EngineProcess, clients: Clients, times: int, inside: int) -> None:
+    """Kill at least so many clients, and so many of them inside prepare or commit."""
     chance = random.Random(5)
     engine.ask("load")
     counted = changed = 0
-    for at in range(times):
+    for at in range(4 * times):
+        if at >= times and counted >= inside:
+            break
         with engine.connect() as connection:
             origin = connection.state().origin
         number = 1 - clients.trees.index(origin.tree) if origin else 1
@@ -101,9 +104,9 @@ def kill_many(engine: EngineProcess, clients: Clients, times: int, inside: int) 
 
 
 def test_killed_clients(clients: tuple[EngineProcess, Clients]) -> None:
-    kill_many(*clients, times=15, inside=7)
+    kill_many(*clients, times=50, inside=25)
 
 
 @pytest.mark.torture
 def test_many_killed_clients(clients: tuple[EngineProcess, Clients]) -> None:
-    kill_many(*clients, times=75, inside=40)
+    kill_many(*clients, times=200, inside=110)

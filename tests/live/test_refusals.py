@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import resource
 import signal
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 
+import pvc
 from pvc import live
 from pvc.live import sealed, wire
 from pvc.live.change import Change, TensorChange, stage_bytes
@@ -254,6 +258,77 @@ def test_no_memory_for_the_stage(unchanged: tuple[live.Connection, Weights]) -> 
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, ignored)
+
+
+def test_no_memory_for_the_stage_in_the_engine(engine: EngineProcess) -> None:
+    with engine.connect() as connection:
+        base = held(connection)
+        after = base.changed()
+        wanted = change(connection, base, after)
+        fd = stage(wanted, after)
+        engine.ask("starve", kind="memory", room=1 << 20)
+        with pytest.raises(RefusedError, match=r"no memory for the stage, .*Cannot") as no:
+            connection.prepare(wanted, fd)
+        assert no.value.kind == "RoomError"
+        engine.ask("feed")
+        assert connection.state().holder is None
+        assert live.verify(connection, base.tree, CREW)[0] == ()
+        update(connection, base, after)
+
+
+@pytest.mark.parametrize("what", ["files", "memory"])
+def test_an_engine_that_runs_out_of_something_answers_again(
+    engine: EngineProcess, what: str
+) -> None:
+    """No descriptor for a client, and no thread."""
+    with engine.connect() as connection, contextlib.ExitStack() as kept:
+        base = held(connection)
+        engine.ask("starve", kind=what)
+        if what == "files":  # the kernel has one ready for the client it waits for
+            kept.enter_context(engine.connect())
+        for _ in range(3):
+            with (
+                pytest.raises(UnreachableError, match=r"timed out|has hung up"),
+                live.connect(engine.name, engine.folder, 0.3) as another,
+            ):
+                another.state()
+        connection.state()
+        engine.ask("feed")
+    with engine.connect() as connection:
+        update(connection, base, base.changed())
+
+
+def test_what_nobody_foresaw_is_said_in_words(tmp_path: Path) -> None:
+    """The engine's model changes while it is looked at, for example."""
+
+    class Odd(torch.nn.Linear):
+        odd = False
+
+        def modules(self, remove_duplicate: bool = True) -> Iterator[torch.nn.Module]:
+            if self.odd:
+                raise RuntimeError("dictionary changed size during iteration")
+            return super().modules(remove_duplicate)
+
+    model, folder = Odd(3, 3), tmp_path / "engines"
+    with pvc.share(model, "odd", folder=folder), live.connect("odd", folder) as connection:
+        model.odd = True
+        with pytest.raises(RefusedError, match="cannot do that: dictionary changed size") as no:
+            connection.state()
+        assert no.value.kind == "FailedError"
+        model.odd = False
+        assert connection.state().generation == 0
+
+
+def test_too_little_address_space_to_read_an_engine(engine: EngineProcess) -> None:
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with engine.connect() as connection:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize(), before[1]))
+        try:
+            with pytest.raises(sealed.RoomError, match="no memory for the memory of the engine"):
+                _ = connection.memories
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def test_a_step_that_does_not_end(unchanged: tuple[live.Connection, Weights], lasting: Any) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import fcntl
+import io
 import os
 from typing import TYPE_CHECKING
 
@@ -137,6 +139,26 @@ def test_a_model_is_shared_once_at_a_time(tmp_path: Path) -> None:
     with pvc.share(model, "b", folder=folder), live.connect("b", folder) as connection:
         base = held(connection)
         update(connection, base, base.changed("bias", step=2))
+
+
+def test_copies_of_a_shared_model_are_models_of_their_own(tmp_path: Path) -> None:
+    model, folder = torch.nn.Linear(3, 3), tmp_path / "engines"
+    with pvc.share(model, "m", folder=folder) as engine:
+        file = io.BytesIO()
+        torch.save(model, file)
+        file.seek(0)
+        loaded = torch.load(file, weights_only=False)
+        for one in (loaded, copy.deepcopy(model)):
+            with live.connect("m", folder) as connection:
+                base = held(connection)
+                update(connection, base, base.changed(step=3))
+            assert torch.equal(one.weight, loaded.weight)
+            assert not torch.equal(one.weight, model.weight)
+            assert engine._gate.shut(0)
+            one(torch.ones(3))  # no step of the engine, whose steps wait
+            engine._gate.open()
+            with live.connect("m", folder) as connection:
+                update(connection, base.changed(step=3), base)
 
 
 def test_two_models_in_one_process(tmp_path: Path) -> None:

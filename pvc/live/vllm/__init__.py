@@ -3,8 +3,9 @@
     attach                make an engine of an offline `vllm.LLM` (see offline)
     plugin, endpoint      what vLLM loads: in every process, and in its API server
 
-In every worker:      binding > rank > trace
-In the one process that clients talk to:  offline | endpoint > attached > ranks, steps
+In every worker:      binding > rank > part > trace, and for what is not direct
+                      loading > indirect > refilling, original, grouping
+In the one process that clients talk to:  offline | endpoint > attached > ranks > peer, and steps
 
 Only `binding` imports vLLM, and says which versions of it.
 """

@@ -44,7 +44,7 @@ class Attached:
             steps.renew(f"pvc:{origin.revision}")
 
         # What vLLM itself might write to its weights is not counted; their content shows it.
-        hooks = Hooks(stamp=lambda: 0, written=lambda _: None, committed=committed)
+        hooks = Hooks(counts=dict, written=lambda _: None, committed=committed)
         with contextlib.ExitStack() as undo:
             undo.callback(ranks.close)
             undo.callback(steps.close)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pvc.live.folder import Folder
 from pvc.live.vllm.attached import Attached
 from pvc.live.vllm.ranks import Meeting
-from pvc.live.vllm.refusals import has_backend
+from pvc.live.vllm.refusals import has_backend, options
 from pvc.live.vllm.steps import ServedSteps
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Endpoint:
 
 def _name(config: Any) -> str:
     """What the engine is called: as additional config says, else as the model is served."""
-    wanted = _options(config).get("name")
+    wanted = options(config).get("name")
     if wanted is not None:
         return str(wanted)
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(str(config.model_config.model)).name)[:60]
@@ -65,10 +65,5 @@ def _name(config: Any) -> str:
 
 def _folder(config: Any) -> Folder:
     """Where the engine is announced."""
-    found = _options(config).get("folder")
+    found = options(config).get("folder")
     return Folder(None if found is None else Path(str(found)))
-
-
-def _options(config: Any) -> dict[str, object]:
-    found = config.additional_config.get("pvc", {})
-    return dict(found) if isinstance(found, dict) else {}

@@ -12,7 +12,7 @@ from pvc.live.process import Process
 from pvc.live.vllm.directness import extent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pvc.live.manifest import LiveTensor
 
@@ -57,7 +57,28 @@ def joined(name: str, parts: Sequence[Manifest]) -> Manifest:
         tensors[tensor.name] = replace(tensor, direct=direct, regions=regions if direct else ())
     storages = tuple(storage for part in parts for storage in part.storages)
     ties = tuple(group for group in first.ties if all(tensors[one].direct for one in group))
-    return Manifest(name, first.model, Process.current(), storages, tensors, ties)
+    groups = _groups(parts, tensors)
+    return Manifest(name, first.model, Process.current(), storages, tensors, ties, groups)
+
+
+def _groups(
+    parts: Sequence[Manifest], tensors: Mapping[str, LiveTensor]
+) -> tuple[tuple[str, ...], ...]:
+    """Those of all ranks, joined where they have a tensor in common.
+
+    Of none of these may a rank hold a part that it would have to write by itself.
+    """
+    found: list[set[str]] = []
+    for group in (set(group) for part in parts for group in part.groups):
+        apart = [one for one in found if not one & group]
+        found = [*apart, group.union(*(one for one in found if one & group))]
+    able = (group for group in found if not any(_is_split(part, group) for part in parts))
+    return tuple(tuple(name for name in tensors if name in group) for group in able)
+
+
+def _is_split(part: Manifest, group: set[str]) -> bool:
+    held = {name for name in group if not part.tensors[name].direct or part.tensors[name].regions}
+    return not held <= part.grouped
 
 
 def _forms(part: Manifest) -> dict[str, tuple[str, tuple[int, ...]]]:

@@ -22,6 +22,10 @@ from pvc.live.memory import pieces_of, strided
 from pvc.live.placing import HOST, Placement, all_tensors
 from pvc.live.process import Process
 from pvc.live.shared import Shared
+from pvc.live.vllm import indirect
+from pvc.live.vllm.grouping import loaded_into
+from pvc.live.vllm.indirect import Indirect, Loaded, Lost
+from pvc.live.vllm.original import Original
 from pvc.live.vllm.trace import Trace, trace
 from pvc.weights.checkpoint import Checkpoint
 from pvc.weights.header import TensorPlace
@@ -36,11 +40,28 @@ if TYPE_CHECKING:
     from pvc.live.memory import Memory
     from pvc.live.placing import Group
     from pvc.live.region import Region
+    from pvc.live.vllm.framework import Framework
 
 log = logging.getLogger("vllm.pvc")
 
+COPIED = "the engine computes with a packed copy of it"
+OTHERWISE = "its bytes are not, or not only, where the checkpoint's were loaded"
+
 Tracing = Callable[[torch.nn.Module, Mapping[str, TensorPlace]], Trace]
 Place = tuple[int, int]  # index of a shared storage, first byte in it
+
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """How to find out about a model.
+
+    Attributes:
+        tracing: finds out where the tensors of a checkpoint lie.
+        framework: what the model runs in; None if that cannot load anything once more.
+    """
+
+    tracing: Tracing = trace
+    framework: Framework | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +71,12 @@ class Part:
     Attributes:
         manifest: every tensor of the checkpoint; those of other ranks without regions.
         shared: the storages.
+        indirect: the tensors that are not direct.
     """
 
     manifest: Manifest
     shared: Shared
+    indirect: Indirect
 
 
 def share_part(
@@ -61,7 +84,7 @@ def share_part(
     folder: Path,
     rank: int,
     undo: contextlib.ExitStack,
-    tracing: Tracing = trace,
+    handling: Handling,
 ) -> Part:
     """Share a worker's model.
 
@@ -70,15 +93,19 @@ def share_part(
         folder: the checkpoint that it was loaded from.
         rank: its number among all workers.
         undo: what ends it is added to this.
-        tracing: finds out where the tensors of a checkpoint lie.
+        handling: see there.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
         UnshareableError, DeviceError: a tensor cannot be shared.
         RoomError: there is too little memory; the model is as it was.
     """
-    checkpoint = Checkpoint.open(folder)
-    traced = tracing(model, checkpoint.tensors)
+    checkpoint, framework = Checkpoint.open(folder), handling.framework
+    every = checkpoint.tensors
+    original = _original(model, every, framework)
+    copied = _copied(model, framework, original)
+    wanted = {name: one for name, one in every.items() if name not in copied}
+    traced = handling.tracing(model, wanted)
     placement = Placement(_stored(model, traced), all_tensors(model))
     groups = [placement.group_of(storage) for storage in traced.storages]
     before = [StorageWeakRef(storage) for storage in traced.storages]  # type: ignore[no-untyped-call]
@@ -89,17 +116,44 @@ def share_part(
         None if group is None or _is_held(group, one) else shared.place(group)
         for group, one in zip(groups, before, strict=True)
     ]
+    regions = {name: None if name in copied else _regions(traced, name, places) for name in every}
     with CheckpointReader(checkpoint) as reader:
         content = _Content(reader, shared.memories)
-        tensors = {
-            name: content.tensor(place, _regions(traced, name, places))
-            for name, place in checkpoint.tensors.items()
-        }
-    _report(rank, tensors, traced)
+        tensors = {name: content.tensor(place, regions[name]) for name, place in every.items()}
+        reasons = dict.fromkeys((name for name in every if not tensors[name].direct), OTHERWISE)
+        reasons.update(dict.fromkeys(copied, COPIED))
+        reasons.update({name: why for name, why in traced.problems.items() if name in reasons})
+        bound = frozenset(name for name in reasons if _is_bound(traced, name, places))
+        lost, loaded = Lost(reasons, bound), Loaded(reader, every)
+        found = indirect.find(model, framework, original, loaded, lost)
+    for group in found.groups:
+        for name in group.tensors:
+            tensors[name] = replace(tensors[name], direct=False, regions=())
+    _report(rank, tensors, found)
     process, storages = Process.current(), tuple(shared.storages)
-    model_name = type(model).__name__
-    manifest = Manifest(f"rank-{rank}", model_name, process, storages, tensors, _ties(tensors))
-    return Part(manifest, shared)
+    manifest = Manifest(
+        f"rank-{rank}", type(model).__name__, process, storages, tensors, _ties(tensors),
+        tuple(group.tensors for group in found.groups),
+    )  # fmt: skip
+    return Part(manifest, shared, found)
+
+
+def _original(
+    model: torch.nn.Module, tensors: Mapping[str, TensorPlace], framework: Framework | None
+) -> Original | None:
+    """The model before it was loaded, if it holds copies of weights that nobody else sees."""
+    if framework is None or not any(map(framework.keeps_copy, model.modules())):
+        return None
+    return Original.of(model, tensors, framework)
+
+
+def _copied(
+    model: torch.nn.Module, framework: Framework | None, original: Original | None
+) -> frozenset[str]:
+    """The tensors of which the model holds such copies."""
+    if framework is None or original is None:
+        return frozenset()
+    return loaded_into(model, original.trace, framework.keeps_copy)
 
 
 def _stored(model: torch.nn.Module, traced: Trace) -> dict[str, torch.Tensor]:
@@ -113,6 +167,11 @@ def _is_held(group: Group, before: StorageWeakRef) -> bool:
     """Whether something that nobody knows of still computes with what a storage was before."""
     gone = before.expired()  # type: ignore[no-untyped-call]
     return group.device.type == HOST and not gone
+
+
+def _is_bound(traced: Trace, name: str, places: Sequence[Place | None]) -> bool:
+    """Whether a tensor lies where something that nobody knows of computes with it."""
+    return any(places[region.storage] is None for region in traced.regions.get(name, ()))
 
 
 def _regions(traced: Trace, name: str, places: Sequence[Place | None]) -> tuple[Region, ...] | None:
@@ -169,12 +228,14 @@ def _ties(tensors: Mapping[str, LiveTensor]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(names) for names in spots.values() if len(names) > 1)
 
 
-def _report(rank: int, tensors: Mapping[str, LiveTensor], traced: Trace) -> None:
+def _report(rank: int, tensors: Mapping[str, LiveTensor], found: Indirect) -> None:
     direct = sum(tensor.direct and bool(tensor.regions) for tensor in tensors.values())
     log.info("pvc: Rank %d shares %d of %d tensors.", rank, direct, len(tensors))
-    for name, tensor in tensors.items():
-        if not tensor.direct:
-            reason = traced.problems.get(
-                name, "its bytes are not, or not only, where the checkpoint's were loaded"
-            )
-            log.info("pvc: The tensor %s cannot be changed in place: %s.", name, reason)
+    through = sum(len(group.tensors) for group in found.groups)
+    if through:
+        log.info(
+            "pvc: %d more are changed by the model's loader, in %d groups; they cannot be read.",
+            through, len(found.groups),
+        )  # fmt: skip
+    for name in found.final:
+        log.info("pvc: The tensor %s cannot be changed: %s.", name, found.reasons[name])

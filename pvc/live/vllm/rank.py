@@ -5,6 +5,7 @@ It says which rank it is and what it has, with the descriptors of its storages, 
     request                      answer
     {"request": "prepare", ...}  {}; the stage comes as a descriptor
     {"request": "commit"}        {}
+    {"request": "applied"}       as pvc.live.applied has it
     {"request": "drop"}          {}
 
 A refusal is {"error": class, "message": sentence}.  The other side sees to it that no step is under
@@ -17,13 +18,13 @@ import contextlib
 import logging
 import socket
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pvc.errors import PvcError
-from pvc.live import wire
+from pvc.live import applied, wire
 from pvc.live.change import Change
+from pvc.live.vllm.loading import Loading
 from pvc.live.vllm.part import share_part
-from pvc.live.vllm.trace import trace
 from pvc.live.writer import Writer
 from pvc.repo.workers import default_threads
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     import torch
 
     from pvc.live.fields import Fields
-    from pvc.live.vllm.part import Tracing
+    from pvc.live.vllm.part import Handling
 
 log = logging.getLogger("vllm.pvc")
 
@@ -47,7 +48,7 @@ class Rank:
         model: the worker's model, loaded.
         folder: the checkpoint that it was loaded from.
         number: the worker's rank among all.
-        tracing: finds out where the tensors of a checkpoint lie.
+        handling: how to find out about the model.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
@@ -56,15 +57,18 @@ class Rank:
     """
 
     def __init__(
-        self, model: torch.nn.Module, folder: Path, number: int, tracing: Tracing = trace
+        self, model: torch.nn.Module, folder: Path, number: int, handling: Handling
     ) -> None:
         self._number = number
         self._closing = contextlib.ExitStack()
-        part = share_part(model, folder, number, self._closing, tracing)
+        part = share_part(model, folder, number, self._closing, handling)
         shared = part.shared
         self._manifest = part.manifest
         self._descriptors = tuple(shared.descriptors)
         self._writer = Writer(part.manifest, shared.memories, shared.targets, default_threads())
+        self._loading = Loading(part.manifest, part.indirect)
+        found = part.indirect
+        self._reasons = {name: found.reasons[name] for name in found.final}
         self._connection: socket.socket | None = None
 
     def join(self, address: str) -> None:
@@ -98,7 +102,10 @@ class Rank:
                 connection.shutdown(socket.SHUT_RDWR)
 
     def _serve(self, connection: socket.socket) -> None:
-        hello = {"rank": self._number, "manifest": self._manifest.to_json()}
+        reasons = [{"name": name, "reason": why} for name, why in self._reasons.items()]
+        hello = {
+            "rank": self._number, "manifest": self._manifest.to_json(), "reasons": reasons,
+        }  # fmt: skip
         with connection, contextlib.suppress(wire.HungUpError, OSError):
             try:
                 wire.send(connection, hello, self._descriptors)
@@ -106,36 +113,44 @@ class Rank:
                     self._answer(connection)
             except wire.MessageError as error:
                 log.warning("pvc: Rank %d has hung up: %s", self._number, error)
+        self._drop()
+
+    def _drop(self) -> None:
         self._writer.drop()
+        self._loading.drop()
 
     def _answer(self, connection: socket.socket) -> None:
         fields, fds = wire.receive(connection, PEER)
         try:
-            self._do(fields, fds)
+            request = fields.text("request")
+            wire.send(connection, self._reply(request, fields, fds))
+        finally:
+            wire.close_all(fds)
+        if request in {"commit", "drop"}:
+            self._drop()  # last: to give a stage back takes as long as to copy it
+
+    def _reply(self, request: str, fields: Fields, fds: list[int]) -> dict[str, Any]:
+        try:
+            return self._do(request, fields, fds)
         except wire.MessageError:
             raise
         except PvcError as error:
-            wire.send(connection, {"error": type(error).__name__, "message": str(error)})
-        else:
-            wire.send(connection, {})
-        finally:
-            wire.close_all(fds)
+            return {"error": type(error).__name__, "message": str(error)}
 
-    def _do(self, fields: Fields, fds: list[int]) -> None:
-        request = fields.text("request")
+    def _do(self, request: str, fields: Fields, fds: list[int]) -> dict[str, Any]:
         if request == "prepare":
             change = Change.parse(fields)
             if len(fds) != 1:
                 raise fields.wrong(f"it brings {len(fds)} stages")
             self._writer.prepare(change, fds[0])
-            return
+            self._loading.prepare(change, fds[0])
+            return {}
         fields.finish()
+        if request == "applied":
+            return applied.to_json(self._loading.applied())
         if request == "commit":
-            try:
-                self._writer.commit()
-            finally:
-                self._writer.drop()
-        elif request == "drop":
-            self._writer.drop()
-        else:
+            self._writer.commit()
+            self._loading.commit()
+        elif request != "drop":
             raise fields.wrong(f"it asks for {request[:60]!r}, which is unknown")
+        return {}

@@ -12,34 +12,21 @@ import socket
 from typing import TYPE_CHECKING, Any, Self
 
 from pvc.errors import PvcError
-from pvc.live import sealed, wire
-from pvc.live.manifest import Manifest
+from pvc.live import applied, sealed, wire
 from pvc.live.memory import HostMemory, pieces_of
 from pvc.live.placing import HOST
 from pvc.live.vllm.joining import joined
-from pvc.live.writer import check_before, check_fits
+from pvc.live.vllm.peer import Peer, RankError
+from pvc.live.writer import ForeignTensorError, check_before, check_fits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pvc.live.change import Change
+    from pvc.live.fields import Fields
+    from pvc_store.tree import Tensor
 
 JOIN_SECONDS = 60.0
-ANSWER_SECONDS = 600.0
-
-
-class RankError(PvcError):
-    """A rank did not do what it was asked for.
-
-    Attributes:
-        rank: which.
-        reason: what it says, a sentence.
-    """
-
-    def __init__(self, rank: int, reason: str) -> None:
-        self.rank = rank
-        self.reason = reason
-        super().__init__(f"Rank {rank} of the engine: {reason}")
 
 
 class NotJoinedError(PvcError):
@@ -92,7 +79,7 @@ class Meeting:
             MessageError, SealError, OtherPartsError: what they say cannot be understood.
         """
         self._listener.settimeout(wait)
-        found: dict[int, _Peer] = {}
+        found: dict[int, Peer] = {}
         try:
             while len(found) < count:
                 peer = self._next(len(found), count, wait)
@@ -103,7 +90,7 @@ class Meeting:
                 peer.close()
             raise
 
-    def _next(self, found: int, count: int, wait: float) -> _Peer:
+    def _next(self, found: int, count: int, wait: float) -> Peer:
         while True:
             try:
                 connection, _ = self._listener.accept()
@@ -112,51 +99,12 @@ class Meeting:
             connection.settimeout(wait)
             try:
                 wire.check_peer(connection)
-                return _Peer(connection)
+                return Peer(connection)
             except wire.PeerError:
                 connection.close()
             except BaseException:
                 connection.close()
                 raise
-
-
-class _Peer:
-    """A rank, as it is seen from here."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        fields, self.descriptors = wire.receive(connection, "A rank")
-        self.number = fields.number("rank")
-        self.manifest = Manifest.read(fields.part("manifest"))
-        fields.finish()
-        self._connection = connection
-        connection.settimeout(ANSWER_SECONDS)
-
-    def ask(self, message: dict[str, Any], fds: tuple[int, ...]) -> str | None:
-        """Send a request; why that failed, or None."""
-        try:
-            wire.send(self._connection, message, fds)
-        except (OSError, wire.HungUpError):
-            return self._lost()
-        return None
-
-    def hear(self) -> str | None:
-        """Wait for the answer; why it refuses, or None."""
-        try:
-            fields, fds = wire.receive(self._connection, f"Rank {self.number}")
-        except (OSError, wire.HungUpError, wire.MessageError):
-            return self._lost()
-        wire.close_all(fds)
-        return fields.text("message") if fields.has("error") else None
-
-    def _lost(self) -> str:
-        """Whatever it may still say does not belong to what it is asked next."""
-        self._connection.close()
-        return "It does not answer any more."
-
-    def close(self) -> None:
-        """Let it go."""
-        self._connection.close()
-        wire.close_all(self.descriptors)
 
 
 class Ranks:
@@ -167,10 +115,11 @@ class Ranks:
         descriptors: of the host's storages, in the order of the manifest.
     """
 
-    def __init__(self, name: str, peers: list[_Peer]) -> None:
+    def __init__(self, name: str, peers: list[Peer]) -> None:
         self._peers = peers
         self.descriptors = [fd for peer in peers for fd in peer.descriptors]
         self.manifest = joined(name, [peer.manifest for peer in peers])
+        self._reasons = {name: why for peer in peers for name, why in peer.reasons.items()}
         self._memories = self._map()
         self._prepared = False
 
@@ -182,6 +131,7 @@ class Ranks:
             MovedOnError: what it replaces is something else than the client thinks.
             RankError: a rank refuses.
         """
+        self._check_changeable(change)
         check_fits(change, self.manifest)
         self._check_divided(change)
         self._prepared = True
@@ -196,6 +146,24 @@ class Ranks:
         self._prepared = False
         self._all({"request": "commit"})
 
+    def applied(self) -> list[Tensor]:
+        """What was last applied to the tensors that are not direct, as far as all ranks agree.
+
+        Raises:
+            RankError: a rank does not say.
+            MessageError: what it says cannot be understood.
+        """
+        if not self.manifest.indirect:
+            return []
+        told: dict[str, Tensor] = {}
+        for peer, fields in zip(self._peers, self._all({"request": "applied"}), strict=True):
+            every = applied.parse(fields, self.manifest)
+            for name in peer.manifest.indirect:
+                found = told.setdefault(name, every[name])
+                if found != every[name]:
+                    told[name] = applied.unknown(self.manifest.tensors[name])
+        return list(told.values())
+
     def drop(self) -> None:
         """Let all ranks forget what they have prepared."""
         if self._prepared:
@@ -208,14 +176,21 @@ class Ranks:
         for peer in self._peers:
             peer.close()
 
-    def _all(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+    def _all(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> list[Fields]:
         """Ask all at once, and hear all before the first refusal is raised."""
-        refusals = {peer.number: peer.ask(message, fds) for peer in self._peers}
-        for peer in self._peers:
-            refusals[peer.number] = refusals[peer.number] or peer.hear()
-        for number, reason in refusals.items():
-            if reason is not None:
-                raise RankError(number, reason)
+        asked = [peer.ask(message, fds) for peer in self._peers]
+        heard = [why or peer.hear() for why, peer in zip(asked, self._peers, strict=True)]
+        answers = []
+        for peer, answer in zip(self._peers, heard, strict=True):
+            if isinstance(answer, str):
+                raise RankError(peer.number, answer)
+            answers.append(answer)
+        return answers
+
+    def _check_changeable(self, change: Change) -> None:
+        for tensor in change.tensors:
+            if tensor.name in self._reasons:
+                raise ForeignTensorError(tensor.name, self._reasons[tensor.name])
 
     def _check_divided(self, change: Change) -> None:
         """Compare those blocks of which no rank holds all; the ranks compare the others."""

@@ -31,6 +31,18 @@ def has_backend(config: Any) -> bool:
     return transfer is not None and transfer.backend == BACKEND
 
 
+def options(config: Any) -> dict[str, object]:
+    """What vLLM was told for pvc: `pvc` in its additional config."""
+    found = config.additional_config
+    found = found.get("pvc", {}) if isinstance(found, dict) else {}
+    return dict(found) if isinstance(found, dict) else {}
+
+
+def keeps_packing(config: Any) -> bool:
+    """Whether linear weights are to be packed as without pvc, and changed by the loader."""
+    return options(config).get("packing") is True
+
+
 def check_backend(config: Any) -> None:
     """Make sure that a vLLM was started with pvc's backend.
 

@@ -13,7 +13,7 @@ import torch
 from pvc.live.placing import all_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 class Snapshot:
@@ -45,6 +45,60 @@ class Snapshot:
         return frozenset(name for name in before if before[name] != after.get(name))
 
 
+class Held:
+    """What a module consists of at one moment.
+
+    Args:
+        module: the module.
+    """
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self._module = module
+        self._attributes = dict(vars(module))
+        self._tables: list[tuple[dict[str, Any], dict[str, Any]]] = [
+            (table, dict(table))
+            for table in (module._parameters, module._buffers)  # noqa: SLF001  # views are copies
+        ]
+        self._volatile = module._non_persistent_buffers_set  # noqa: SLF001
+        self._names = set(self._volatile)
+
+    @property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Its parameters and buffers."""
+        return {
+            name: one for _, held in self._tables for name, one in held.items() if one is not None
+        }
+
+    def put_back(self, names: Iterable[str] | None = None) -> None:
+        """Let it have the tensors that it had; None stands for all."""
+        for table, held in self._tables:
+            chosen = (table.keys() | held.keys()) if names is None else set(names) & held.keys()
+            for name in chosen:
+                if name in held:
+                    table[name] = held[name]
+                else:
+                    del table[name]
+        if names is None:
+            self._volatile.clear()
+            self._volatile.update(self._names)
+
+    def restore(self) -> None:
+        """Let it be what it was."""
+        vars(self._module).clear()
+        vars(self._module).update(self._attributes)
+        self.put_back()
+
+    def adopt(self) -> None:
+        """Let it have its tensors, with what it has become besides."""
+        now = vars(self._module)
+        for name, before in self._attributes.items():
+            after = now.get(name)
+            if _are_alike(before, after):
+                before.copy_(after)
+                now[name] = before
+        self.put_back()
+
+
 def named(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """Parameters and buffers, under all their names."""
     yield from model.named_parameters(remove_duplicate=False)
@@ -69,3 +123,14 @@ def _place(tensor: torch.Tensor) -> tuple[object, ...]:
     storage = tensor.untyped_storage()
     form = tuple(tensor.shape), tensor.stride(), tensor.dtype
     return (storage._cdata, int(tensor.storage_offset()), *form)  # noqa: SLF001
+
+
+def form(tensor: torch.Tensor) -> tuple[object, ...]:
+    """Equal for tensors between which bytes can be copied as they are."""
+    return tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device
+
+
+def _are_alike(one: Any, two: Any) -> bool:
+    """Whether both are tensors, and of one form."""
+    tensors = isinstance(one, torch.Tensor) and isinstance(two, torch.Tensor)
+    return tensors and form(one) == form(two)

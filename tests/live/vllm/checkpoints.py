@@ -15,6 +15,8 @@ from transformers import (
     Qwen3ForCausalLM,
     Qwen3MoeConfig,
     Qwen3MoeForCausalLM,
+    Qwen3NextConfig,
+    Qwen3NextForCausalLM,
 )
 
 from pvc.weights.checkpoint import Checkpoint
@@ -42,12 +44,21 @@ _EXPERTS: dict[str, Any] = {
     "decoder_sparse_step": 1,
 }  # fmt: skip
 
+_LINEAR: dict[str, Any] = {
+    "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 64,
+    "linear_value_head_dim": 64, "linear_conv_kernel_dim": 4,
+    "shared_expert_intermediate_size": 64, "layer_types": ["linear_attention", "full_attention"],
+    "tie_word_embeddings": False,
+}  # fmt: skip
+
 
 def make(folder: Path, kind: str, step: float = 0.0) -> Path:
     """Save a random model, moved by `step` from what it else would be; in bfloat16."""
     torch.manual_seed(0)
     model: torch.nn.Module
-    if kind == "moe":
+    if kind == "next":
+        model = Qwen3NextForCausalLM(Qwen3NextConfig(**_SHAPE, **_EXPERTS, **_LINEAR))
+    elif kind == "moe":
         model = Qwen3MoeForCausalLM(Qwen3MoeConfig(**_SHAPE, **_EXPERTS, tie_word_embeddings=False))
     else:
         shape = {**_SHAPE, "num_key_value_heads": 1 if kind == "grouped" else 2}

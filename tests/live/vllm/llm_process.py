@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -13,6 +14,8 @@ from pvc import live
 from pvc.errors import PvcError
 
 if TYPE_CHECKING:
+    import torch
+
     from pvc.live.vllm.attached import Attached
 
 CACHE_BYTES = 64 << 20
@@ -26,14 +29,30 @@ class Running:
         self.attached: dict[str, Attached] = {}
         self.load: Load | None = None
 
-    def ask_load(self, key: str, model: str, backend: bool = True, **more: Any) -> None:
+    def ask_load(
+        self,
+        key: str,
+        model: str,
+        backend: bool = True,
+        eager: bool = True,
+        packing: bool = False,
+        **more: Any,
+    ) -> None:
         from vllm import LLM
 
+        if packing:
+            pack_matrices()
+            more["additional_config"] = {"pvc": {"packing": True}}
         config = {"weight_transfer_config": {"backend": "pvc"}} if backend else {}
         self.llms[key] = LLM(
-            model, dtype="bfloat16", max_model_len=400, max_num_seqs=8, enforce_eager=True,
+            model, dtype="bfloat16", max_model_len=400, max_num_seqs=8, enforce_eager=eager,
             skip_tokenizer_init=True, kv_cache_memory_bytes=CACHE_BYTES, **config, **more,
         )  # fmt: skip
+
+    def ask_compiled(self, key: str) -> list[str]:
+        """How it compiles its model."""
+        config = self.llms[key].llm_engine.vllm_config.compilation_config
+        return [config.mode.name, config.backend]
 
     def ask_loaded(self) -> list[str]:
         return list(self.llms)
@@ -60,8 +79,30 @@ class Running:
 
     def ask_poke(self, key: str, parameter: str) -> None:
         """Change an element in place, behind everybody's back."""
-        worker = self.llms[key].llm_engine.model_executor.driver_worker.worker
-        dict(worker.get_model().named_parameters())[parameter].data[1] += 1
+        dict(self.model(key).named_parameters())[parameter].data[1] += 1
+
+    def model(self, key: str) -> Any:
+        return self.llms[key].llm_engine.model_executor.driver_worker.worker.get_model()
+
+    def ask_loading(self, key: str, how: str | None) -> None:
+        """Let the loader of its model fail, or leave something out; None brings it back."""
+        model = self.model(key)
+        vars(model).pop("load_weights", None)
+        loading = model.load_weights
+
+        def fail(weights: Any) -> None:
+            loading(itertools.islice(weights, 5))
+            raise OSError("the disk is gone")
+
+        def skip(weights: Any) -> None:
+            loading(list(weights)[1:])
+
+        if how is not None:
+            vars(model)["load_weights"] = {"fail": fail, "skip": skip}[how]
+
+    def ask_places(self, key: str) -> dict[str, int]:
+        """Where its parameters are."""
+        return {name: one.data_ptr() for name, one in self.model(key).named_parameters()}
 
     def ask_forgetful(self, key: str, answer: bool | None) -> None:
         """Let resetting the prefix cache do nothing, and answer so; None brings it back."""
@@ -80,6 +121,22 @@ class Running:
     def ask_end(self) -> dict[str, object]:
         assert self.load is not None
         return self.load.end()
+
+
+def pack_matrices() -> None:
+    """Let vLLM pack matrices, also on CPUs for which it has no packing; here as copies."""
+    from vllm import _custom_ops as ops
+
+    if ops._supports_onednn:
+        return
+
+    def multiply(packed: torch.Tensor, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        found = x @ packed
+        return found if bias is None else found + bias
+
+    ops._supports_onednn = True
+    ops.create_onednn_mm = lambda weight, _=0: weight.clone()
+    ops.onednn_mm = multiply
 
 
 class Load:

@@ -90,12 +90,14 @@ class Workers:
         from vllm.model_executor.model_loader import get_model
 
         meeting, rank, size = self._place
-        options = {"weight_transfer_config": {"backend": "pvc"}, **options}
+        options = {
+            "weight_transfer_config": {"backend": "pvc"}, "enforce_eager": True, **options,
+        }  # fmt: skip
         arguments = EngineArgs(
-            model=str(folder), dtype="bfloat16", skip_tokenizer_init=True, enforce_eager=True,
+            model=str(folder), dtype="bfloat16", skip_tokenizer_init=True,
             max_model_len=256, tensor_parallel_size=size, **options,
         )  # fmt: skip
-        config = arguments.create_engine_config()
+        self.config = config = arguments.create_engine_config()
         with set_current_vllm_config(config):
             if self._joined:
                 distributed.destroy_model_parallel()

@@ -67,6 +67,34 @@ def test_what_is_not_whole_is_not_direct(one: Manifest, two: Manifest) -> None:
     assert tensor.regions == ()
 
 
+def group(rank: int, has: str, *groups: str, whole: str = "") -> Manifest:
+    """A rank that has some of the tensors a to d, in another form unless they are in `whole`."""
+    tensors = {
+        name: LiveTensor(name, BF16, SHAPE, name not in has, (rows(0, 4),) * (name in whole))
+        for name in "abcd"
+    }
+    storages = (Storage(rank, "cpu", 100, {}),)
+    found = tuple(tuple(one) for one in groups)
+    return Manifest(f"rank-{rank}", "M", Process.current(), storages, tensors, (), found)
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "expected"),
+    [
+        (group(0, "ab", "ab"), group(1, "ab", "ab"), "ab"),
+        (group(0, "ab", "ab"), group(1, "cd", "cd"), "ab cd"),  # stages of a pipeline
+        (group(0, "abc", "ab", "c"), group(1, "bcd", "bcd"), "abcd"),
+        (group(0, "ab", "ab"), group(1, "b"), ""),  # which the second cannot change
+        (group(0, "ab", "ab"), group(1, "a", "a", whole="b"), ""),  # or would have to by itself
+        (group(0, "abcd", "ab", "cd"), group(1, "ab", "ab", whole="d"), "ab"),
+    ],
+)
+def test_groups_of_all_ranks(one: Manifest, two: Manifest, expected: str) -> None:
+    found = joined("chat", [one, two])
+    assert found.groups == tuple(tuple(names) for names in expected.split())
+    assert Manifest.parse(found.to_bytes(), "here") == found
+
+
 def test_parts_of_different_models() -> None:
     other = part(1)
     other.tensors["w"] = replace(other.tensors["w"], shape=(2, 12))

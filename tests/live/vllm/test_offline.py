@@ -178,24 +178,3 @@ def test_an_engine_in_a_process_of_its_own(
         assert apart.outputs("untied") == fresh
         update(connection, tuned, base)
     assert apart.outputs("untied") == before
-
-
-def test_tensors_that_are_packed_are_not_changed(
-    apart: Llms, checkpoint: Callable[[str], Path]
-) -> None:
-    """Of a mixture of experts, vLLM on CPUs packs the experts; the rest can be updated."""
-    apart.load("moe", checkpoint("moe"))
-    apart.attach("moe")
-    base = content(checkpoint("moe"))
-    before = apart.outputs("moe")
-    with live.connect("moe", apart.folder) as connection:
-        packed = {name for name, one in connection.manifest.tensors.items() if not one.direct}
-        assert packed == {name for name in base.tree if ".experts." in name}
-        assert live.verify(connection, base.tree, CREW)[0] == ()
-        attention = base.changed("model.layers.0.self_attn.o_proj.weight")
-        update(connection, base, attention)
-        assert apart.outputs("moe") != before
-        with pytest.raises(RefusedError, match="its bytes lie there in another form"):
-            update(connection, attention, base.changed(next(iter(packed))))
-        update(connection, attention, base)
-    assert apart.outputs("moe") == before

@@ -44,3 +44,20 @@ def test_two_ranks(two: Llms, checkpoint: Callable[[str], Path], kind: str) -> N
         assert live.content(connection, CREW)[0].id == tuned.tree.id
         update(connection, tuned, base)
         assert two.outputs("base") == before
+
+
+def test_two_ranks_with_packed_experts(two: Llms, checkpoint: Callable[[str], Path]) -> None:
+    """Each packs its parts of all experts, and both load whole groups."""
+    two.load("base", checkpoint("moe"), tensor_parallel_size=2)
+    two.load("fresh", checkpoint("moe tuned"), tensor_parallel_size=2)
+    assert two.attach("base") is None
+    base, tuned = content(checkpoint("moe")), content(checkpoint("moe tuned"))
+    before, fresh = two.outputs("base"), two.outputs("fresh")
+    with live.connect("base", two.folder) as connection:
+        assert len(connection.manifest.grouped) == 24
+        assert live.content(connection, CREW)[0].id == base.tree.id
+        update(connection, base, tuned)
+        assert two.outputs("base") == fresh != before
+        assert live.content(connection, CREW)[0].id == tuned.tree.id
+        update(connection, tuned, base)
+        assert two.outputs("base") == before

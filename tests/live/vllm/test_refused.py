@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from pvc.live.vllm.plugin import is_supported, register
-from pvc.live.vllm.refusals import UnsupportedEngineError, check_backend, check_config
+from pvc.live.vllm.refusals import (
+    UnsupportedEngineError,
+    check_backend,
+    check_config,
+    keeps_packing,
+)
 
 
 def config(**changed: Any) -> Any:
@@ -59,6 +64,15 @@ def test_the_ordinary_engine_is_accepted() -> None:
 def test_what_is_refused(changed: dict[str, Any], reason: str) -> None:
     with pytest.raises(UnsupportedEngineError, match=reason):
         check_config(config(**changed))
+
+
+@pytest.mark.parametrize(
+    ("additional", "packing"),
+    [({}, False), ({"pvc": {"packing": True}}, True), ({"pvc": {"packing": "yes"}}, False),
+     ({"pvc": 1}, False), (SimpleNamespace(), False)],
+)  # fmt: skip
+def test_packing_has_to_be_asked_for(additional: object, packing: bool) -> None:
+    assert keeps_packing(SimpleNamespace(additional_config=additional)) == packing
 
 
 @pytest.mark.parametrize("transfer", [None, SimpleNamespace(backend="nccl")])
