@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pvc.repo.vector import Vector
 
 MAX_DEPTH = 100
+MAX_LINKS = 10_000
 
 
 class ForeignVectorError(PvcError):
@@ -37,7 +38,7 @@ class ForeignVectorError(PvcError):
 
 
 class CycleError(PvcError):
-    """A derived vector is made of itself, or of vectors that are made of too many others.
+    """A derived vector is made of itself, or of others that are made of others, too deep.
 
     Attributes:
         names: the vectors, each made of the next.
@@ -46,7 +47,25 @@ class CycleError(PvcError):
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
         shown = " -> ".join((*names[:3], "...", names[-1]) if len(names) > 5 else names)
-        super().__init__(f"Vector {names[0]} cannot be made of itself: {shown}.")
+        what = "itself" if names[-1] in names[:-1] else f"others more than {MAX_DEPTH} deep"
+        super().__init__(f"Vector {names[0]} cannot be made of {what}: {shown}.")
+
+
+class TooManyError(PvcError):
+    """A derived vector is made of others that are made of others, too many in all.
+
+    Attributes:
+        name: its name.
+        count: how many captured vectors it comes to, each as often as it occurs.
+    """
+
+    def __init__(self, name: str, count: int) -> None:
+        self.name = name
+        self.count = count
+        super().__init__(
+            f"Vector {name} comes to {count} captured vectors, each as often as it occurs; "
+            f"{MAX_LINKS} are the most."
+        )
 
 
 def formula(config: Config, personality: Personality, vector: Callable[[str], Vector]) -> Formula:
@@ -60,6 +79,7 @@ def formula(config: Config, personality: Personality, vector: Callable[[str], Ve
     Raises:
         ForeignVectorError: a vector is relative to another base.
         CycleError: a derived vector is made of itself.
+        TooManyError: a derived vector is made of too many others.
         NoVectorError: a term or a recipe names no vector.
     """
     names = Names(config, vector)
@@ -86,6 +106,7 @@ class Names:
         self._config = config
         self._vector = vector
         self._known: dict[str, Operand] = {}
+        self._counts: dict[str, int] = {}
 
     def part(self, name: str, scale: float, within: tuple[str, ...] = ()) -> Part:
         """A vector with a scale.
@@ -105,8 +126,12 @@ class Names:
     def _operand(self, name: str, vector: Vector, within: tuple[str, ...]) -> Operand:
         if not isinstance(vector, CapturedVector):
             recipe, inside = vector.recipe, (*within, name)
-            parts = (self.part(term.vector, term.scale, inside) for term in recipe.terms)
-            return Mix(recipe.method, tuple(parts), recipe.density, recipe.factor)
+            parts = tuple(self.part(term.vector, term.scale, inside) for term in recipe.terms)
+            self._counts[name] = sum(self._counts[term.vector] for term in recipe.terms)
+            if self._counts[name] > MAX_LINKS:
+                raise TooManyError(name, self._counts[name])
+            return Mix(recipe.method, parts, recipe.density, recipe.factor)
+        self._counts[name] = 1
         if vector.base != self._config.base_tree:
             raise ForeignVectorError(name, vector.base, self._config.base_tree)
         return vector.link

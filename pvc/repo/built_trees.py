@@ -24,6 +24,8 @@ from pvc_store.ids import object_id, parse_id
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pvc_store.tree import Tree
+
 
 @dataclass(frozen=True, slots=True)
 class BuiltTree:
@@ -97,3 +99,8 @@ class BuiltTrees:
 
     def _file(self, digest: bytes) -> Path:
         return self._folder / f"{digest.hex()}.json"
+
+
+def keys_of(tree: Tree) -> set[bytes]:
+    """The keys of all blocks of a tree."""
+    return {tensor.key(i) for tensor in tree.values() for i in range(tensor.block_count)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from pvc.repo.build import Names
 from pvc.repo.contents import blocks_of
 from pvc.repo.edits import Edited, NameTakenError, build_with, ready, recorded
 from pvc.repo.formula import Mix
-from pvc.repo.names import check_name
+from pvc.repo.names import MAX_NAME, check_name
 from pvc.repo.personality import Personality, Term
 from pvc.repo.record import Change, at
 from pvc.repo.revision import AmbiguousError
@@ -38,8 +39,32 @@ class RepeatedTermError(PvcError):
         super().__init__(f"{name} is a term of the personality more than once.")
 
 
+class RepeatedNameError(PvcError):
+    """A vector is to be combined with itself.
+
+    Attributes:
+        name: the vector.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"{name} is named more than once.")
+
+
+class DensityError(PvcError):
+    """A number cannot be a density.
+
+    Attributes:
+        density: the number.
+    """
+
+    def __init__(self, density: float) -> None:
+        self.density = density
+        super().__init__(f"The density {density} is not above 0 and at most 1.")
+
+
 class ScaleError(PvcError):
-    """A number cannot be a scale.
+    """A number cannot be a scale, or a factor of a combination.
 
     Attributes:
         scale: the number.
@@ -90,7 +115,7 @@ def rescale(repository: Repository, wish: Scaling) -> Edited:
     """
     if not math.isfinite(wish.scale):
         raise ScaleError(wish.scale)
-    term = Term(wish.name, wish.scale)
+    term = Term(wish.name, wish.scale + 0.0)  # which is never -0
     with repository.lock():
         head = ready(repository)
         head.vector(wish.name)
@@ -167,16 +192,24 @@ def combine(repository: Repository, wish: Combination, crew: Crew) -> Combined:
 
     Raises:
         NoVectorError: there is no such vector.
-        RepeatedTermError: a vector is a term more than once, or named more than once.
+        RepeatedTermError, RepeatedNameError: a vector is there more than once.
+        DensityError, ScaleError: the density or the factor cannot be one.
         UnchangedError: there is nothing to combine.
         NameTakenError, AmbiguousError, VectorNameError: the new name cannot be had.
         IdentityError: the personality could not be computed.
     """
+    if not 0 < wish.density <= 1:  # which NaN is not, either
+        raise DensityError(wish.density)
+    if not math.isfinite(wish.factor):
+        raise ScaleError(wish.factor)
     with repository.lock():
         head = ready(repository)
         terms = _terms(head, wish.names)
-        made = DerivedVector(Recipe(wish.method, terms, wish.density, wish.factor))
-        name = wish.new or "_".join(term.vector.replace(".", "_") for term in terms)
+        recipe = Recipe(wish.method, terms, wish.density, wish.factor)
+        if wish.new is None and recipe == Recipe("sum", terms[:1]):
+            raise UnchangedError(head.personality)
+        made = DerivedVector(recipe)
+        name = wish.new or _free_name(repository, head, recipe)
         _check_new(repository, head, name, made)
         trim = _trim(repository, head, made, crew)
         if trim is not None:
@@ -184,6 +217,18 @@ def combine(repository: Repository, wish: Combination, crew: Crew) -> Combined:
         after = head.personality if wish.new else _replaced(head.personality, terms, name)
         edited = _derive(repository, head, name, made, after)
         return Combined(edited, name, made, trim)
+
+
+def _free_name(repository: Repository, head: State, recipe: Recipe) -> str:
+    """A name after the vectors that something is made of, which nothing has yet."""
+    joined = "_".join(term.vector.replace(".", "_") for term in recipe.terms)
+    if len(joined) > MAX_NAME - 10:
+        joined = f"{recipe.method}_of_{len(recipe.terms)}"
+    numbered = (f"{joined}_{number}" for number in itertools.count(2))
+    names = itertools.chain([joined], numbered)
+    return next(
+        name for name in names if name not in head.names and not repository.git.is_ref(name)
+    )
 
 
 def _replaced(before: Personality, terms: tuple[Term, ...], name: str) -> Personality:
@@ -226,7 +271,7 @@ def _terms(head: State, names: tuple[str, ...]) -> tuple[Term, ...]:
     for name in names:
         head.vector(name)
         if names.count(name) > 1:
-            raise RepeatedTermError(name)
+            raise RepeatedNameError(name)
     chosen = tuple(terms.get(name, Term(name)) for name in names or terms)
     if not chosen:
         raise UnchangedError(head.personality)

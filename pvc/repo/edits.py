@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.repo import config, personality
-from pvc.repo.build import formula
+from pvc.repo.build import Names, formula
 from pvc.repo.config import Config
 from pvc.repo.names import check_name
 from pvc.repo.personality import Personality, Term
@@ -251,6 +251,7 @@ def build_with(
 
     Raises:
         NoVectorError, VectorError, ForeignVectorError, CycleError: a vector cannot be had.
+        DependentError: a derived vector is left whose vectors are not all there any more.
         IdentityError: it cannot be computed.
         MissingError: the store lacks what it leads to.
     """
@@ -267,14 +268,24 @@ def build_with(
             raise NoVectorError(name, "the edited files")
         return parse(found, vector_path(name))
 
-    for path, data in changes.items():
-        name = vector_name(path)
-        if name is not None and data is not None:
-            vector(check_name(name))
     pinned = Config.parse(text(config.PATH) or "")
+    _check_vectors(head, changes, Names(pinned, vector))
     what = formula(pinned, edited, vector)
     check_possible(repository, what)
     return known(repository, pinned, what)
+
+
+def _check_vectors(head: State, changes: Changes, names: Names) -> None:
+    """Make sure that vectors that change can be had, and that those which stay still can."""
+    files = {name: data for path, data in changes.items() if (name := vector_name(path))}
+    for name in [name for name, data in files.items() if data is not None]:
+        names.part(check_name(name), 1.0)
+    for gone in [name for name, data in files.items() if data is None]:
+        left = tuple(
+            f"the vector {name}" for name in _derived_from(head, gone) if name not in files
+        )
+        if left:
+            raise DependentError(gone, left)
 
 
 def ready(repository: Repository) -> State:

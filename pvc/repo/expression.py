@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -59,9 +60,11 @@ class ExpressionError(PvcError):
 
     @property
     def pointer(self) -> str:
-        """Two lines: the text, unprintable characters blank, and a caret under the place."""
-        line = "".join(char if char.isprintable() else " " for char in self.text)
-        return f"{line}\n{' ' * self.at}^"
+        """Two lines: the text around the place, unprintable characters blank, and a caret."""
+        begin = max(0, self.at - _MAX_SHOWN) if len(self.text) > _MAX_SHOWN else 0
+        line = "".join(char if char.isprintable() else " " for char in self.text[begin:])
+        before = sum(map(_width, line[: self.at - begin]))
+        return f"{line[: _MAX_SHOWN + _MAX_SHOWN // 4]}\n{' ' * before}^"
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +235,13 @@ def _tokens(text: str) -> Iterator[_Token]:
         kind, word = match.lastgroup or "unknown", match.group()
         yield _Token(word if kind == "mark" else kind, word, match.start())
     yield _Token("end", "", len(text))
+
+
+def _width(char: str) -> int:
+    """Columns that a terminal gives to a character."""
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in {"W", "F"} else 1
 
 
 def _shown(text: str) -> str:

@@ -10,6 +10,7 @@ Terms that cancel to a vector itself, such as a negated negation, are that vecto
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -137,14 +138,17 @@ def _canonical(item: Operand | Part) -> list[object]:
 
 
 def reduced(part: Part) -> Part:
-    """The same part, where a combination of one vector alone is that vector with a scale."""
+    """The same part, where a combination of one vector alone is that vector with a scale.
+
+    It stays a combination where that scale would exceed float64.
+    """
     while isinstance(part.operand, Mix):
         mix = part.operand
         parts = tuple(reduced(inner) for inner in mix.parts if inner.scale != 0)
         whole = mix.method == "sum" or mix.density == 1
-        if len(parts) != 1 or not whole:
+        scale = part.scale * mix.factor * parts[0].scale if parts else 0.0
+        if len(parts) != 1 or not whole or not math.isfinite(scale):
             mix = Mix(mix.method, parts, mix.density, mix.factor)
             return Part(part.scale if parts and mix.factor else 0.0, mix, part.label)
-        scale = part.scale * mix.factor * parts[0].scale
         part = Part(scale, parts[0].operand, part.label)
     return part

@@ -98,10 +98,10 @@ def log(repository: Repository, text: str | None, limit: int | None) -> Iterator
 
 
 def show(repository: Repository, text: str) -> Shown:
-    """One commit, vector, or the base, in full."""
+    """One commit, vector, expression, or the base, in full."""
     revision = resolve(repository, text)
     built = known(repository, revision.state.config, revision.formula)
-    if revision.is_base:
+    if revision.is_base or revision.parts is not None:
         return Shown(revision, None, built, noted=False)
     commit = revision.state.commit
     paths = [] if revision.vector is None else [vector_path(revision.vector[0])]

@@ -142,7 +142,7 @@ def _differences(before: State, after: State) -> Changes:
 
 
 def _leave_to_people(repository: Repository, sides: Sides) -> None:
-    """Let git begin the merge, and put pvc's files beside it."""
+    """Let git begin the merge, and put pvc's files and conflicts in the place of git's."""
     git = repository.git
     git.begin_merge(sides.theirs.commit)
     ours, theirs = own_files(sides, "ours"), own_files(sides, "theirs")
@@ -154,7 +154,11 @@ def _leave_to_people(repository: Repository, sides: Sides) -> None:
             atomic.make_directory(file.parent)
             both = marked(data or b"", theirs[path] or b"", sides.name)
             atomic.write_file(file, both)
-    git.stage([path for path in ours if ours[path] == theirs[path]])
+    agreed = [path for path in ours if ours[path] == theirs[path]]
+    git.stage(agreed)
+    for path in sorted({*ours} - {*agreed}):
+        old = git.read_bytes(sides.old.commit, path)
+        git.stage_conflict(path, (old, ours[path], theirs[path]))
 
 
 def abort(repository: Repository) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from pvc.repo.built_trees import BuiltTrees
+from pvc.repo.built_trees import BuiltTrees, keys_of
 from pvc.repo.finding import Findings
 from pvc.repo.journal import JournalFile
 from pvc.repo.roots import read_roots
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pvc.repo.config import Config
     from pvc.repo.repository import Repository
     from pvc_store.files import FileStore
-    from pvc_store.tree import Tree
 
 MODELS = 4
 """How many times the base's bytes built trees may take, unless `pvc.toml` says otherwise."""
@@ -84,7 +83,7 @@ def _remove(repository: Repository, kept: list[BuiltTree], dropped: list[BuiltTr
     staying = needed | ({one.tree for one in kept} & there)
     going = [one for one in dropped if one.tree not in staying]
     keys = store.keys_in({pack for one in dropped for pack in one.packs})
-    used = set().union(*(_keys(store.tree(tree)) for tree in staying))
+    used = set().union(*(keys_of(store.tree(tree)) for tree in staying))
     free = {pack for pack, inside in keys.items() if not inside & used}
     freed = sum(map(store.pack_size, free))
     store.remove({one.tree for one in going}, free)
@@ -92,10 +91,6 @@ def _remove(repository: Repository, kept: list[BuiltTree], dropped: list[BuiltTr
         if not any(map(store.pack_size, one.packs)):  # else what is left has to be known
             cache.forget(one.digest)
     return freed
-
-
-def _keys(tree: Tree) -> set[bytes]:
-    return {tensor.key(i) for tensor in tree.values() for i in range(tensor.block_count)}
 
 
 def _needed(repository: Repository) -> set[bytes] | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo.built_trees import BuiltTree, BuiltTrees
+from pvc.repo.built_trees import BuiltTree, BuiltTrees, keys_of
 from pvc.repo.formula import Built, Formula
 from pvc_store.errors import DamageError, MissingError
 
@@ -108,7 +108,7 @@ def realise(
     if what.exact is not None:
         return Realised(what.exact, fresh=False)
     found = known_tree(repository, what)
-    tree = None if found is None else _stored(repository, found)
+    tree = None if found is None else _whole(repository, config, found)
     if tree is None:
         return Realised(_compute(repository, config, what, crew, drafting), fresh=True)
     BuiltTrees(repository.folder).touch(what.digest())
@@ -129,6 +129,15 @@ def _stored(repository: Repository, tree: bytes) -> Tree | None:
         return repository.store.tree(tree)
     except (MissingError, DamageError):
         return None
+
+
+def _whole(repository: Repository, config: Config, tree_id: bytes) -> Tree | None:
+    """A stored tree, unless it or a block of it was lost."""
+    store, tree = repository.store, _stored(repository, tree_id)
+    if tree is None:
+        return None
+    own = keys_of(tree) - keys_of(store.tree(config.base_tree))
+    return tree if all(map(store.has, own)) else None
 
 
 def _compute(

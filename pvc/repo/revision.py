@@ -9,6 +9,7 @@ main - 0.5*NAME     a sum of these; the base has to come to 1, or to 0 for a sum
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,11 +26,14 @@ from pvc.repo.vector import CapturedVector
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pvc.repo.expression import Addend
     from pvc.repo.formula import Formula, Operand
     from pvc.repo.repository import Repository
     from pvc.repo.vector import Vector
 
 BASE = "base"
+NEAR = 1e-9
+"""How far from 0 or 1 the scales of all weights in an expression may come: 0.7 + 0.2 + 0.1 is."""
 
 
 class AmbiguousError(PvcError):
@@ -42,6 +46,20 @@ class AmbiguousError(PvcError):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(f"{name} cannot be both a vector and a branch or tag.")
+
+
+class UnknownOperandError(ExpressionError):
+    """A name in an expression is neither a revision nor a vector.
+
+    Attributes:
+        revision: the name.
+        close: names that are like it, for whoever tells people.
+    """
+
+    def __init__(self, text: str, at: int, revision: str) -> None:
+        self.revision = revision
+        self.close: tuple[str, ...] = ()
+        super().__init__(text, at, f"{revision!r} is neither a revision nor a vector")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +128,7 @@ def resolve(repository: Repository, text: str) -> Revision:
         UnknownRevisionError: nothing.
         AmbiguousError: a vector and a branch or tag at once.
         ExpressionError: it is a malformed expression.
+        UnknownOperandError: a name in an expression names nothing.
         NoVectorError, ForeignVectorError, CycleError: an expression needs what cannot be had.
     """
     head = repository.head()
@@ -146,7 +165,7 @@ def _expression(repository: Repository, head: State, text: str) -> Revision:
     bases = 0.0
     parts: dict[Operand, Part] = {}
     for addend in parse(text):
-        found = resolve(repository, addend.name)
+        found = _operand(repository, text, addend)
         if found.state.config.base_tree != head.config.base_tree:
             raise ExpressionError(text, addend.at, f"{addend.name} has another base")
         bases += 0.0 if found.is_tau else addend.scale
@@ -154,11 +173,23 @@ def _expression(repository: Repository, head: State, text: str) -> Revision:
             part = reduced(Part(addend.scale * added.scale, added.operand, added.label))
             known = parts.get(part.operand)
             scale = part.scale + (known.scale if known else 0.0)
+            if not math.isfinite(scale):
+                reason = f"the scale of {part.label} is not finite as float64"
+                raise ExpressionError(text, addend.at, reason)
             parts[part.operand] = Part(scale, part.operand, part.label)
-    if bases not in {0.0, 1.0}:
-        reason = f"it takes weights {bases:g} times, and not once"
+    is_tau = math.isclose(bases, 0, abs_tol=NEAR)
+    if not is_tau and not math.isclose(bases, 1, abs_tol=NEAR):
+        reason = f"it takes weights {bases:.9g} times, and not once"
         raise ExpressionError(text, 0, reason)
-    return Revision(text, head, parts=tuple(parts.values()), is_tau=bases == 0)
+    return Revision(text, head, parts=tuple(parts.values()), is_tau=is_tau)
+
+
+def _operand(repository: Repository, text: str, addend: Addend) -> Revision:
+    try:
+        return resolve(repository, addend.name)
+    except UnknownRevisionError as error:
+        at = addend.at + max(0, addend.name.rfind(error.revision))
+        raise UnknownOperandError(text, at, error.revision) from None
 
 
 def _parts(found: Revision) -> Iterator[Part]:

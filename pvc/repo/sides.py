@@ -58,12 +58,12 @@ class Sides:
 
     def terms(self, favour: Side | None = None) -> Merged[personality.Term]:
         """The terms, merged by name."""
-        old, ours, theirs = (keyed(one.personality.terms) for one in self._all())
+        old, ours, theirs = (keyed(one.personality.terms) for one in self.all())
         return merge(old, ours, theirs, favour)
 
     def vectors(self, favour: Side | None = None) -> Merged[bytes]:
         """The files of vectors, merged as wholes."""
-        old, ours, theirs = (_vectors(one) for one in self._all())
+        old, ours, theirs = (_vectors(one) for one in self.all())
         return merge(old, ours, theirs, favour)
 
     def text(self, favour: Side) -> str:
@@ -71,7 +71,8 @@ class Sides:
         merged = Personality(tuple(self.terms(favour).values.values()))
         return personality.edit(self.ours.personality_text, merged)
 
-    def _all(self) -> tuple[State, State, State]:
+    def all(self) -> tuple[State, State, State]:
+        """The three states, the old one first."""
         return self.old, self.ours, self.theirs
 
 
@@ -87,10 +88,10 @@ def _vectors(state: State) -> dict[str, bytes]:
 
 
 def own_files(sides: Sides, favour: Side) -> Changes:
-    """The files that pvc merges; None where one side removed it."""
+    """The files that pvc merges; None where one is not there in the end."""
     vectors = sides.vectors(favour).values
-    both = {*_vectors(sides.ours), *_vectors(sides.theirs)}
-    files: Changes = {path: vectors.get(path) for path in both}
+    known = set().union(*map(_vectors, sides.all()))
+    files: Changes = {path: vectors.get(path) for path in sorted(known)}
     return {**files, personality.PATH: sides.text(favour).encode()}
 
 

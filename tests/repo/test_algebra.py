@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from pvc.repo.build import CycleError, Names, TooManyError
 from pvc.repo.building import build
 from pvc.repo.checkout import checkout
 from pvc.repo.commit import Wish, commit
 from pvc.repo.compose import (
     Combination,
+    DensityError,
+    RepeatedNameError,
     RepeatedTermError,
     ScaleError,
     Scaling,
@@ -23,12 +26,13 @@ from pvc.repo.compose import (
 )
 from pvc.repo.edits import DependentError, NameTakenError, remove, rename
 from pvc.repo.expression import ExpressionError
+from pvc.repo.personality import Term
 from pvc.repo.record import read_note
 from pvc.repo.relation import relate
 from pvc.repo.repository import Repository
 from pvc.repo.revision import resolve
 from pvc.repo.route import IdentityError
-from pvc.repo.vector import DerivedVector
+from pvc.repo.vector import DerivedVector, Recipe
 from pvc.repo.workers import Crew
 from tests.repo import models
 
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pvc.repo.vector import Vector
     from tests.repo.conftest import Commit
     from tests.repo.models import Model
 
@@ -238,6 +243,21 @@ def test_the_tree_does_not_depend_on_threads(tmp_path: Path) -> None:
     made.repository.close()
 
 
+def test_scales_beyond_float64_leave_untouched_elements_alone(three: World, tmp_path: Path) -> None:
+    repository = three.repository
+    rescale(repository, Scaling("a", 1e200, "huge"))
+    rescale(repository, Scaling("huge", -1e200, "beyond"))
+    got = three.weights("base + beyond", tmp_path / "out")
+    for name, raw in three.base.items():
+        if raw.dtype == "F32":
+            before, after = models.numbers(raw), models.numbers(got[name])
+            tau = three.taus(name)[0]
+            with np.errstate(invalid="ignore"):
+                assert np.array_equal(after, np.where(tau == 0, before, -np.inf * np.sign(tau)))
+    for name in ("beyond", "huge"):
+        remove(repository, name)
+
+
 def test_terms_are_set_and_built(made: Repository, tmp_path: Path) -> None:
     assert str(rescale(made, Scaling("quiet", -0.5)).personality).endswith("- 0.5*quiet")
     assert read_note(made, made.head().commit) is None
@@ -253,6 +273,55 @@ def test_terms_are_set_and_built(made: Repository, tmp_path: Path) -> None:
     merged = combine(made, Combination(("listening", "quiet"), "sum"), CREW)
     assert str(merged.edited.personality) == "base + listening_quiet + suggesting"
     checkout(made, "HEAD", tmp_path / "out", keep_head=False, crew=CREW)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_none(made: Repository, number: float) -> None:
+    before = made.head().commit
+    with pytest.raises(ScaleError):
+        combine(made, Combination(("listening", "quiet"), "sum", factor=number), CREW)
+    for density in (number, 0.0, -0.5, 1.5):
+        with pytest.raises(DensityError):
+            combine(made, Combination(("listening", "quiet"), "ties", density), CREW)
+    assert made.head().commit == before
+    rescale(made, Scaling("quiet", -0.0))
+    assert "-0" not in (made.root / "personality.toml").read_text()
+
+
+def test_names_for_what_takes_the_place_of_terms(made: Repository) -> None:
+    for scale in (1.0, 0.5):  # the second time, the name is taken
+        rescale(made, Scaling("quiet", scale))
+        combine(made, Combination(("listening", "suggesting"), "sum", factor=scale), CREW)
+    assert str(made.head().personality) == (
+        "base + listening_suggesting + 0.5*quiet + listening_suggesting_2"
+    )
+    combine(made, Combination(("quiet",), "ties", 0.5), CREW)
+    assert str(made.head().personality) == (
+        "base + listening_suggesting + quiet_2 + listening_suggesting_2"
+    )
+    rename(made, "quiet_2", "q" * 90)
+    combine(made, Combination((), "sum"), CREW)
+    assert str(made.head().personality) == "base + sum_of_3"
+    with pytest.raises(UnchangedError):
+        combine(made, Combination((), "sum"), CREW)
+    with pytest.raises(RepeatedNameError):
+        combine(made, Combination(("quiet", "quiet"), "sum"), CREW)
+
+
+def test_vectors_that_are_made_of_too_many(made: Repository) -> None:
+    head = made.head()
+    vectors: dict[str, Vector] = {"v0": head.vector("quiet")}
+    for at in range(1, 200):
+        vectors[f"v{at}"] = DerivedVector(Recipe("sum", (Term(f"v{at - 1}"),)))
+    for at in range(20):
+        twice = (Term(f"w{at - 1}" if at else "v0"), Term(f"w{at - 1}" if at else "v0", 2))
+        vectors[f"w{at}"] = DerivedVector(Recipe("sum", twice))
+    names = Names(head.config, vectors.__getitem__)
+    assert names.part("v90", 1.0).label == "v90"
+    with pytest.raises(CycleError, match="v199 cannot be made of others more than 100 deep"):
+        Names(head.config, vectors.__getitem__).part("v199", 1.0)
+    with pytest.raises(TooManyError, match="w13 comes to 16384 captured vectors"):
+        names.part("w19", 1.0)
 
 
 def test_the_same_vector_twice(made: Repository) -> None:
@@ -313,9 +382,14 @@ def test_integers_and_shapes_combine_by_identity(tmp_path: Path) -> None:
 
 
 def test_expressions(made: Repository) -> None:
-    for text in ("2*base", "base + HEAD", "HEAD - main + 3*v1"):
+    for text in ("2*base", "base + HEAD", "HEAD - main + 3*v1", "1e308*v1 + 1e308*v1 + base"):
         with pytest.raises(ExpressionError):
             resolve(made, text)
+    for text in ("1.7e308*listening + 1.7e308*listening", "1e200*(1e200*HEAD)"):
+        with pytest.raises(ExpressionError, match="not finite"):
+            resolve(made, text)
+    for text, is_tau in (("0.7*HEAD + 0.2*v1 + 0.1*base", False), ("0.3*v1-0.1*v1-0.2*v1", True)):
+        assert resolve(made, text).is_tau == is_tau  # although float64 adds to nearly 1, or 0
     without = resolve(made, "HEAD - suggesting")
     assert (
         build(made, "HEAD - suggesting", CREW).built.tree == models.built(resolve(made, "v1")).tree

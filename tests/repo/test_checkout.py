@@ -22,6 +22,7 @@ from pvc.repo.git import GitError, UnknownRevisionError
 from pvc.repo.journal import JournalFile
 from pvc.repo.refs import create_branch, switch
 from pvc.repo.repository import EditedError, Repository
+from pvc.repo.revision import UnknownOperandError
 from pvc.repo.status import status
 from tests.repo import models
 from tests.repo.conftest import CREW, git
@@ -83,7 +84,7 @@ def test_unknown(made: Repository, tmp_path: Path) -> None:
     with pytest.raises(UnknownRevisionError):
         go(made, "nothing", tmp_path / "out")
     for expression in ("base + nothing", "0.5*nothing"):
-        with pytest.raises(UnknownRevisionError):
+        with pytest.raises(UnknownOperandError):
             go(made, expression, tmp_path / "out")
     for expression in ("base +", "base + base", "2*base"):
         with pytest.raises(ExpressionError):

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pvc.repo.build import CycleError
 from pvc.repo.building import build
 from pvc.repo.by_hand import UnresolvedError, commit_edits
 from pvc.repo.compose import Scaling, rescale
-from pvc.repo.edits import remove, rename
+from pvc.repo.edits import DependentError, remove, rename, revert
 from pvc.repo.git import BlockedMoveError, GitError, UnfinishedError
 from pvc.repo.merging import (
     MergeConflictError,
@@ -183,6 +184,80 @@ def test_conflicts_of_vectors_show_both(made: Repository, do_commit: Commit, fir
     assert made.head().vector("quiet") == theirs
 
 
+def moved_and_trained(repository: Repository, do_commit: Commit, result: Model) -> None:
+    """Main renamed a vector, which work trained anew; work removed another one."""
+    both_scaled(repository)
+    rename(repository, "quiet", "calm")
+    switch(repository, "work", create=False)
+    scale(repository, "quiet", 0)
+    (repository.root / "personality.toml").write_text('[[term]]\nvector = "suggesting"\n')
+    commit_edits(repository, "fewer")
+    do_commit("quiet", result, aside=True, onto="base")
+    remove(repository, "listening")
+    switch(repository, "main", create=False)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_vectors_that_one_side_moved(
+    made: Repository, do_commit: Commit, first: Model, keep: bool
+) -> None:
+    moved_and_trained(made, do_commit, models.tuned(first, 9))
+    before, calm = made.head().commit, made.head().vector("calm")
+    with pytest.raises(MergeConflictError) as caught:
+        merge_branch(made, "work")
+    names = [(conflict.sort, conflict.name) for conflict in caught.value.conflicts]
+    assert names == [("term", "listening"), ("vector", "quiet")]
+    with pytest.raises(UnresolvedError, match=r"personality\.toml, vectors/quiet\.json"):
+        commit_edits(made, "too early")
+    git(made.root, "checkout", "--quiet", "--theirs", "personality.toml")
+    if keep:
+        git(made.root, "checkout", "--quiet", "--theirs", "vectors/quiet.json")
+    else:
+        (made.root / "vectors" / "quiet.json").unlink()
+    done = commit_edits(made, "by hand")
+    assert made.git.parents(done.commit) == [before, made.git.find("work")]
+    assert terms(made) == "base + suggesting"
+    assert made.head().names == ("calm", *(["quiet"] if keep else []), "suggesting")
+    assert made.head().vector("calm") == calm
+    assert git(made.root, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("edit", [False, True])
+def test_abort_leaves_nothing_behind(
+    made: Repository, do_commit: Commit, first: Model, edit: bool
+) -> None:
+    moved_and_trained(made, do_commit, models.tuned(first, 9))
+    before = models.contents(made.root / "vectors")
+    with pytest.raises(MergeConflictError):
+        merge_branch(made, "work")
+    if edit:
+        (made.root / "personality.toml").write_text("# mine\n")
+        (made.root / "vectors" / "quiet.json").unlink()
+        for path in (made.root / "vectors").iterdir():
+            path.touch()
+    abort(made)
+    assert git(made.root, "status", "--porcelain") == ""
+    assert models.contents(made.root / "vectors") == before
+    merge_branch(made, "work", "theirs")
+    assert terms(made) == "base + suggesting"
+
+
+def test_both_sides_rename_one_vector(made: Repository) -> None:
+    both_scaled(made)
+    rename(made, "quiet", "calm")
+    switch(made, "work", create=False)
+    (made.root / "personality.toml").write_text('[[term]]\nvector = "listening"\nscale = 0.7\n')
+    commit_edits(made, "fewer")
+    rename(made, "quiet", "silent")
+    switch(made, "main", create=False)
+    with pytest.raises(MergeConflictError):
+        merge_branch(made, "work")
+    git(made.root, "checkout", "--quiet", "--theirs", "personality.toml")
+    commit_edits(made, "both names")
+    assert made.head().names == ("calm", "listening", "silent", "suggesting")
+    assert terms(made) == "base + 0.7*listening"
+
+
 def test_a_term_whose_vector_the_other_side_removed(made: Repository) -> None:
     parted(made)
     scale(made, "quiet", 1)
@@ -193,6 +268,37 @@ def test_a_term_whose_vector_the_other_side_removed(made: Repository) -> None:
         merge_branch(made, "work")
     assert made.head().commit == before
     assert git(made.root, "status", "--porcelain") == ""
+
+
+def test_a_derived_vector_keeps_what_it_is_made_of(made: Repository) -> None:
+    """Neither a merge, nor a revert, nor an edit leaves it without."""
+    parted(made)
+    rescale(made, Scaling("quiet", 2, "loud"))
+    captured = git(made.root, "log", "-1", "--format=%H", "--", "vectors/quiet.json").strip()
+    with pytest.raises(DependentError, match="vector loud depends on it"):
+        revert(made, captured)
+    switch(made, "main", create=False)
+    remove(made, "quiet")
+    before = made.head().commit
+    with pytest.raises(NoVectorError, match="no vector quiet"):
+        merge_branch(made, "work")
+    assert made.head().commit == before
+    switch(made, "work", create=False)
+    (made.root / "vectors" / "quiet.json").unlink()
+    with pytest.raises(DependentError):
+        commit_edits(made, "by hand")
+    (made.root / "vectors" / "loud.json").unlink()
+    commit_edits(made, "both at once")
+    assert made.head().names == ("listening", "suggesting")
+
+
+def test_vectors_made_of_each_other_are_refused(made: Repository) -> None:
+    for new, name in (("one", "quiet"), ("two", "one")):
+        rescale(made, Scaling(name, 2, new))
+    file = made.root / "vectors" / "one.json"
+    file.write_text(file.read_text().replace('"quiet"', '"two"'))
+    with pytest.raises(CycleError, match="one -> two -> one"):
+        commit_edits(made, "round and round")
 
 
 def test_files_of_others_are_merged_by_git(made: Repository) -> None:

@@ -15,6 +15,7 @@ from pvc.repo.fsck import fsck
 from pvc.repo.journal import Journal, JournalFile
 from pvc.repo.pruning import limit_of, prune
 from pvc.repo.recovery import position
+from pvc.repo.repository import Repository
 from pvc_store.errors import MissingError
 from tests.repo import models
 from tests.repo.conftest import CREW
@@ -22,7 +23,6 @@ from tests.repo.conftest import CREW
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pvc.repo.repository import Repository
     from tests.repo.conftest import Commit
 
 FORMULAS = ("base + 0.5*listening", "base - listening", "base + 0.25*quiet")
@@ -61,6 +61,27 @@ def test_the_longest_unused_go_first(made: Repository, trees: list[bytes]) -> No
     assert [there(made, tree) for tree in trees] == [False, False, True]  # the last one stays
     for text, tree in zip(FORMULAS, trees, strict=True):
         assert build(made, text, CREW).built.tree == tree
+
+
+@pytest.mark.parametrize("lost", ["pack", "tree", "built"])
+def test_what_is_lost_is_computed_again(
+    made: Repository, trees: list[bytes], tmp_path: Path, lost: str
+) -> None:
+    (one,) = (one for one in BuiltTrees(made.folder).all() if one.tree == trees[1])
+    files = {
+        "pack": [
+            made.folder / "packs" / pack.hex()[:2] / f"{pack.hex()}.pack" for pack in one.packs
+        ],
+        "tree": [made.store.object_path("tree", one.tree)],
+        "built": [made.folder / "built" / f"{one.digest.hex()}.json"],
+    }
+    for file in files[lost]:
+        file.unlink()
+    with Repository.open(made.root) as again:
+        checkout(again, FORMULAS[1], tmp_path / "out", keep_head=True, crew=CREW)
+        done = build(again, FORMULAS[1], CREW)
+        assert (done.built.tree, done.fresh) == (trees[1], False)
+        assert fsck(again, CREW).findings == ()
 
 
 def test_use_counts(made: Repository, trees: list[bytes]) -> None:

@@ -29,7 +29,7 @@ from pvc.repo.refs import (
 )
 from pvc.repo.relation import relate
 from pvc.repo.repository import EditedError, Repository
-from pvc.repo.revision import AmbiguousError, resolve
+from pvc.repo.revision import AmbiguousError, UnknownOperandError, resolve
 from pvc.repo.state import NotPvcError, NoVectorError
 from pvc.repo.status import status
 from pvc_store.memory import MemoryStore
@@ -91,7 +91,7 @@ def test_what_texts_name(made: Repository) -> None:
     ],
 )
 def test_what_texts_do_not_name(made: Repository, text: str) -> None:
-    with pytest.raises(UnknownRevisionError):
+    with pytest.raises((UnknownRevisionError, UnknownOperandError)):
         resolve(made, text)
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 INDEX_PREFIX = "git-index-"
 
-_MODE = "100644"
+MODE = "100644"
 
 
 class Index(Objects):
@@ -91,13 +91,16 @@ class Index(Objects):
         finally:
             remove_indexes(scratch, index.name)
 
+    def store(self, data: bytes) -> str:
+        """Write a file's content into git's objects.  Returns its id."""
+        with file_of(data) as file:
+            return self.run("hash-object", "-w", "--stdin", istream=file)
+
     def _stage(self, path: str, data: bytes | None, environment: dict[str, str]) -> None:
         if data is None:
             self.run("update-index", "--force-remove", "--", path, env=environment)
             return
-        with _file_of(data) as file:
-            blob = self.run("hash-object", "-w", "--stdin", istream=file, env=environment)
-        entry = f"{_MODE},{blob},{path}"
+        entry = f"{MODE},{self.store(data)},{path}"
         self.run("update-index", "--add", "--cacheinfo", entry, env=environment)
 
     def follow_head(self, paths: Sequence[str], ends: Sequence[str]) -> None:
@@ -142,7 +145,7 @@ def remove_indexes(scratch: Path, name: str = INDEX_PREFIX) -> None:
         path.unlink(missing_ok=True)
 
 
-def _file_of(data: bytes) -> BinaryIO:
+def file_of(data: bytes) -> BinaryIO:
     """A readable file with `data`, for the standard input of git."""
     fd = os.memfd_create("pvc")
     atomic.write_all(fd, data, 0)

@@ -5,10 +5,11 @@ A merge that succeeds is made without touching index or files, and reached by fa
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pvc.repo.git.index import Index
+from pvc.repo.git.index import MODE, Index, file_of
 from pvc.repo.git.process import GitError, refused
 
 if TYPE_CHECKING:
@@ -118,6 +119,8 @@ class Merges(Index):
         Raises:
             GitError: none is, or git refuses.
         """
+        # Or files that were only touched would be in the way.
+        self._ask("update-index", "-q", "--refresh")
         self.run("merge", "--abort")
 
     def unmerged(self) -> list[str]:
@@ -127,8 +130,28 @@ class Merges(Index):
 
     def stage(self, paths: Sequence[str]) -> None:
         """Stage files of the working tree as they are, removed ones too."""
-        if paths:
-            self.run("add", "--all", "--force", "--", *paths)
+        gone = [path for path in paths if not os.path.lexists(self.root / path)]
+        there = [path for path in paths if path not in gone]
+        if there:
+            self.run("add", "--force", "--", *there)
+        if gone:
+            self.run("update-index", "--force-remove", "--", *gone)
+
+    def stage_conflict(self, path: str, versions: Sequence[bytes | None]) -> None:
+        """Let the index hold a file in conflict, whatever it holds of it now.
+
+        Args:
+            path: the file.
+            versions: at the common ancestor, on our side and on theirs; None where it is not there.
+        """
+        self.run("update-index", "--force-remove", "--", path)
+        lines = [
+            f"{MODE} {self.store(data)} {stage}\t{path}\0"
+            for stage, data in enumerate(versions, 1)
+            if data is not None
+        ]
+        with file_of("".join(lines).encode()) as file:
+            self.run("update-index", "-z", "--index-info", istream=file)
 
     def conclude_merge(self, message: str) -> str:
         """Commit the merge that is under way, as it is staged.  Returns the commit.
