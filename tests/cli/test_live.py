@@ -154,13 +154,13 @@ def test_which_engine(pvc: Pvc, engine: EngineProcess, start: Starter) -> None:
 
 
 def interrupt(engine: EngineProcess) -> threading.Thread:
-    """A thread that interrupts this process once the engine was told to write."""
+    """A thread that interrupts this process once the engine, held in a step, was told to write."""
 
     def work() -> None:
         with engine.connect() as connection:
             while connection.state().holder is None:
                 time.sleep(0.01)
-        time.sleep(0.3)
+        time.sleep(2)
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=work)
@@ -168,7 +168,8 @@ def interrupt(engine: EngineProcess) -> threading.Thread:
     return thread
 
 
-def wait_for_writing(engine: EngineProcess) -> None:
+def let_it_write(engine: EngineProcess) -> None:
+    engine.ask("let_go")
     deadline = time.monotonic() + 60
     with engine.connect() as connection:
         while connection.state().holder is not None and time.monotonic() < deadline:
@@ -179,7 +180,7 @@ def test_an_interrupt_after_the_engine_was_told(pvc: Pvc, engine: EngineProcess)
     """It writes all the same, and the command does not say that it does not."""
     engine.ask("train")
     pvc("commit", "listening", "--live")
-    engine.ask("wait", seconds=2)
+    engine.ask("hold")
     thread = interrupt(engine)
     stopped = pvc("checkout", "HEAD~1", "--live")
     thread.join()
@@ -189,7 +190,7 @@ def test_an_interrupt_after_the_engine_was_told(pvc: Pvc, engine: EngineProcess)
         "steps; `pvc status` says what it holds.\n"
     )
     assert pvc("log").out.splitlines()[0].endswith("listening: captured")
-    wait_for_writing(engine)
+    let_it_write(engine)
     assert engine_line(pvc).startswith("chat (HEAD~1, ")
     assert "not HEAD's tree; clean" in engine_line(pvc)
     assert pvc("checkout", "HEAD~1", "--live").code == 0
@@ -199,7 +200,7 @@ def test_an_interrupt_after_the_engine_was_told(pvc: Pvc, engine: EngineProcess)
 def test_an_interrupt_after_the_commit(pvc: Pvc, engine: EngineProcess) -> None:
     """The commit stands; only the engine has not heard of it."""
     engine.ask("train")
-    engine.ask("wait", seconds=2)
+    engine.ask("hold")
     thread = interrupt(engine)
     done = pvc("commit", "listening", "--live")
     thread.join()
@@ -207,7 +208,7 @@ def test_an_interrupt_after_the_commit(pvc: Pvc, engine: EngineProcess) -> None:
     assert "the engine chat does not know of it" in done.err
     assert pvc("log").out.splitlines()[0].endswith("listening: captured")
     assert engine_line(pvc).startswith("chat (listening, ")
-    wait_for_writing(engine)
+    let_it_write(engine)
     assert pvc("checkout", "HEAD~1", "--live").code == 0
 
 

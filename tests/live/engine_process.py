@@ -114,6 +114,7 @@ class Served:
         self.engine = pvc.share(self.model, name, folder=folder)
         self.optimizer: torch.optim.Optimizer | None = None
         self.stop = threading.Event()
+        self.released = threading.Event()
         self.failures: list[str] = []
         self.files: list[int] = []
         self.calls = 0
@@ -248,6 +249,22 @@ class Served:
 
         threading.Thread(target=work, daemon=True).start()
         time.sleep(0.05)
+
+    def ask_hold(self) -> None:
+        """A step that lasts until it is let go."""
+        held = threading.Event()
+
+        def work() -> None:
+            with self.engine.step():
+                held.set()
+                self.released.wait()
+
+        self.released.clear()
+        threading.Thread(target=work, daemon=True).start()
+        held.wait()
+
+    def ask_let_go(self) -> None:
+        self.released.set()
 
     def ask_patience(self, seconds: float) -> None:
         self.engine._keeper._wait = seconds
