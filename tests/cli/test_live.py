@@ -153,6 +153,14 @@ def test_which_engine(pvc: Pvc, engine: EngineProcess, start: Starter) -> None:
     assert "other" not in pvc("status").out
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """As in a terminal: what a shell starts in the background ignores interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt(engine: EngineProcess) -> threading.Thread:
     """A thread that interrupts this process once the engine, held in a step, was told to write."""
 
@@ -176,6 +184,7 @@ def let_it_write(engine: EngineProcess) -> None:
             time.sleep(0.05)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_after_the_engine_was_told(pvc: Pvc, engine: EngineProcess) -> None:
     """It writes all the same, and the command does not say that it does not."""
     engine.ask("train")
@@ -197,6 +206,7 @@ def test_an_interrupt_after_the_engine_was_told(pvc: Pvc, engine: EngineProcess)
     assert pvc("live", "verify", "chat", "base").code == 0
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_after_the_commit(pvc: Pvc, engine: EngineProcess) -> None:
     """The commit stands; only the engine has not heard of it."""
     engine.ask("train")
