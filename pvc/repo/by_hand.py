@@ -88,8 +88,8 @@ def _conclude(repository: Repository, head: State, changes: Changes, message: st
     with recovering(repository):
         file.begin(Journal(repository.root, at(head), None))
         commit = git.conclude_merge(message)
+        note_quietly(repository, commit, built)
         file.end()
-    note_quietly(repository, commit, built)
     return Edited(commit, message, edited, tuple(sorted(changes)))
 
 

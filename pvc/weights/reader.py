@@ -136,8 +136,10 @@ class CheckpointReader:
     def _close_idle(self, keep: int) -> None:
         """Close the files used longest ago that no thread reads from, until `keep` are left."""
         excess = len(self._files) - keep
+        if excess <= 0:
+            return
         idle = [path for path, file in self._files.items() if not file.users]
-        for path in idle[: max(0, excess)]:
+        for path in idle[:excess]:
             os.close(self._files.pop(path).fd)
 
 

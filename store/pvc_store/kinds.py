@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from math import prod
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Kind:
-    """A numeric kind.
+    """A numeric kind; there is one object for each, so that they are compared by identity.
 
     Attributes:
         name: dtype name of the safetensors format.

@@ -271,7 +271,7 @@ def test_git_is_not_done(pvc: Pvc) -> None:
 
 
 def test_git_is_at_work(pvc: Pvc, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pvc.repo.git.worktree.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("pvc.repo.git.locks.LOCK_SECONDS", 0.1)
     (pvc.directory / ".git" / "index.lock").touch()
     for words in (("rm", "quiet"), ("checkout", "v1"), ("switch", "main")):
         refused(pvc, *words, code=11, error="held by another git command", hint="remove the lock")

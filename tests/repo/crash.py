@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pvc.codec import BaseBlock, decode, encode, measure, same
-from pvc.repo.git import GitError, worktree
+from pvc.repo.git import GitError, locks
 from pvc_store.kinds import BYTES, KIND_BY_NAME
 from tests.repo import steps
 from tests.repo.conftest import GIT_CONFIG
@@ -376,7 +376,7 @@ def warm() -> None:
 def run(what: str, home: Path, seed: int, times: int) -> Driver:
     """Run all trials that are wanted; returns what came out."""
     driver = Driver(Place(home))
-    worktree.LOCK_SECONDS = 0.01  # all that could hold git's locks has been waited for
+    locks.LOCK_SECONDS = 0.01  # all that could hold git's locks has been waited for
     become_alone(home)
     warm()
     if len(list(Path("/proc/self/task").iterdir())) > 1:

@@ -16,6 +16,7 @@ from pvc.repo.edits import remove
 from pvc.repo.fsck import fsck
 from pvc.repo.git import GitError, NoRepositoryError, UnfinishedError
 from pvc.repo.history import log
+from pvc.repo.record import read_note
 from pvc.repo.refs import switch
 from pvc.repo.repository import EditedError, Repository
 from pvc.repo.status import status
@@ -271,12 +272,23 @@ def test_a_signer_that_fails(made: Repository, other: Path) -> None:
 
 
 def test_notes_are_not_needed(made: Repository, other: Path) -> None:
-    """Another git command holds the notes: the commit stands all the same."""
-    lock = made.root / ".git" / "refs" / "notes" / "pvc.lock"
-    lock.touch()
+    """Notes cannot be written: the commit stands all the same."""
+    in_the_way = made.root / ".git" / "refs" / "notes" / "pvc.lock"
+    in_the_way.mkdir()
     done = commit(made, Wish("third", other, aside=True, onto="base"), CREW)
     assert made.git.head() == done.commit
-    lock.unlink()
+    assert read_note(made, done.commit) is None
+    in_the_way.rmdir()
+    healthy(made)
+
+
+def test_a_git_killed_over_its_notes(made: Repository, other: Path) -> None:
+    """Its lock does not keep later commits from theirs."""
+    lock = made.root / ".git" / "refs" / "notes" / "pvc.lock"
+    lock.touch()
+    done = commit(made, Wish("third", other, onto="HEAD"), CREW)
+    assert read_note(made, done.commit) is not None
+    assert not lock.exists()
     healthy(made)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pvc.repo.git import worktree
+from pvc.repo.git import locks
 from tests.store.children import ROOT
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def test_only_locks_of_a_git_that_was_killed_are_removed(
         of_head.unlink(missing_ok=True)  # its git is done
         os.utime(of_index, ns=(0, (9 + len(waits)) * 10**9))  # another git has it now
 
-    monkeypatch.setattr("pvc.repo.git.worktree.time.sleep", others_go_on)
+    monkeypatch.setattr("pvc.repo.git.locks.time.sleep", others_go_on)
     git.remove_locks(2 * 10**9)
     assert of_index.exists()
     assert older.exists()
@@ -109,4 +109,4 @@ def test_only_locks_of_a_git_that_was_killed_are_removed(
     assert not of_branch.exists()
     assert not of_maintenance.exists()
     assert waits
-    assert max(waits) <= worktree.LOCK_SECONDS
+    assert max(waits) <= locks.LOCK_SECONDS

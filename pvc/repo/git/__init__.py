@@ -1,5 +1,6 @@
 """What pvc needs of git.  The only package that speaks to it.
 
+    locks      what a killed git leaves
     process    running git, in the repository around a directory
     objects    refs, commits and their files, the log, notes
     index      commits of pvc's own files; bringing these to HEAD

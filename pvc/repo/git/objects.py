@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import git
 
 from pvc.errors import PvcError
+from pvc.repo.git.locks import remove_stale
 from pvc.repo.git.process import ENDED, GitError, Process
 
 if TYPE_CHECKING:
@@ -171,5 +172,15 @@ class Objects(Process):
         return self._ask("notes", "--ref", NOTES_REF, "show", commit)
 
     def add_note(self, commit: str, text: str) -> None:
-        """Write pvc's note on a commit, over an older one."""
-        self.run("notes", "--ref", NOTES_REF, "add", "--force", "--message", text, commit)
+        """Write pvc's note on a commit, over an older one.
+
+        Raises:
+            GitError: it cannot be written, and not because of a lock that a killed git left.
+        """
+        command = "notes", "--ref", NOTES_REF, "add", "--force", "--message", text, commit
+        try:
+            self.run(*command)
+        except GitError:
+            if not remove_stale(self.common / f"{NOTES_REF}.lock"):
+                raise
+            self.run(*command)

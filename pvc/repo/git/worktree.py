@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -10,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
+from pvc.repo.git import locks
 from pvc.repo.git.merge import Merges
 from pvc.repo.git.process import GitError
 from pvc_store import atomic
@@ -18,7 +18,6 @@ from pvc_store.errors import LockedError
 if TYPE_CHECKING:
     from pathlib import Path
 
-LOCK_SECONDS = 2.0
 OPERATIONS = {
     "MERGE_HEAD": "merge",
     "CHERRY_PICK_HEAD": "cherry-pick",
@@ -27,7 +26,6 @@ OPERATIONS = {
     "rebase-apply": "rebase",
     "BISECT_LOG": "bisect",
 }
-
 
 BLOCKS = ("Entry ", "Untracked ", "Updating ", "Refusing ", "Submodule ", "you need ")
 """How git begins to say that a file, and not the disk or itself, is in the way."""
@@ -63,11 +61,11 @@ class Git(Merges):
         Raises:
             LockedError: one is, or one was killed and left its lock.
         """
-        lock, deadline = self.directory / "index.lock", time.monotonic() + LOCK_SECONDS
+        lock, deadline = self.directory / "index.lock", time.monotonic() + locks.LOCK_SECONDS
         while lock.exists():
             if time.monotonic() > deadline:
                 raise LockedError(str(lock), "another git command")
-            time.sleep(LOCK_SECONDS / 40)
+            time.sleep(locks.LOCK_SECONDS / 40)
 
     def check_move(self, commit: str, scratch: Path) -> None:
         """Make sure that HEAD can move to a commit without harm to edited files.
@@ -113,22 +111,14 @@ class Git(Merges):
                 raise
 
     def remove_locks(self, since: int) -> None:
-        """Remove the lock files of a git command that was killed; git itself never does.
-
-        Waits until they are LOCK_SECONDS old, since another git command may be at work.
+        """Remove the lock files of a git command that was killed; see `remove_stale`.
 
         Args:
             since: when that command can have begun at the earliest, in nanoseconds since 1970.
         """
-        locks = [*self.directory.glob("*.lock"), *(self.common / "refs").rglob("*.lock")]
-        for lock in [*locks, self.common / "objects" / "maintenance.lock"]:
-            with contextlib.suppress(FileNotFoundError):
-                made = lock.stat().st_mtime_ns
-                if made >= since:
-                    age = max(0.0, time.time() - made / 1e9)
-                    time.sleep(max(0.0, LOCK_SECONDS - age))
-                    if lock.stat().st_mtime_ns == made:
-                        lock.unlink()
+        found = [*self.directory.glob("*.lock"), *(self.common / "refs").rglob("*.lock")]
+        for lock in [*found, self.common / "objects" / "maintenance.lock"]:
+            locks.remove_stale(lock, since)
 
     def exclude(self, directory: Path) -> None:
         """Let git ignore a directory below the root, in this clone only."""
