@@ -7,7 +7,7 @@
     kernels    the loops, compiled by numba when they are first called
     scratch    the buffers of one thread
 
-Importing this does not import numba; the first call of a kernel does.
+Importing this does not import numba; `begin` does, or the first call of a kernel.
 
 Limits: little-endian machines.  The stored forms are described in docs/format/block.md.
 """
@@ -15,6 +15,7 @@ Limits: little-endian machines.  The stored forms are described in docs/format/b
 from pvc.codec.base import BaseBlock, BaseError, base_place, can_be_base
 from pvc.codec.block import ContentError, PayloadError, decode, encode
 from pvc.codec.change import Change, element_count, measure, same
+from pvc.codec.jit import begin
 
 __all__ = [
     "BaseBlock",
@@ -23,6 +24,7 @@ __all__ = [
     "ContentError",
     "PayloadError",
     "base_place",
+    "begin",
     "can_be_base",
     "decode",
     "element_count",

@@ -1,8 +1,9 @@
 """The decorator of compiled loops.
 
-`jit` compiles a function with numba when it is first called, not when it is imported: numba alone
-takes a third of a second to import, and most commands never code a block.  Compiled code is kept
-beside the source file, or in the user's cache folder where that is read-only.
+`jit` compiles a function with numba when it is first called, not when it is imported: numba takes
+almost half a second to begin, and most commands never code a block.  Who will, but has to read
+first, lets it begin meanwhile.  Compiled code is kept beside the source file, or in the user's
+cache folder where that is read-only.
 
 Limits: a kernel calls no other kernel, because kept code is renewed only when its own source file
 changes.  Kernels get no fast-math, so that sums of floats are the same on every machine.  They do
@@ -11,8 +12,9 @@ not check indices: their callers check sizes first.
 
 from __future__ import annotations
 
+import contextlib
 from functools import cache, wraps
-from threading import Lock
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
@@ -48,3 +50,19 @@ def jit(function: Callable[P, R]) -> Callable[P, R]:
         return compiled()(*args, **kwargs)
 
     return kernel
+
+
+@jit
+def _nothing(number: int) -> int:
+    return number
+
+
+@cache
+def begin() -> None:
+    """Let numba get ready on a thread of its own; kernels that are called meanwhile wait for it."""
+    Thread(target=_begin, name="pvc-jit").start()
+
+
+def _begin() -> None:
+    with contextlib.suppress(Exception):  # the kernels that are called next will say it
+        _nothing(0)

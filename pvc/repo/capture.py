@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from blake3 import blake3
 
-from pvc.codec import BaseBlock, Change, element_count, encode, measure, same
+from pvc.codec import BaseBlock, Change, begin, element_count, encode, measure, same
 from pvc.errors import PvcError
 from pvc.repo import workers
 from pvc.repo.difference import RawBlock, block_change, is_same, total
@@ -217,6 +217,7 @@ class _Shared:
 
     def tensors(self, places: Iterable[Place], threads: int) -> tuple[TensorCapture, ...]:
         """Capture tensors; the largest first, since one thread has each."""
+        begin()
         largest_first = sorted(places, key=lambda place: -place.nbytes)
         self.progress.start("Reading", sum(place.nbytes for place in largest_first))
         workers.run(largest_first, self.tensor, threads)

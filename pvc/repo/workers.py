@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -65,27 +65,25 @@ def run(jobs: Sequence[T], work: Callable[[T, Stop], None], threads: int) -> Non
     """
     stop = Stop()
     failures: list[BaseException] = []
+    waiting = iter(list(jobs))
 
-    def one(job: T) -> None:
-        stop.check()
+    def work_on() -> None:
         try:
-            work(job, stop)
+            for job in waiting:  # one iterator, from which all threads take
+                stop.check()
+                work(job, stop)
         except StoppedError:
-            raise
+            pass
         except BaseException as failure:
             failures.append(failure)
             stop.set()
             raise
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        futures = [pool.submit(one, job) for job in jobs]
         try:
-            for future in as_completed(futures):
-                future.result()
-        except StoppedError:
-            pool.shutdown(cancel_futures=True)
-            raise failures[0] from None
+            wait([pool.submit(work_on) for _ in range(min(max(1, threads), len(jobs)))])
         except BaseException:
             stop.set()
-            pool.shutdown(cancel_futures=True)
             raise
+    if failures:
+        raise failures[0]

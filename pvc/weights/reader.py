@@ -10,7 +10,6 @@ Limits: that a file was written to in place while it was read shows only afterwa
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
@@ -19,8 +18,6 @@ from pvc.weights.errors import ChangedError, UnreadableError
 from pvc.weights.fingerprint import open_stamped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
@@ -96,42 +93,42 @@ class CheckpointReader:
         view = _view(out)
         if not view.nbytes:
             return
-        rest = view.cast("B")
-        with self._lease(path) as fd:
-            while rest:
-                try:
-                    count = os.preadv(fd, [rest], start)
-                except OSError as error:
-                    full = self._checkpoint.directory / path
-                    raise UnreadableError(full, str(error.strerror)) from error
-                if not count:
-                    full = self._checkpoint.directory / path
-                    raise ChangedError(full, f"it ends at byte {start} while more was to be read")
-                rest = rest[count:]
-                start += count
-
-    @contextmanager
-    def _lease(self, path: str) -> Iterator[int]:
-        """A descriptor that stays open while it is used, whatever other threads do."""
-        with self._lock:
-            file = self._acquire(path)
+        file = self._acquire(path)
         try:
-            yield file.fd
+            self._fill(file.fd, path, start, view.cast("B"))
         finally:
-            with self._lock:
-                file.users -= 1
-                self._close_idle(keep=0 if self._closed else MAX_OPEN)
+            self._release(file)
+
+    def _fill(self, fd: int, path: str, start: int, rest: memoryview) -> None:
+        while rest:
+            try:
+                count = os.preadv(fd, [rest], start)
+            except OSError as error:
+                full = self._checkpoint.directory / path
+                raise UnreadableError(full, str(error.strerror)) from error
+            if not count:
+                full = self._checkpoint.directory / path
+                raise ChangedError(full, f"it ends at byte {start} while more was to be read")
+            rest = rest[count:]
+            start += count
 
     def _acquire(self, path: str) -> _OpenFile:
-        if self._closed:
-            raise ValueError("the reader is closed")
-        file = self._files.pop(path, None)
-        if file is None:
-            stamp = self._checkpoint.fingerprint[path]
-            file = _OpenFile(open_stamped(self._checkpoint.directory / path, stamp))
-        self._files[path] = file
-        file.users += 1
-        return file
+        """An open file, which stays open until it is released, whatever other threads do."""
+        with self._lock:
+            if self._closed:
+                raise ValueError("the reader is closed")
+            file = self._files.pop(path, None)
+            if file is None:
+                stamp = self._checkpoint.fingerprint[path]
+                file = _OpenFile(open_stamped(self._checkpoint.directory / path, stamp))
+            self._files[path] = file
+            file.users += 1
+            return file
+
+    def _release(self, file: _OpenFile) -> None:
+        with self._lock:
+            file.users -= 1
+            self._close_idle(keep=0 if self._closed else MAX_OPEN)
 
     def _close_idle(self, keep: int) -> None:
         """Close the files used longest ago that no thread reads from, until `keep` are left."""
