@@ -59,6 +59,7 @@ def _document(found: Status, engines: tuple[EngineStatus, ...]) -> dict[str, Any
         "aside": list(found.aside),
         "edited": list(found.edited),
         "unfinished": found.unfinished,
+        "busy": found.busy,
         "interrupted": found.interrupted,
         "base": {
             "tree": found.config.base_tree.hex(),
@@ -98,6 +99,8 @@ def _lines(found: Status, engines: tuple[EngineStatus, ...]) -> list[str]:
         lines.append(f"edited:      {', '.join(found.edited)}")
     if found.unfinished:
         lines.append(f"git:         a {found.unfinished} is not finished")
+    if found.busy is not None:
+        lines.append(f"busy:        {found.busy or 'another pvc'} is at work")
     if found.interrupted:
         lines.append("interrupted: the next command that changes something finishes or undoes it")
     lines += [f"malformed:   {one.where} ({one.detail})" for one in found.malformed]

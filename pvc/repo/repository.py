@@ -21,7 +21,7 @@ from pvc.repo.git import Git, NoRepositoryError, UnfinishedError
 from pvc.repo.norms import Norms
 from pvc.repo.state import PATHS, State
 from pvc.repo.target import Target, Targets
-from pvc_store.lock import hold
+from pvc_store.lock import hold, holder_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,6 +154,14 @@ class Repository:
         if edited:
             raise EditedError(edited)
 
+    @property
+    def _lock_file(self) -> Path:
+        return self.folder / "repository.lock"
+
+    def busy(self) -> str | None:
+        """Who changes something at this moment, as far as it says so; None if nobody does."""
+        return holder_of(self._lock_file)
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Nobody else changes refs, text files or targets while the block runs.
@@ -161,7 +169,6 @@ class Repository:
         Raises:
             LockedError: another process is doing so.
         """
-        path = self.folder / "repository.lock"
         holder = f"process {os.getpid()}"
-        with hold(path, exclusive=True, wait=LOCK_WAIT_SECONDS, holder=holder):
+        with hold(self._lock_file, exclusive=True, wait=LOCK_WAIT_SECONDS, holder=holder):
             yield

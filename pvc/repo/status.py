@@ -53,6 +53,7 @@ class Status:
         aside: vectors that are not terms.
         edited: pvc's files that differ from HEAD.
         unfinished: the git operation that is under way, or None.
+        busy: which other pvc is at work, or None.
         interrupted: whether an operation of pvc was cut short; the next one that changes anything
             finishes or undoes it.
         config: the base pin.
@@ -69,6 +70,7 @@ class Status:
     aside: tuple[str, ...]
     edited: tuple[str, ...]
     unfinished: str | None
+    busy: str | None
     interrupted: bool
     config: Config
     base_present: bool
@@ -78,7 +80,7 @@ class Status:
 
 def status(repository: Repository) -> Status:
     """Look at a repository; reads no weights."""
-    head = repository.head()
+    head, busy = repository.head(), repository.busy()
     tree = _tree(repository, head)
     applied = head.personality.names()
     return Status(
@@ -90,7 +92,8 @@ def status(repository: Repository) -> Status:
         aside=tuple(name for name in head.names if name not in applied),
         edited=repository.edited(),
         unfinished=repository.git.unfinished(),
-        interrupted=JournalFile(repository.folder).exists(),
+        busy=busy,
+        interrupted=busy is None and JournalFile(repository.folder).exists(),
         config=head.config,
         base_present=(repository.root / head.config.base_origin).is_dir(),
         targets=tuple(_target(target, tree) for target in repository.targets.all()),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+HOLDER_BYTES = 200
 _PAUSE_SECONDS = 0.05
 
 
@@ -53,6 +54,21 @@ def hold(path: Path, *, exclusive: bool, wait: float = 0.0, holder: str = "") ->
         os.close(fd)
 
 
+def holder_of(path: Path) -> str | None:
+    """What stands in a lock file that somebody holds exclusively now; None if nobody does."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.pread(fd, HOLDER_BYTES, 0).decode(errors="replace")
+    finally:
+        os.close(fd)
+    return None
+
+
 def _acquire(fd: int, path: Path, *, exclusive: bool, wait: float) -> None:
     kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
     deadline = time.monotonic() + wait
@@ -61,7 +77,7 @@ def _acquire(fd: int, path: Path, *, exclusive: bool, wait: float) -> None:
             fcntl.flock(fd, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                found = os.pread(fd, 200, 0).decode(errors="replace")
+                found = os.pread(fd, HOLDER_BYTES, 0).decode(errors="replace")
                 raise LockedError(str(path), found) from None
             time.sleep(_PAUSE_SECONDS)
         else:

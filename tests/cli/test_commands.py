@@ -56,7 +56,7 @@ FIELDS: dict[str, set[str]] = {
     "tag NAME": {"name", "commit"},
     "status": {
         "root", "branch", "commit", "personality", "terms", "tree", "aside", "edited", "unfinished",
-        "interrupted", "base", "targets", "engines", "malformed",
+        "busy", "interrupted", "base", "targets", "engines", "malformed",
     },
     "log": {"commits"},
     "show": {"revision", "kind", "vector", "commit", "tree", "layout", "noted"},

@@ -16,6 +16,8 @@ from pvc.repo.diff import diff
 from pvc.repo.edits import remove, rename, revert
 from pvc.repo.fsck import fsck
 from pvc.repo.history import log, show
+from pvc.repo.journal import Journal, JournalFile
+from pvc.repo.recovery import position, recover
 from pvc.repo.refs import create_branch, create_tag, delete_branch, delete_tag, switch
 from pvc.repo.repository import Repository
 from pvc.repo.status import status
@@ -156,3 +158,20 @@ def test_only_one_begins(tmp_path: Path, base: Path) -> None:
         assert fsck(repository, CREW).findings == ()
         assert git(root, "rev-list", "--count", "HEAD") == "1\n"
         assert repository.edited() == ()
+
+
+def test_status_tells_work_under_way_from_work_cut_short(
+    made: Repository, held: subprocess.Popen[str]
+) -> None:
+    journal = JournalFile(made.folder)
+    journal.begin(Journal(made.root, position(made.git), None))
+    found = status(made)
+    assert (found.busy, found.interrupted) == (f"process {held.pid}", False)
+    held.kill()
+    held.wait()
+    found = status(made)
+    assert (found.busy, found.interrupted) == (None, True)
+    with made.lock():
+        recover(made)
+    found = status(made)
+    assert (found.busy, found.interrupted) == (None, False)
