@@ -11,7 +11,8 @@ from pvc.live.holding import held, identity, is_foreign, new_record
 from pvc.live.reading import check_model
 from pvc.live.source import LiveSource
 from pvc.live.state import Origin
-from pvc.repo.capture import Capture, capture_tensors
+from pvc.repo.capture import capture_tensors
+from pvc.repo.captured import Capture
 from pvc_store.tree import Tree
 
 if TYPE_CHECKING:

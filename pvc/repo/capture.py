@@ -8,18 +8,16 @@ none of whose blocks differ from the base's is neither hashed nor stored again.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
 from pvc.codec import BaseBlock, Change, begin, element_count, encode, measure, same
 from pvc.errors import PvcError
 from pvc.repo import workers
+from pvc.repo.captured import Capture, TensorCapture
 from pvc.repo.difference import RawBlock, block_change, is_same, total
-from pvc.repo.vector import Amount, Statistics
-from pvc.weights.names import role
 from pvc.weights.reader import CheckpointReader
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.ids import block_key
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
 
     from pvc.repo.blocks import Blocks
     from pvc.repo.progress import Progress
+    from pvc.repo.source import Place, Reader, Source
     from pvc.repo.workers import Crew
     from pvc.weights.checkpoint import Checkpoint
     from pvc_store.kinds import Kind
@@ -53,108 +52,6 @@ class CollisionError(PvcError):
     def __init__(self, key: str) -> None:
         self.key = key
         super().__init__(f"A block differs from the stored block of the same key {key}.")
-
-
-class Place(Protocol):
-    """A tensor that can be read."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        ...
-
-    @property
-    def kind(self) -> Kind:
-        """Its numeric kind."""
-        ...
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its dimensions."""
-        ...
-
-    @property
-    def nbytes(self) -> int:
-        """Its bytes."""
-        ...
-
-
-class Reader(Protocol):
-    """What tensors are read from, by several threads."""
-
-    def read_into(self, place: Any, start: int, out: memoryview) -> None:
-        """Fill `out` with the bytes of a tensor from byte `start` on, all of them of one block."""
-        ...
-
-
-class Source(Reader, Protocol):
-    """Tensors, and what they are read from."""
-
-    @property
-    def tensors(self) -> Mapping[str, Place]:
-        """The tensors by name."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class TensorCapture:
-    """One tensor, captured.
-
-    Attributes:
-        tensor: what the tree says of it.
-        change: sums over its elements, against the origin.
-        changed_blocks: blocks that differ from the origin's.
-    """
-
-    tensor: Tensor
-    change: Change
-    changed_blocks: int
-
-
-@dataclass(frozen=True, slots=True)
-class Capture:
-    """A checkpoint, captured.
-
-    Attributes:
-        tree: its weights.
-        layout: its files.
-        tensors: one by one, sorted by name.
-    """
-
-    tree: Tree
-    layout: Layout
-    tensors: tuple[TensorCapture, ...]
-
-    def statistics(self, stored_bytes: int) -> Statistics:
-        """The counts that a vector keeps."""
-        by_role: dict[str, list[Change]] = {}
-        for one in self.tensors:
-            by_role.setdefault(role(one.tensor.name), []).append(one.change)
-        return Statistics(
-            amount=amount(one.change for one in self.tensors),
-            roles=tuple((name, amount(changes)) for name, changes in sorted(by_role.items())),
-            tensors=len(self.tensors),
-            changed_tensors=sum(one.changed_blocks > 0 for one in self.tensors),
-            blocks=sum(one.tensor.block_count for one in self.tensors),
-            changed_blocks=sum(one.changed_blocks for one in self.tensors),
-            total_bytes=self.tree.nbytes,
-            stored_bytes=stored_bytes,
-        )
-
-    def nonfinite(self) -> tuple[str, ...]:
-        """Tensors with NaN or Inf where the origin has a number."""
-        return tuple(one.tensor.name for one in self.tensors if one.change.nonfinite)
-
-
-def amount(changes: Iterable[Change]) -> Amount:
-    """The sum of some changes; norms with nine digits, so that they are the same everywhere."""
-    sums = total(changes)
-    return Amount(
-        elements=sums.elements,
-        changed_elements=sums.changed,
-        tau_norm=f"{math.sqrt(sums.tau_square):.9g}",
-        from_norm=f"{math.sqrt(sums.base_square):.9g}",
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pvc.errors import PvcError
 from pvc.repo import personality
 from pvc.repo.build import formula
-from pvc.repo.capture import Capture, Goal
+from pvc.repo.capture import Goal
 from pvc.repo.contents import blocks_of
 from pvc.repo.names import check_name
 from pvc.repo.origin import Claim, check_nearest, find_origin
@@ -25,6 +25,7 @@ from pvc.repo.vector import CapturedVector, Statistics
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pvc.repo.captured import Capture
     from pvc.repo.formula import Formula
     from pvc.repo.origin import Distances
     from pvc.repo.personality import Personality

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pvc.errors import PvcError
 from pvc.repo import config, personality
 from pvc.repo.blocks import BaseFiles, Blocks
-from pvc.repo.capture import Capture, Goal, capture
+from pvc.repo.capture import Goal, capture
 from pvc.repo.config import Config
 from pvc.repo.directory import InTheWayError
 from pvc.repo.formula import Built
@@ -27,6 +27,7 @@ from pvc_store.tree import Tree
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pvc.repo.captured import Capture
     from pvc.repo.state import State
     from pvc.repo.workers import Crew
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pvc.repo.blocks import Blocks
-    from pvc.repo.capture import Capture, Goal
+    from pvc.repo.capture import Goal
+    from pvc.repo.captured import Capture
     from pvc.repo.engine import EngineTarget
     from pvc.repo.origin import Held
     from pvc.repo.personality import Term
