@@ -128,11 +128,12 @@ def _written(done: Done, place: dict[str, Any], seconds: float) -> list[str]:
         how = f"written in {1000 * place['paused_seconds']:.1f} ms"
     if where is None:
         return []
+    checked = "verified as far as it can be read" if place["unread"] else "verified"
     rescue = place["rescue"]
     kept = [] if rescue is None else [f"{where} held what is at the tag {rescue['tag']} now"]
     return [
         *kept,
-        f"{where}: tree {short(done.built.tree)}, {size(done.written_bytes)} {how} and verified, "
+        f"{where}: tree {short(done.built.tree)}, {size(done.written_bytes)} {how} and {checked}, "
         f"{seconds:.1f} s",
         *([f"{where}: {unread(place['unread'])}"] if place["unread"] else []),
     ]

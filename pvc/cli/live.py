@@ -126,7 +126,8 @@ def _verdict(found: Checked, seconds: float) -> list[str]:
     if found.unread:
         how += f"; {unread(len(found.unread))}"
     if not found.drifted:
-        return [f"engine {found.engine} holds {what}; {how}"]
+        seen = ", as far as it can be read" if found.unread else ""
+        return [f"engine {found.engine} holds {what}{seen}; {how}"]
     count = len(found.drifted)
     differ = "1 tensor differs" if count == 1 else f"{number(count)} tensors differ"
     more = [f"  and {count - NAMES_SHOWN} more"] if count > NAMES_SHOWN else []

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pvc.live.manifest import LiveTensor, Manifest
 
 
-def unknown(tensor: LiveTensor) -> Tensor:
+def unknown(tensor: LiveTensor | Tensor) -> Tensor:
     """What is said of a tensor of which nobody knows what was applied to it."""
     keys = bytes(KEY_BYTES * tensor.block_count)
     return Tensor(tensor.name, tensor.kind, tensor.shape, bytes(ID_BYTES), keys)

@@ -41,10 +41,10 @@ class Attached:
         name = self.manifest.name
 
         def committed(origin: Origin) -> None:
-            steps.renew(f"pvc:{origin.revision}")
+            steps.renew(f"pvc:{origin.tree.hex()}")
 
         # What vLLM itself might write to its weights is not counted; their content shows it.
-        hooks = Hooks(counts=dict, written=lambda _: None, committed=committed)
+        hooks = Hooks(dict, lambda _: None, committed, ranks.check)
         with contextlib.ExitStack() as undo:
             undo.callback(ranks.close)
             undo.callback(steps.close)

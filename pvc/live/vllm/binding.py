@@ -37,7 +37,10 @@ from vllm.model_executor.layers.fused_moe.unquantized_fused_moe_method import (
 from vllm.model_executor.layers.linear import UnquantizedLinearMethod
 from vllm.model_executor.layers.quantization.base_config import QuantizeMethodBase
 from vllm.model_executor.layers.vocab_parallel_embedding import UnquantizedEmbeddingMethod
-from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
+from vllm.model_executor.model_loader.reload.layerwise import (
+    _get_original_loader,
+    get_layerwise_info,
+)
 from vllm.model_executor.model_loader.reload.meta import materialize_layer, restore_layer_on_meta
 from vllm.platforms import current_platform
 
@@ -186,6 +189,9 @@ class Modules:
         """See `Framework.empty`."""
         info = get_layerwise_info(module)
         restore_layer_on_meta(module, info)
+        for one in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+            if hasattr(one, "weight_loader"):  # vLLM's own `reload_weights` leaves its loaders here
+                one.weight_loader = _get_original_loader(one)
         if real:
             materialize_layer(module, info)
 

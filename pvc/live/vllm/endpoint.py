@@ -15,16 +15,19 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pvc.live.folder import Folder
+from pvc.live.folder import Folder, check_name
+from pvc.live.registry import EngineNameTakenError
 from pvc.live.vllm.attached import Attached
 from pvc.live.vllm.ranks import Meeting
-from pvc.live.vllm.refusals import has_backend, options
+from pvc.live.vllm.refusals import BACKEND, check_config, has_backend, options
 from pvc.live.vllm.steps import ServedSteps
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
 log = logging.getLogger("vllm.pvc")
+
+ANOTHER_NAME = """Give it another name: --additional-config '{"pvc": {"name": "NAME"}}'."""
 
 
 class Endpoint:
@@ -46,13 +49,19 @@ class Endpoint:
             log.warning("pvc: This server runs without the backend pvc, and shares no weights.")
             return
         config = engine_client.vllm_config
+        check_config(config)
         count = config.parallel_config.world_size
         name, folder = _name(config), _folder(config)
+        check_name(name)
         with Meeting() as meeting:
             await engine_client.collective_rpc(meeting.method, kwargs=meeting.arguments)
             ranks = await asyncio.to_thread(meeting.ranks, name, count)
         steps = ServedSteps(engine_client, asyncio.get_running_loop())
-        state.pvc = await asyncio.to_thread(Attached, ranks, steps, folder)
+        try:
+            state.pvc = await asyncio.to_thread(Attached, ranks, steps, folder)
+        except EngineNameTakenError:
+            log.error("pvc: %s", ANOTHER_NAME)
+            raise
 
 
 def _name(config: Any) -> str:
@@ -60,7 +69,8 @@ def _name(config: Any) -> str:
     wanted = options(config).get("name")
     if wanted is not None:
         return str(wanted)
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(str(config.model_config.model)).name)[:60]
+    model = Path(str(config.model_config.model)).absolute()  # "." has a name, too
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", model.name).lstrip("_.-")[:60] or BACKEND
 
 
 def _folder(config: Any) -> Folder:

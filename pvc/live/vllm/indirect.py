@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from blake3 import blake3
 
+from pvc.live.applied import unknown
 from pvc.live.placing import DTYPE_OF
 from pvc.live.vllm.grouping import groups
 from pvc.live.vllm.original import Original
-from pvc.live.vllm.refilling import Refiller, RefillError
+from pvc.live.vllm.refilling import OtherResultError, Refiller, RefillError
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.ids import block_key
 from pvc_store.tree import Tensor
@@ -51,7 +52,7 @@ class Indirect:
     Attributes:
         reasons: tensor -> why it is not.
         final: those that cannot be changed in any way.
-        loaded: tensor -> what was loaded, as a tree has it.
+        loaded: tensor -> what was loaded, as a tree has it, or `unknown`.
         groups: those that the loader can change.
         refiller: does that.
     """
@@ -138,6 +139,8 @@ def find(
         except RefillError as error:
             both = {name: f"{told[name]}; {error}" for name in group.tensors if name in told}
             told.update({name: text.rstrip(".") for name, text in both.items()})
+            if isinstance(error, OtherResultError):
+                stored.update({name: unknown(stored[name]) for name in both})
         else:
             found.append(group)
     changeable = {name for group in found for name in group.tensors}

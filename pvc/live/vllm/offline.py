@@ -13,7 +13,7 @@ from pvc.live.folder import Folder, check_name
 from pvc.live.registry import check_free
 from pvc.live.vllm.attached import Attached
 from pvc.live.vllm.ranks import Meeting
-from pvc.live.vllm.refusals import check_backend
+from pvc.live.vllm.refusals import UnsupportedEngineError, check_backend, check_config
 from pvc.live.vllm.steps import OfflineSteps
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def attach(llm: Any, name: str = "default", *, folder: Path | None = None) -> At
 
     Raises:
         EngineNameError, EngineNameTakenError: it cannot be called so.
-        UnsupportedEngineError: it was made without the backend.
+        UnsupportedEngineError: it was made without the backend, or is attached already.
         NotJoinedError, OtherPartsError: its ranks cannot be brought together.
         NotPrivateError, FolderError, ControlError: it cannot be announced.
     """
@@ -43,6 +43,9 @@ def attach(llm: Any, name: str = "default", *, folder: Path | None = None) -> At
     engine = llm.llm_engine
     config = engine.vllm_config
     check_backend(config)
+    check_config(config)
+    if OfflineSteps.has(engine):
+        raise UnsupportedEngineError(("it is attached already",))
     with Meeting() as meeting:
         engine.collective_rpc(meeting.method, kwargs=meeting.arguments)
         ranks = meeting.ranks(name, config.parallel_config.world_size)

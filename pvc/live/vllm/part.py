@@ -27,6 +27,7 @@ from pvc.live.vllm.grouping import loaded_into
 from pvc.live.vllm.indirect import Indirect, Loaded, Lost
 from pvc.live.vllm.original import Original
 from pvc.live.vllm.trace import Trace, trace
+from pvc.live.watch import Watch
 from pvc.weights.checkpoint import Checkpoint
 from pvc.weights.header import TensorPlace
 from pvc.weights.reader import CheckpointReader
@@ -72,11 +73,13 @@ class Part:
         manifest: every tensor of the checkpoint; those of other ranks without regions.
         shared: the storages.
         indirect: the tensors that are not direct.
+        watch: sees whether the model still computes with what is shared.
     """
 
     manifest: Manifest
     shared: Shared
     indirect: Indirect
+    watch: Watch
 
 
 def share_part(
@@ -106,7 +109,8 @@ def share_part(
     copied = _copied(model, framework, original)
     wanted = {name: one for name, one in every.items() if name not in copied}
     traced = handling.tracing(model, wanted)
-    placement = Placement(_stored(model, traced), all_tensors(model))
+    stored = _stored(model, traced)
+    placement = Placement(stored, all_tensors(model))
     groups = [placement.group_of(storage) for storage in traced.storages]
     before = [StorageWeakRef(storage) for storage in traced.storages]  # type: ignore[no-untyped-call]
     traced = replace(traced, storages=())
@@ -135,7 +139,7 @@ def share_part(
         f"rank-{rank}", type(model).__name__, process, storages, tensors, _ties(tensors),
         tuple(group.tensors for group in found.groups),
     )  # fmt: skip
-    return Part(manifest, shared, found)
+    return Part(manifest, shared, found, Watch(model, stored))
 
 
 def _original(
@@ -234,8 +238,13 @@ def _report(rank: int, tensors: Mapping[str, LiveTensor], found: Indirect) -> No
     through = sum(len(group.tensors) for group in found.groups)
     if through:
         log.info(
-            "pvc: %d more are changed by the model's loader, in %d groups; they cannot be read.",
-            through, len(found.groups),
+            "pvc: %d more are changed by the model's loader, in %d groups; they cannot be "
+            "read. One is %s: %s.", through, len(found.groups), *_example(found),
         )  # fmt: skip
     for name in found.final:
         log.info("pvc: The tensor %s cannot be changed: %s.", name, found.reasons[name])
+
+
+def _example(found: Indirect) -> tuple[str, str]:
+    """One of the tensors that the loader can change, and why it has to."""
+    return next((name, why) for name, why in found.reasons.items() if name not in found.final)

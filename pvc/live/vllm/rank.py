@@ -6,6 +6,7 @@ It says which rank it is and what it has, with the descriptors of its storages, 
     {"request": "prepare", ...}  {}; the stage comes as a descriptor
     {"request": "commit"}        {}
     {"request": "applied"}       as pvc.live.applied has it
+    {"request": "check"}         {}; refused if the model computes with other weights than these
     {"request": "drop"}          {}
 
 A refusal is {"error": class, "message": sentence}.  The other side sees to it that no step is under
@@ -67,6 +68,7 @@ class Rank:
         self._descriptors = tuple(shared.descriptors)
         self._writer = Writer(part.manifest, shared.memories, shared.targets, default_threads())
         self._loading = Loading(part.manifest, part.indirect)
+        self._watch = part.watch
         found = part.indirect
         self._reasons = {name: found.reasons[name] for name in found.final}
         self._connection: socket.socket | None = None
@@ -138,6 +140,8 @@ class Rank:
             return {"error": type(error).__name__, "message": str(error)}
 
     def _do(self, request: str, fields: Fields, fds: list[int]) -> dict[str, Any]:
+        if request in {"prepare", "applied", "check"}:
+            self._watch.check()
         if request == "prepare":
             change = Change.parse(fields)
             if len(fds) != 1:
@@ -151,6 +155,6 @@ class Rank:
         if request == "commit":
             self._writer.commit()
             self._loading.commit()
-        elif request != "drop":
+        elif request not in {"check", "drop"}:
             raise fields.wrong(f"it asks for {request[:60]!r}, which is unknown")
         return {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
+import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from pvc.errors import PvcError
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from pvc_store.tree import Tensor
 
 JOIN_SECONDS = 60.0
+CHECK_WAIT_SECONDS = 0.2
+"""How long a check waits for ranks that are at work; these check by themselves what they need."""
 
 
 class NotJoinedError(PvcError):
@@ -122,6 +125,7 @@ class Ranks:
         self._reasons = {name: why for peer in peers for name, why in peer.reasons.items()}
         self._memories = self._map()
         self._prepared = False
+        self._lock = threading.Lock()  # over what is asked and answered
 
     def prepare(self, change: Change, stage_fd: int) -> None:
         """Let all ranks check a change; nothing is changed.
@@ -164,6 +168,18 @@ class Ranks:
                     told[name] = applied.unknown(self.manifest.tensors[name])
         return list(told.values())
 
+    def check(self) -> None:
+        """Make sure that all ranks compute with the weights that they share; not while they write.
+
+        Raises:
+            RankError: one does not.
+        """
+        if self._lock.acquire(timeout=CHECK_WAIT_SECONDS):
+            try:
+                self._ask({"request": "check"})
+            finally:
+                self._lock.release()
+
     def drop(self) -> None:
         """Let all ranks forget what they have prepared."""
         if self._prepared:
@@ -177,6 +193,10 @@ class Ranks:
             peer.close()
 
     def _all(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> list[Fields]:
+        with self._lock:
+            return self._ask(message, fds)
+
+    def _ask(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> list[Fields]:
         """Ask all at once, and hear all before the first refusal is raised."""
         asked = [peer.ask(message, fds) for peer in self._peers]
         heard = [why or peer.hear() for why, peer in zip(asked, self._peers, strict=True)]

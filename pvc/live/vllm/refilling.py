@@ -51,6 +51,13 @@ class RefillError(PvcError):
         super().__init__(f"The loader cannot change {names[0]}{more}: {self.reason}.")
 
 
+class OtherResultError(RefillError):
+    """The loader makes of tensors something else than what is there.
+
+    They may be others than those that were loaded.
+    """
+
+
 class Refiller:
     """Puts tensors through the loader of a model.
 
@@ -85,7 +92,8 @@ class Refiller:
             content: the tensors that were loaded.
 
         Raises:
-            RefillError: it does not.
+            OtherResultError: it makes something else.
+            RefillError: it cannot load them.
         """
         for name in group.modules:
             reason = self._framework.refusal(self._module(name))
@@ -168,14 +176,14 @@ class Refiller:
         for name, before, after in self._pairs(group, held):
             if not _same(before, after):
                 reason = f"loading it twice does not make the same of the parameter {name}"
-                raise RefillError(group.tensors, reason)
+                raise OtherResultError(group.tensors, reason)
         after_samples = self._samples(group)
         for one in held.values():
             one.restore()
         for name, before_sample in self._samples(group).items():
             if not _same(before_sample, after_samples[name]):
                 reason = f"loading it twice does not let the module {name} compute the same"
-                raise RefillError(group.tensors, reason)
+                raise OtherResultError(group.tensors, reason)
 
     def _samples(self, group: Group) -> dict[str, torch.Tensor]:
         found = {name: self._framework.sample(self._module(name)) for name in group.modules}

@@ -23,6 +23,8 @@ class UnsupportedEngineError(PvcError):
 
 
 BACKEND = "pvc"
+OPTIONS: dict[str, type] = {"name": str, "folder": str, "packing": bool}
+"""What can be said in the additional config, under `pvc`."""
 
 
 def has_backend(config: Any) -> bool:
@@ -58,15 +60,35 @@ def check_backend(config: Any) -> None:
 def check_config(config: Any) -> None:
     """Make sure that pvc can share the weights of a vLLM.
 
+    That of a worker does not tell everything: replicas that know nothing of each other, as those of
+    models without experts, believe that they are alone.
+
     Args:
-        config: its `VllmConfig`.
+        config: its `VllmConfig`, that of a worker or of the process that speaks to the outside.
 
     Raises:
         UnsupportedEngineError: it cannot.
     """
-    reasons = (*_model(config.model_config), *_features(config), *_parallel(config.parallel_config))
+    reasons = (
+        *_options(config.additional_config), *_model(config.model_config), *_features(config),
+        *_parallel(config.parallel_config),
+    )  # fmt: skip
     if reasons:
         raise UnsupportedEngineError(reasons)
+
+
+def _options(additional: Any) -> Iterator[str]:
+    found = additional.get("pvc", {}) if isinstance(additional, dict) else {}
+    if not isinstance(found, dict):
+        yield f"the additional config has {found!r:.60} for pvc, where an object is expected"
+        return
+    for key, value in found.items():
+        if key not in OPTIONS:
+            known = ", ".join(OPTIONS)
+            yield f"the additional config has {key!r:.60} for pvc, which knows {known}"
+        elif not isinstance(value, OPTIONS[key]):
+            kind = "a text" if OPTIONS[key] is str else "true or false"
+            yield f"{key} of pvc in the additional config is {value!r:.60}, not {kind}"
 
 
 def _model(model: Any) -> Iterator[str]:
@@ -85,6 +107,8 @@ def _features(config: Any) -> Iterator[str]:
         yield "speculative decoding is enabled"
     if config.kv_transfer_config is not None or config.ec_transfer_config is not None:
         yield "caches are kept outside vLLM, where pvc cannot reset them"
+    if config.load_config.load_format == "dummy":
+        yield "its weights are not those of a checkpoint (load format dummy)"
     offload = config.offload_config
     if offload.uva.cpu_offload_gb or offload.prefetch.offload_group_size:
         yield "weights are offloaded"

@@ -76,6 +76,10 @@ class VllmSteps(abc.ABC):
             if not before:
                 self.open()
             return False
+        except BaseException:
+            if not before:
+                self.open()
+            raise
         return True
 
     def open(self) -> None:
@@ -180,6 +184,11 @@ class OfflineSteps(VllmSteps):
         if self._own is None:
             self._client._send_input = _one_by_one(self._client._send_input)  # noqa: SLF001
 
+    @classmethod
+    def has(cls, engine: Any) -> bool:
+        """Whether an engine's methods are replaced already."""
+        return cls._METHODS[0] in vars(engine)
+
     def close(self) -> None:
         """See `VllmSteps.close`."""
         for name in self._METHODS:
@@ -204,8 +213,10 @@ class OfflineSteps(VllmSteps):
         self._ask("pause_scheduler", "keep", False, wait=wait)
 
     def _resume(self) -> None:
-        self._ask("resume_scheduler")
-        self._gate.open()
+        try:
+            self._ask("resume_scheduler")
+        finally:  # who waits for a vLLM that has ended is to hear of it
+            self._gate.open()
 
     def _reset_prefix_cache(self) -> bool:
         return bool(self._ask("reset_prefix_cache", True, False))

@@ -28,6 +28,7 @@ class Running:
         self.llms: dict[str, Any] = {}
         self.attached: dict[str, Attached] = {}
         self.load: Load | None = None
+        self.aside: dict[str, torch.Tensor] = {}
 
     def ask_load(
         self,
@@ -81,6 +82,14 @@ class Running:
         """Change an element in place, behind everybody's back."""
         dict(self.model(key).named_parameters())[parameter].data[1] += 1
 
+    def ask_stray(self, key: str, parameter: str) -> None:
+        """Let it compute with a copy of a parameter; the second time, with the parameter again."""
+        one = dict(self.model(key).named_parameters())[parameter]
+        back = self.aside.pop(parameter, None)
+        if back is None:
+            self.aside[parameter] = one.data
+        one.data = one.data.clone() if back is None else back
+
     def model(self, key: str) -> Any:
         return self.llms[key].llm_engine.model_executor.driver_worker.worker.get_model()
 
@@ -99,6 +108,10 @@ class Running:
 
         if how is not None:
             vars(model)["load_weights"] = {"fail": fail, "skip": skip}[how]
+
+    def ask_reload(self, key: str) -> None:
+        """Let vLLM load its checkpoint once more, by its own means."""
+        self.llms[key].collective_rpc("reload_weights")
 
     def ask_places(self, key: str) -> dict[str, int]:
         """Where its parameters are."""

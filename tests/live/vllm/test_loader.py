@@ -187,6 +187,19 @@ def test_what_was_written_to_packed_weights_is_seen(moe: Engine) -> None:
     assert moe.outputs() == moe.before
 
 
+def test_after_a_reload_by_vllm_itself(moe: Engine) -> None:
+    """On CPUs it leaves experts unpacked, and the loaders of its reload in their places."""
+    moe.llms.ask("reload", key=moe.key)
+    with moe.connect() as connection:
+        drifted, _ = live.verify(connection, moe.base.tree, CREW)
+        assert set(drifted) == {name for name in moe.base.tree if ".experts." in name}
+        found, _ = live.content(connection, CREW)
+        goal = live.Goal(moe.base.tree, "/here", "main")
+        live.update(connection, found, goal, moe.base.read, CREW)
+        assert live.verify(connection, moe.base.tree, CREW)[0] == ()
+    assert moe.outputs() == moe.before
+
+
 def test_updates_while_it_generates(moe: Engine) -> None:
     moe.llms.ask("begin", key=moe.key, prompts=PROMPTS)
     with moe.connect() as connection:
@@ -220,10 +233,12 @@ def test_commands(
     assert pvc("commit", "tuned", "--from", checkpoint("moe tuned")).code == 0
     done = pvc("checkout", "main", "--live", moe.key, "--force")
     assert done.code == 0, done.err
+    assert " ms and verified as far as it can be read, " in done.out
     assert "24 tensors are kept in another form and cannot be read" in done.out
     assert moe.outputs() == moe.after
     verified = pvc("live", "verify", moe.key)
     assert verified.code == 0
+    assert ", as far as it can be read; " in verified.out
     assert "24 tensors are kept in another form" in verified.out
     moe.llms.ask("poke", key=moe.key, parameter="model.norm.weight")
     assert pvc("live", "verify", moe.key).code == 1

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pvc import live
+from pvc.live import status
 from pvc.live.connection import RefusedError
 from pvc.live.updating import DriftedEngineError
 from tests.live.conftest import CREW, held, update
@@ -70,7 +71,8 @@ def test_outputs_are_those_of_a_fresh_engine_and_come_back(engine: Engine) -> No
         assert engine.checksums() == engine.checksums(f"{engine.key} tuned")
         assert live.verify(connection, engine.tuned.tree, CREW) == ((), state)
         assert live.content(connection, CREW)[0].id == engine.tuned.tree.id
-        assert engine.llms.ask("version", key=engine.key) == "pvc:main"
+        version = f"pvc:{engine.tuned.tree.id.hex()}"
+        assert engine.llms.ask("version", key=engine.key) == version
         update(connection, engine.tuned, engine.base)
     assert engine.outputs() == before
     assert engine.checksums() == sums
@@ -122,6 +124,37 @@ def test_drift_is_found_and_repaired(engine: Engine) -> None:
         update(connection, held(connection), engine.base)
         assert live.verify(connection, engine.base.tree, CREW)[0] == ()
     assert engine.outputs() == before
+
+
+def test_a_parameter_that_left_the_shared_memory_is_noticed(engine: Engine) -> None:
+    """Else the shared memory would be verified, and vLLM would compute with something else."""
+    parameter = "model.layers.0.mlp.down_proj.weight"
+    before = engine.outputs()
+    with engine.connect() as connection:
+        assert live.verify(connection, engine.base.tree, CREW)[0] == ()
+        engine.llms.ask("stray", key=engine.key, parameter=parameter)
+        with pytest.raises(RefusedError, match=f"tensor {parameter} is not the one that was"):
+            live.verify(connection, engine.base.tree, CREW)
+        with pytest.raises(RefusedError, match=f"tensor {parameter} is not the one that was"):
+            update(connection, engine.base, engine.tuned)
+    [seen] = status.see(engine.llms.folder)
+    assert "is not the one that was shared" in str(seen.problem)
+    engine.llms.ask("stray", key=engine.key, parameter=parameter)
+    with engine.connect() as connection:
+        assert live.verify(connection, engine.base.tree, CREW)[0] == ()
+    assert engine.outputs() == before
+
+
+def test_it_cannot_be_attached_twice(engine: Engine) -> None:
+    """Its ranks would leave the engine that it is."""
+    found = engine.llms.ask(
+        "attach", key=engine.key, name="another", folder=str(engine.llms.folder)
+    )
+    assert found["error"] == "UnsupportedEngineError"
+    assert "it is attached already" in found["message"]
+    with engine.connect() as connection:
+        update(connection, engine.base, engine.tuned)
+        update(connection, engine.tuned, engine.base)
 
 
 def test_updates_while_it_generates(engine: Engine) -> None:

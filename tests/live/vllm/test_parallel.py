@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,7 +15,6 @@ from tests.live.vllm.conftest import end, needs_vllm, start_llms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.live.vllm.conftest import Llms
 
@@ -46,8 +47,20 @@ def test_two_ranks(two: Llms, checkpoint: Callable[[str], Path], kind: str) -> N
         assert two.outputs("base") == before
 
 
-def test_two_ranks_with_packed_experts(two: Llms, checkpoint: Callable[[str], Path]) -> None:
-    """Each packs its parts of all experts, and both load whole groups."""
+def with_stage(process: int) -> int:
+    """In how many processes, this one and those that it has started, a stage is mapped."""
+    with contextlib.suppress(OSError):
+        found = int("pvc the stage" in Path(f"/proc/{process}/maps").read_text())
+        for task in Path(f"/proc/{process}/task").iterdir():
+            found += sum(map(with_stage, map(int, (task / "children").read_text().split())))
+        return found
+    return 0
+
+
+def test_two_ranks_with_packed_experts(
+    two: Llms, checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each packs its parts of all experts, and both load whole groups; no stage is kept."""
     two.load("base", checkpoint("moe"), tensor_parallel_size=2)
     two.load("fresh", checkpoint("moe tuned"), tensor_parallel_size=2)
     assert two.attach("base") is None
@@ -55,8 +68,21 @@ def test_two_ranks_with_packed_experts(two: Llms, checkpoint: Callable[[str], Pa
     before, fresh = two.outputs("base"), two.outputs("fresh")
     with live.connect("base", two.folder) as connection:
         assert len(connection.manifest.grouped) == 24
+        with monkeypatch.context() as patch:
+            seen: list[int] = []
+
+            def drop(connection: live.Connection) -> Any:
+                seen.append(with_stage(two.process.pid))
+                return connection.drop()
+
+            patch.setattr(live.Connection, "commit", drop)
+            update(connection, base, tuned)
+        connection.applied()  # what a rank is told next it hears when it has given the stage back
+        assert [*seen, with_stage(two.process.pid)] == [2, 0]
         assert live.content(connection, CREW)[0].id == base.tree.id
         update(connection, base, tuned)
+        connection.applied()
+        assert with_stage(two.process.pid) == 0
         assert two.outputs("base") == fresh != before
         assert live.content(connection, CREW)[0].id == tuned.tree.id
         update(connection, tuned, base)

@@ -13,11 +13,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pvc.live.vllm.grouping import Group, groups
+from pvc.live.vllm.indirect import Loaded as Stored
+from pvc.live.vllm.indirect import Lost, find
 from pvc.live.vllm.original import Original
 from pvc.live.vllm.refilling import Refiller, RefillError
 from pvc.live.vllm.snapshot import named
 from pvc.live.vllm.tracecache import Setting, TraceCache
 from pvc.weights.checkpoint import Checkpoint
+from pvc.weights.reader import CheckpointReader
+from pvc_store.ids import ID_BYTES
 from tests.live.vllm.models import QUIET, Workers, make
 
 if TYPE_CHECKING:
@@ -49,6 +53,7 @@ class Loaded:
     def __init__(self, workers: Workers, folder: Path, **options: Any) -> None:
         from pvc.live.vllm.binding import Modules
 
+        self.folder = folder
         self.model = workers.load(folder, **options)
         self.content: Content = load_file(folder / "model.safetensors")
         cache, setting = TraceCache(folder / "cache"), Setting(folder.name, "vllm")
@@ -161,6 +166,25 @@ def test_other_weights_than_those_that_were_loaded_are_seen(experts: Loaded) -> 
     with pytest.raises(RefillError, match="does not make the same of the parameter"):
         experts.refiller.check(group, lambda name: wrong[name].clone())
     assert equal(experts.state(), before)
+
+
+def test_nothing_is_said_of_weights_that_the_checkpoint_does_not_have(
+    experts: Loaded, tmp_path: Path
+) -> None:
+    """As where somebody else has written to its folder meanwhile."""
+    places = Checkpoint.open(experts.folder).tensors
+    lost = Lost({name: "they differ" for name in places if ".experts." in name}, frozenset())
+    parts = experts.model, experts.framework, experts.original
+    with CheckpointReader(Checkpoint.open(experts.folder)) as reader:
+        found = find(*parts, Stored(reader, places), lost)
+        assert (found.final, len(found.groups)) == (frozenset(), 2)
+        assert found.loaded[EXPERT] == Stored(reader, places).stored(EXPERT)
+    other = Checkpoint.open(tuned(experts.folder, tmp_path / "tuned"))
+    with CheckpointReader(other) as reader:
+        found = find(*parts, Stored(reader, other.tensors), lost)
+    assert (set(found.final), len(found.groups)) == (set(lost.reasons), 0)
+    assert "does not make the same" in found.reasons[EXPERT]
+    assert {one.digest for one in found.loaded.values()} == {bytes(ID_BYTES)}
 
 
 @pytest.mark.parametrize("how", ["raise", "forget", "move"])

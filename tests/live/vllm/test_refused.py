@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from argparse import Namespace
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pvc.live.folder import EngineNameError
+from pvc.live.vllm.endpoint import Endpoint, _name
 from pvc.live.vllm.plugin import is_supported, register
 from pvc.live.vllm.refusals import (
     UnsupportedEngineError,
@@ -15,24 +19,29 @@ from pvc.live.vllm.refusals import (
     keeps_packing,
 )
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 def config(**changed: Any) -> Any:
     """A configuration of vLLM, as far as it is looked at."""
-    model = SimpleNamespace(quantization=None, use_mla=False, enable_sleep_mode=False)
+    model = SimpleNamespace(quantization=None, use_mla=False, enable_sleep_mode=False, model="m")
     parallel = SimpleNamespace(
         data_parallel_size=1, _api_process_count=1, nnodes=1, enable_eplb=False,
-        distributed_executor_backend="mp",
+        distributed_executor_backend="mp", world_size=1,
     )  # fmt: skip
     offload = SimpleNamespace(
         uva=SimpleNamespace(cpu_offload_gb=0), prefetch=SimpleNamespace(offload_group_size=0)
     )
+    loading = SimpleNamespace(load_format="auto")
     found = SimpleNamespace(
-        model_config=model, parallel_config=parallel, offload_config=offload, lora_config=None,
-        speculative_config=None, kv_transfer_config=None, ec_transfer_config=None,
+        model_config=model, parallel_config=parallel, offload_config=offload, load_config=loading,
+        lora_config=None, additional_config={}, speculative_config=None,
+        kv_transfer_config=None, ec_transfer_config=None,
         weight_transfer_config=SimpleNamespace(backend="pvc"),
     )  # fmt: skip
     for name, value in changed.items():
-        for part in (model, parallel, found):
+        for part in (model, parallel, loading, offload.uva, offload.prefetch, found):
             if hasattr(part, name):
                 setattr(part, name, value)
     return found
@@ -58,12 +67,50 @@ def test_the_ordinary_engine_is_accepted() -> None:
         ({"nnodes": 2}, "2 nodes"),
         ({"enable_eplb": True}, "EPLB"),
         ({"distributed_executor_backend": "ray"}, "started by ray"),
+        ({"cpu_offload_gb": 4}, "weights are offloaded"),
+        ({"offload_group_size": 8}, "weights are offloaded"),
+        ({"load_format": "dummy"}, "not those of a checkpoint \\(load format dummy\\)"),
+        ({"additional_config": {"pvc": {"nam": "chat"}}}, "'nam' for pvc, which knows name, "),
+        ({"additional_config": {"pvc": {"packing": "yes"}}}, "packing of .* 'yes', not true or"),
+        ({"additional_config": {"pvc": {"name": 3}}}, "name of .* is 3, not a text"),
+        ({"additional_config": {"pvc": "chat"}}, "'chat' for pvc, where an object is expected"),
         ({"lora_config": object(), "nnodes": 2}, "LoRA is enabled; it runs on 2 nodes"),
     ],
 )
 def test_what_is_refused(changed: dict[str, Any], reason: str) -> None:
     with pytest.raises(UnsupportedEngineError, match=reason):
         check_config(config(**changed))
+
+
+def serve(config: Any) -> None:
+    """Let a server be announced, as vLLM does it once it has loaded its model."""
+    client = SimpleNamespace(vllm_config=config)
+    asyncio.run(Endpoint().init_state(client, SimpleNamespace(), Namespace()))
+
+
+def test_a_server_looks_again() -> None:
+    """Workers of replicas of a dense model are told that they are alone; the server knows."""
+    with pytest.raises(UnsupportedEngineError, match="data parallelism is 2"):
+        serve(config(data_parallel_size=2))
+
+
+@pytest.mark.parametrize("name", ["a/b", "../chat", "", "-x", "a" * 61])
+def test_names_of_servers(name: str) -> None:
+    with pytest.raises(EngineNameError, match="is no name for an engine"):
+        serve(config(additional_config={"pvc": {"name": name}}))
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [("Qwen/Qwen3-0.6B", "Qwen3-0.6B"), ("/models/my model/", "my-model"), ("..", "pvc"),
+     ("/models/_x", "x"), (".", "here")],
+)  # fmt: skip
+def test_a_server_is_called_as_its_model(
+    model: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert _name(config(model=model)) == name
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pvc.live.vllm.steps import ServedSteps, SilentError, StaleCacheError, VllmError
+from pvc.live.vllm.steps import OfflineSteps, ServedSteps, SilentError, StaleCacheError, VllmError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,7 @@ class Client:
     def __init__(self) -> None:
         self.paused = False
         self.slow = 0.0
+        self.broken = False
         self.resets = True
         self.done: list[str] = []
 
@@ -33,6 +35,8 @@ class Client:
         assert (mode, clear_cache) == ("keep", False)
         self.paused = True
         await asyncio.sleep(self.slow)
+        if self.broken:
+            raise RuntimeError("it is broken")
 
     async def resume_generation(self) -> None:
         self.paused = False
@@ -97,6 +101,37 @@ def test_steps_that_do_not_end(served: tuple[Client, ServedSteps]) -> None:
     client.slow = 30
     assert not steps.shut(0.05)
     assert not client.paused
+
+
+def test_a_pause_that_fails_is_taken_back(served: tuple[Client, ServedSteps]) -> None:
+    client, steps = served
+    client.broken = True
+    with pytest.raises(VllmError, match="asked to pause, and failed: it is broken"):
+        steps.shut(5)
+    assert not client.paused
+
+
+@pytest.mark.parametrize("broken", ["pause_scheduler", "resume_scheduler"])
+def test_who_waits_for_an_offline_engine_that_has_ended_goes_on(broken: str) -> None:
+    """Its methods say what happened."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("it has ended")
+
+    core = SimpleNamespace(is_scheduler_paused=bool, pause_scheduler=print, resume_scheduler=print)
+    engine = SimpleNamespace(step=fail, add_request=fail, abort_request=fail)
+    engine.engine_core = SimpleNamespace(engine_core=core)
+    steps = OfflineSteps(engine)
+    setattr(core, broken, fail)
+
+    def pause() -> None:
+        assert steps.shut(5)
+        steps.open()
+
+    with pytest.raises(RuntimeError, match="it has ended"):
+        pause()
+    with ThreadPoolExecutor() as pool, pytest.raises(RuntimeError, match="it has ended"):
+        pool.submit(engine.step).result(30)
 
 
 def test_what_fails_is_said(served: tuple[Client, ServedSteps]) -> None:
