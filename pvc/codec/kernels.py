@@ -133,12 +133,15 @@ def split(words: Words, planes: NDArray[np.uint8]) -> None:
 @jit
 def join(planes: NDArray[np.uint8], words: Words) -> None:
     """Inverse of `split`."""
-    n = words.size
-    words[:] = 0
-    for shift in range(np.iinfo(words.dtype).bits - 8, -8, -8):
-        plane = planes[shift // 8 * n : (shift // 8 + 1) * n]
-        for i in range(n):
-            words[i] = (words[i] << 8) | plane[i]
+    n, word = words.size, words.dtype.type
+    for start in range(0, n, STRIP):
+        part = words[start : start + STRIP]
+        part[:] = 0
+        for at in range(start, planes.size, n):
+            plane = planes[at : at + part.size]
+            shift = word(at // n * 8)
+            for i in range(part.size):
+                part[i] = np.bitwise_or(part[i], np.left_shift(word(plane[i]), shift))
 
 
 @jit

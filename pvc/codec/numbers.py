@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pvc.codec import kernels, rounding
-from pvc.codec.elements import FORMATS, REALS, FloatFormat, as_words, as_writable_words, elements_of
+from pvc.codec.elements import (
+    FORMATS,
+    REALS,
+    FloatFormat,
+    Words,
+    as_words,
+    as_writable_words,
+    elements_of,
+)
 from pvc_store.kinds import KIND_BY_NAME
 
 if TYPE_CHECKING:
@@ -56,6 +64,21 @@ def to_numbers(raw: NDArray[np.uint8], kind: Kind, out: Floats) -> None:
         rounding.extend(as_words(raw, kind), target.mantissa_bits - source.mantissa_bits, words)
     else:
         kernels.widen(as_words(raw, kind), source, words, target)
+
+
+def upper_words(raw: NDArray[np.uint8], kind: Kind, dtype: np.dtype[Any]) -> Words | None:
+    """The elements of a block as they are, if each is the upper bits of its number.
+
+    Args:
+        raw: bytes of the block.
+        kind: a real kind, no wider than `dtype`.
+        dtype: the type of the numbers, float32 or float64.
+
+    Returns:
+        A view of `raw`; None if the numbers have to be computed.
+    """
+    wide = FORMATS[_F64 if dtype == np.float64 else _F32]
+    return as_words(raw, kind) if wide.extends(FORMATS[kind]) else None
 
 
 def from_numbers(numbers: Floats, kind: Kind, out: NDArray[np.uint8]) -> None:

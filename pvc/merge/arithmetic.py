@@ -5,7 +5,7 @@ Limits: an element that changes only from -0 to +0 has no difference.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,25 +14,33 @@ from pvc.codec.jit import jit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pvc.codec.elements import Words
+    from pvc.codec.kernels import StripPair
     from pvc.codec.numbers import Floats
 
 STRIP = 1024
 
 
-def difference(result: Floats, origin: Floats, out: Floats) -> None:
+def difference(result: Words, origin: Words, out: Floats) -> None:
     """Write `result - origin`, exactly 0 wherever both have the same bits, be they Inf or NaN.
 
     Args:
-        result: n numbers.
-        origin: n numbers.
-        out: receives n numbers; all three are of one float type, and share no memory.
+        result: the bits of n numbers of the type of `out`; of words that are narrower, as those of
+            bfloat16 are than float32, the lower bits are 0.
+        origin: as many, perhaps of another width.
+        out: receives n numbers; shares no memory with the others.
 
     Raises:
-        ValueError: the sizes or types differ.
+        ValueError: the sizes differ, or words are wider than the numbers.
     """
-    _check_alike(result, origin, out)
-    bits = np.dtype(f"i{out.itemsize}")
-    _difference(result, result.view(bits), origin, origin.view(bits), out)
+    for words in (result, origin):
+        if words.size != out.size or words.itemsize > out.itemsize:
+            raise ValueError(
+                f"{words.size} words of {words.dtype} are not {out.size} of {out.dtype}"
+            )
+    scales = 1 << 8 * (out.itemsize - result.itemsize), 1 << 8 * (out.itemsize - origin.itemsize)
+    bits = np.empty((2, STRIP), f"i{out.itemsize}")
+    _difference(result, origin, scales, (bits, bits.view(out.dtype)), out)
 
 
 def add(acc: Floats, scale: float, tau: Floats, touched: NDArray[np.uint8]) -> None:
@@ -50,7 +58,8 @@ def add(acc: Floats, scale: float, tau: Floats, touched: NDArray[np.uint8]) -> N
     Raises:
         ValueError: the sizes or types differ.
     """
-    _check_alike(acc, tau)
+    if (acc.size, acc.dtype) != (tau.size, tau.dtype):
+        raise ValueError(f"{tau.size} elements of {tau.dtype} are not {acc.size} of {acc.dtype}")
     if touched.size != acc.size:
         raise ValueError(f"{touched.size} flags are not one for each of {acc.size} elements")
     _add(acc, float(scale), tau, touched)
@@ -75,26 +84,25 @@ def combine(taus: Floats, scales: NDArray[np.float64], factor: float, out: Float
     _combine(taus, scales, float(factor), out)
 
 
-def _check_alike(first: Floats, *others: Floats) -> None:
-    for other in others:
-        if (other.size, other.dtype) != (first.size, first.dtype):
-            raise ValueError(
-                f"{other.size} elements of {other.dtype} are not {first.size} of {first.dtype}"
-            )
-
-
 @jit
 def _difference(
-    result: Floats,
-    result_bits: NDArray[np.signedinteger[Any]],
-    origin: Floats,
-    origin_bits: NDArray[np.signedinteger[Any]],
-    out: Floats,
+    result: Words, origin: Words, scales: tuple[int, int], strip: StripPair, out: Floats
 ) -> None:
-    zero = out.dtype.type(0)
-    for i in range(out.size):
-        distance = result[i] - origin[i]
-        out[i] = distance if result_bits[i] != origin_bits[i] else zero
+    """See `difference`; words times scales are those of `strip`, which has room for two rows."""
+    bits, values = strip
+    word, zero = bits.dtype.type, out.dtype.type(0)
+    scale, origin_scale = word(scales[0]), word(scales[1])
+    for start in range(0, out.size, STRIP):
+        x = result[start : start + STRIP]
+        y = origin[start : start + STRIP]
+        written = out[start : start + STRIP]
+        for i in range(x.size):
+            bits[0, i] = np.multiply(word(x[i]), scale)
+        for i in range(y.size):
+            bits[1, i] = np.multiply(word(y[i]), origin_scale)
+        for i in range(written.size):
+            distance = values[0, i] - values[1, i]
+            written[i] = distance if bits[0, i] != bits[1, i] else zero
 
 
 @jit

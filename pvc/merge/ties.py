@@ -30,6 +30,8 @@ Signs: TypeAlias = NDArray[np.int8]
 STRIP = 1024
 # Beside the signs -1 and +1, and 0 where nothing is elected.
 UNDECIDED = 2
+# The sign of a mass that is NaN, which elects nothing.
+INVALID = 3
 
 
 class Terms(NamedTuple):
@@ -95,7 +97,8 @@ def combine(taus: Floats, terms: Terms, factor: float, undecided: int, out: Floa
         ValueError: the shapes do not fit.
     """
     _check(taus, terms, out.size)
-    _combine(taus, terms, float(factor), undecided, out)
+    cuts = _cuts(terms.thresholds, taus.dtype)
+    _combine(_keepable(taus, cuts), cuts, terms.scales, (float(factor), float(undecided)), out)
 
 
 def tally(taus: Floats, terms: Terms) -> Tally:
@@ -113,8 +116,9 @@ def tally(taus: Floats, terms: Terms) -> Tally:
     sizes, outvoted = np.zeros((3, k), np.int64), np.zeros(k, np.int64)
     signs, conflicts = np.zeros(3, np.int64), np.zeros((k, k), np.int64)
     votes, elected = np.empty((k, n), np.int8), np.empty(n, np.int8)
-    _measure(taus, _cuts(terms.thresholds, taus.dtype), sizes)
-    _vote(taus, terms, votes, elected)
+    cuts = _cuts(terms.thresholds, taus.dtype)
+    _measure(taus, cuts, sizes)
+    _vote(_keepable(taus, cuts), cuts, terms.scales, votes, elected)
     _count(votes, elected, signs, outvoted, conflicts)
     positive, negative, undecided = signs.tolist()
     below, tied, kept = sizes
@@ -133,6 +137,19 @@ def _cuts(thresholds: NDArray[np.float64], dtype: np.dtype[np.floating[Any]]) ->
     return np.stack([least, level, np.maximum(least, np.finfo(dtype).smallest_subnormal)], axis=1)
 
 
+def _keepable(taus: Floats, cuts: Floats) -> Floats:
+    """The taus, without those that are not kept although they are not below the cut.
+
+    Below NaN, the threshold of a vector that is NaN for the most part, is nothing; yet only NaN is
+    kept then.
+    """
+    odd = np.isnan(cuts[:, 0])
+    if not odd.any():
+        return taus
+    kept: Floats = np.where(odd[:, None] & ~np.isnan(taus), taus.dtype.type(0), taus)
+    return kept
+
+
 def _check(taus: Floats, terms: Terms, n: int) -> None:
     k, cuts = terms.scales.size, terms.thresholds.size
     if taus.shape != (k, n) or cuts != k:
@@ -141,10 +158,17 @@ def _check(taus: Floats, terms: Terms, n: int) -> None:
 
 
 @jit
-def _combine(taus: Floats, terms: Terms, factor: float, undecided: int, out: Floats) -> None:
+def _combine(
+    taus: Floats,
+    cuts: Floats,
+    scales: NDArray[np.float64],
+    factor_and_tied: tuple[float, float],
+    out: Floats,
+) -> None:
     k = taus.shape[0]
+    factor, tied = factor_and_tied
+    zero = out.dtype.type(0)
     values = np.empty((k, STRIP))
-    tied = np.float64(undecided)
     mass, sign, total, number = np.empty((4, STRIP))
     for start in range(0, out.size, STRIP):
         written = out[start : start + STRIP]
@@ -152,10 +176,9 @@ def _combine(taus: Floats, terms: Terms, factor: float, undecided: int, out: Flo
         mass[:] = total[:] = number[:] = 0.0
         for j in range(k):
             tau, value = taus[j, start : start + n], values[j]
-            scale, threshold = terms.scales[j], terms.thresholds[j]
+            scale, cut = scales[j], cuts[j, 0]
             for i in range(n):
-                wide = np.float64(tau[i])
-                value[i] = scale * wide if (abs(wide) >= threshold) | np.isnan(wide) else 0.0
+                value[i] = scale * np.float64(zero if abs(tau[i]) < cut else tau[i])
                 mass[i] += value[i]
         for i in range(n):
             side = mass[i] if mass[i] != 0.0 else tied
@@ -165,7 +188,7 @@ def _combine(taus: Floats, terms: Terms, factor: float, undecided: int, out: Flo
             for i in range(n):
                 agreed = value[i] * sign[i]
                 total[i] += max(agreed, 0.0)
-                number[i] += np.float64(agreed > 0.0)
+                number[i] += 1.0 if agreed > 0.0 else 0.0
         for i in range(n):
             mean = sign[i] * total[i] / (number[i] if number[i] > 0.0 else 1.0)
             mean = factor * mean if number[i] > 0.0 else 0.0
@@ -191,29 +214,40 @@ def _measure(taus: Floats, cuts: Floats, sizes: Table) -> None:
 
 
 @jit
-def _vote(taus: Floats, terms: Terms, votes: Signs, elected: Signs) -> None:
-    """Write the sign that each vector wants for each element, and the elected one."""
-    values, mass, voted = np.empty((3, STRIP))
+def _vote(
+    taus: Floats, cuts: Floats, scales: NDArray[np.float64], votes: Signs, elected: Signs
+) -> None:
+    """Write the sign that each vector wants for each element, and the elected one.
+
+    Signs are taken as numbers first: that, and then one conversion, is what becomes vector code.
+    """
+    zero, none, tie, invalid = taus.dtype.type(0), np.int8(0), np.int8(UNDECIDED), np.int8(INVALID)
+    values, mass = np.empty((2, STRIP))
+    voted = np.empty(STRIP, np.int8)
     for start in range(0, elected.size, STRIP):
         result = elected[start : start + STRIP]
         n = result.size
-        mass[:] = voted[:] = 0.0
+        mass[:] = 0.0
+        voted[:] = 0
         for j in range(taus.shape[0]):
             tau = taus[j, start : start + n]
             vote = votes[j, start : start + n]
-            scale, threshold = terms.scales[j], terms.thresholds[j]
+            scale, cut = scales[j], cuts[j, 0]
             for i in range(n):
-                wide = np.float64(tau[i])
-                values[i] = scale * wide if (abs(wide) >= threshold) | np.isnan(wide) else 0.0
+                values[i] = scale * np.float64(zero if abs(tau[i]) < cut else tau[i])
                 mass[i] += values[i]
             for i in range(n):
                 values[i] = 1.0 if values[i] > 0.0 else (-1.0 if values[i] < 0.0 else 0.0)
-                voted[i] += abs(values[i])
             for i in range(n):
                 vote[i] = np.int8(values[i])
+                voted[i] |= vote[i]
         for i in range(n):
-            undecided = UNDECIDED if (mass[i] == 0.0) & (voted[i] > 0.0) else 0
-            result[i] = (mass[i] > 0.0) - (mass[i] < 0.0) + undecided
+            side = 1.0 if mass[i] > 0.0 else (-1.0 if mass[i] < 0.0 else 0.0)
+            mass[i] = side if mass[i] == mass[i] else INVALID
+        for i in range(n):
+            sign = np.int8(mass[i])
+            undecided = tie if voted[i] != none else none
+            result[i] = undecided if sign == none else (none if sign == invalid else sign)
 
 
 @jit

@@ -24,6 +24,7 @@ from pvc.repo import workers
 from pvc.repo.capture import CollisionError
 from pvc.repo.route import Route, links
 from pvc.repo.taus import Place, Taus
+from pvc_store.block import BLOCK_BYTES
 from pvc_store.ids import block_key
 from pvc_store.tree import Tensor, Tree
 
@@ -145,8 +146,7 @@ class _TensorRun:
         out = blocks.buffer("computed", self.base.block_length(place.index))
         from_numbers(acc, self.base.kind, out)
         if self.start.kind == self.base.kind:
-            stored = blocks.buffer("start", len(out))
-            blocks.read(self.start, place.index, stored)
+            stored = blocks.elements(self.start, place.index * BLOCK_BYTES, len(out))
             keep_untouched(stored, self.start.kind, touched, out)
         return out
 

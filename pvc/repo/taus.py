@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pvc.codec.numbers import Floats, to_numbers
+from pvc.codec.elements import Words, as_numbers
+from pvc.codec.numbers import Floats, to_numbers, upper_words
 from pvc.merge import arithmetic, ties
 from pvc.repo.formula import Link, Mix, Operand, Part
 from pvc_store.block import BLOCK_BYTES
@@ -74,12 +75,14 @@ class _Arrays(threading.local):
     """One thread's arrays, by slot.
 
     Attributes:
-        origin: what the slot "from" holds: the vectors of a combination often start at one tree.
+        origin: what `words` are of: the vectors of a combination often start at one tree.
+        words: elements in the slot "from".
     """
 
     def __init__(self) -> None:
         self._held: dict[tuple[str, int, str], Floats] = {}
         self.origin: tuple[object, ...] = ()
+        self.words: Words = np.empty(0, np.int8)
 
     def get(self, slot: str, rows: int, place: Place) -> Floats:
         key = slot, rows, place.dtype.char
@@ -121,8 +124,7 @@ class Taus:
         first = place.index * ratio
         done = 0
         for index in range(first, min(first + ratio, tensor.block_count)):
-            raw = self._blocks.buffer("numbers", tensor.block_length(index))
-            self._blocks.read(tensor, index, raw)
+            raw = self._blocks.elements(tensor, index * BLOCK_BYTES, tensor.block_length(index))
             count = len(raw) * 8 // tensor.kind.bits
             to_numbers(raw, tensor.kind, out[done : done + count])
             done += count
@@ -171,18 +173,29 @@ class Taus:
         before, after = self.tree(link.origin)[name], self.tree(link.result)[name]
         if _same_block(before, after, place):
             return False
-        result = self.numbers(after, place, "to")
+        result = self._words(after, place, "to")
         arithmetic.difference(result, self._origin(before, place), out)
         return True
 
-    def _origin(self, before: Tensor, place: Place) -> Floats:
+    def _origin(self, before: Tensor, place: Place) -> Words:
         arrays = self._arrays
         wanted = before.digest, before.kind, place
         if arrays.origin != wanted:
             arrays.origin = ()
-            self.numbers(before, place, "from")
+            arrays.words = self._words(before, place, "from")
             arrays.origin = wanted
-        return arrays.get("from", 1, place)
+        return arrays.words
+
+    def _words(self, tensor: Tensor, place: Place, slot: str) -> Words:
+        """The elements of a stored tensor at a place, as words; see `arithmetic.difference`."""
+        if tensor.kind.bits == place.tensor.kind.bits:
+            raw = self._blocks.buffer(slot, tensor.block_length(place.index))
+            words = upper_words(raw, tensor.kind, place.dtype)
+            if words is not None:
+                self._blocks.read(tensor, place.index, raw)
+                return words
+        numbers = self.numbers(tensor, place, slot)
+        return as_numbers(numbers.view(np.uint8), np.dtype(f"<i{numbers.itemsize}"))
 
 
 def _same_block(before: Tensor, after: Tensor, place: Place) -> bool:

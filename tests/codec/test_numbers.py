@@ -10,7 +10,15 @@ import torch
 from numpy.typing import NDArray
 
 from pvc.codec.elements import FORMATS
-from pvc.codec.numbers import Floats, float_type, from_numbers, is_real, keep_untouched, to_numbers
+from pvc.codec.numbers import (
+    Floats,
+    float_type,
+    from_numbers,
+    is_real,
+    keep_untouched,
+    to_numbers,
+    upper_words,
+)
 from pvc_store.kinds import KIND_BY_CODE, KIND_BY_NAME
 
 TORCH = {
@@ -58,6 +66,19 @@ def by_torch(raw: NDArray[np.uint8], kind: str) -> NDArray[np.float32]:
 def cast_by_torch(numbers: Floats, kind: str) -> Patterns:
     cast = torch.from_numpy(numbers.copy()).to(TORCH[kind]).view(torch.uint8)
     return patterns(cast.numpy(), kind)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_upper_words_are_the_upper_bits_of_the_numbers(dtype: np.dtype[Any]) -> None:
+    raw = np.arange(1 << 16, dtype=np.uint16).view(np.uint8)
+    found = set()
+    for kind in [*TORCH, *(["F64"] if dtype == F64 else [])]:
+        words = upper_words(raw, KIND_BY_NAME[kind], dtype)
+        if words is not None:
+            found.add(kind)
+            upper = words.astype(f"<i{dtype.itemsize}") << 8 * (dtype.itemsize - words.itemsize)
+            assert np.array_equal(upper, numbers_of(raw, kind, dtype).view(upper.dtype))
+    assert found == ({"F64"} if dtype == F64 else {"BF16", "F32"})
 
 
 def magnitudes(kind: str) -> NDArray[np.float64]:

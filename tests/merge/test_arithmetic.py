@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from pvc.codec.elements import as_numbers
 from pvc.merge import arithmetic
 
 if TYPE_CHECKING:
+    from pvc.codec.elements import Words
     from pvc.codec.numbers import Floats
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -22,6 +24,10 @@ def numbers(seed: int, n: int, dtype: np.dtype[Any]) -> Floats:
     return drawn
 
 
+def words(x: Floats) -> Words:
+    return as_numbers(x.view(np.uint8), np.dtype(f"<i{x.itemsize}"))
+
+
 def bits(x: Floats) -> list[int]:
     found: list[int] = x.view(f"u{x.itemsize}").tolist()
     return found
@@ -31,7 +37,7 @@ def bits(x: Floats) -> list[int]:
 def test_difference_is_the_rounded_difference(dtype: np.dtype[Any]) -> None:
     result, origin = numbers(1, 3001, dtype), numbers(2, 3001, dtype)
     out = np.empty(3001, dtype)
-    arithmetic.difference(result, origin, out)
+    arithmetic.difference(words(result), words(origin), out)
     assert bits(out) == bits(result - origin)
 
 
@@ -39,15 +45,26 @@ def test_difference_is_the_rounded_difference(dtype: np.dtype[Any]) -> None:
 def test_equal_bits_have_no_difference(dtype: np.dtype[Any]) -> None:
     same = np.array([NAN, -NAN, INF, -INF, 0.0, -0.0, 1.0], dtype)
     out = np.full(same.size, 7, dtype)
-    arithmetic.difference(same, same.copy(), out)
+    arithmetic.difference(words(same), words(same.copy()), out)
     assert bits(out) == [0] * same.size
+
+
+def test_narrow_words_are_upper_bits() -> None:
+    wide = numbers(7, 3001, F32)
+    narrow = np.ascontiguousarray(wide.view("<i2")[1::2])
+    upper = (narrow.astype(np.int32) << 16).view(np.float32)
+    out = np.empty(3001, np.float32)
+    arithmetic.difference(narrow, words(wide), out)
+    assert bits(out) == bits(upper - wide)
+    arithmetic.difference(narrow, narrow[::-1].copy(), out)
+    assert bits(out) == bits(upper - upper[::-1])
 
 
 def test_difference_of_other_special_numbers() -> None:
     result = np.array([NAN, INF, INF, 1, 0], np.float32)
     origin = np.array([1, 1, -INF, INF, NAN], np.float32)
     out = np.empty(5, np.float32)
-    arithmetic.difference(result, origin, out)
+    arithmetic.difference(words(result), words(origin), out)
     assert np.array_equal(out, [NAN, INF, INF, -INF, NAN], equal_nan=True)
 
 
@@ -104,8 +121,10 @@ def test_combine_is_a_sum_in_float64_rounded_once(dtype: np.dtype[Any], n: int) 
 
 def test_sizes_and_types_are_checked() -> None:
     three, four = np.zeros(3, np.float32), np.zeros(4, np.float32)
-    with pytest.raises(ValueError, match="3 elements of float32 are not 4 of float32"):
-        arithmetic.difference(four, three, four)
+    with pytest.raises(ValueError, match="3 words of int32 are not 4 of float32"):
+        arithmetic.difference(words(four), words(three), four)
+    with pytest.raises(ValueError, match="3 words of int64 are not 3 of float32"):
+        arithmetic.difference(words(three), words(np.zeros(3)), three)
     with pytest.raises(ValueError, match="float64"):
         arithmetic.add(three, 1.0, np.zeros(3), np.zeros(3, np.uint8))
     with pytest.raises(ValueError, match="4 flags"):
