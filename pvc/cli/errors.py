@@ -59,6 +59,7 @@ CODES = {
     "RepeatedNameError": USAGE,
     "ScaleError": USAGE,
     "DensityError": USAGE,
+    "CompatError": USAGE,
     "SeveralTargetsError": USAGE,
     "MixedError": USAGE,
     "NoRepositoryError": NO_REPOSITORY,

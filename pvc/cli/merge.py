@@ -11,11 +11,13 @@ from pvc.cli.edited import lines as edited_lines
 from pvc.cli.output import answers, columns, current, share
 from pvc.cli.progress import crew, threads_option
 from pvc.cli.repository import REVISION, opened
+from pvc.merge.dialect import COMPAT, DIALECTS
 
 if TYPE_CHECKING:
     from pvc.repo.compose import Combined
     from pvc.repo.repository import Repository
     from pvc.repo.terms import Side
+    from pvc.repo.vector import Recipe
 
 
 METHOD = "sum"
@@ -35,6 +37,11 @@ DENSITY = 0.2
     type=click.FloatRange(0, 1, min_open=True),
     metavar="D",
     help=f"Share of each vector that --ties keeps; {DENSITY} if not given.",
+)
+@click.option(
+    "--compat",
+    type=click.Choice(COMPAT),
+    help="Whose rule --ties follows, if not that of its authors.",
 )
 @click.option("--lambda", "factor", type=float, metavar="L", help="Factor of the result.")
 @click.option("-o", "new", metavar="NEW", help="Name of the vector, which is then not applied.")
@@ -103,14 +110,27 @@ def _vectors(
 ) -> None:
     from pvc.repo.compose import Combination, combine
 
-    method, density = how["method"] or METHOD, how["density"]
-    if density is not None and method != "ties":
-        raise click.UsageError("--density belongs to --ties.")
+    method, density, compat = how["method"] or METHOD, how["density"], how["compat"]
+    for option in ("density", "compat"):
+        if how[option] is not None and method != "ties":
+            raise click.UsageError(f"--{option} belongs to --ties.")
     part = 1.0 if method != "ties" else density or DENSITY
     factor = 1.0 if how["factor"] is None else how["factor"]
+    wish = Combination(names, method, part, factor, how["new"], compat)
     with crew(current(), threads) as workers:
-        done = combine(repository, Combination(names, method, part, factor, how["new"]), workers)
+        done = combine(repository, wish, workers)
+    _warn(done.vector.recipe)
     _answer(done)
+
+
+def _warn(recipe: Recipe) -> None:
+    """Tell that a rule divides by negative scales, which undoes what they are for."""
+    negative = [term.vector for term in recipe.terms if term.scale < 0]
+    if negative and recipe.compat is not None and DIALECTS[recipe.compat].scaled_mean:
+        current().warn(
+            f"{recipe.compat} divides by scales, and some are below 0 ({', '.join(negative)}): "
+            "where only such vectors agree, they are added, not subtracted."
+        )
 
 
 def _answer(done: Combined) -> None:

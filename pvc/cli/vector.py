@@ -50,6 +50,7 @@ def _derived(name: str, vector: DerivedVector) -> dict[str, Any]:
         "terms": [{"vector": term.vector, "scale": term.scale} for term in recipe.terms],
         "density": recipe.density,
         "lambda": recipe.factor,
+        "compat": recipe.compat,
         "counts": dict(vector.counts),
         "provenance": dict(vector.provenance),
     }

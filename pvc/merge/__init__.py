@@ -1,7 +1,8 @@
 """Merging: small pure functions over one block of one or more task vectors.
 
     arithmetic   differences, sums of scaled vectors
-    trim         the magnitude at or above which a share of a vector's elements lies, exactly
+    trim         the magnitude of a rank, found exactly and without sorting
+    dialect      what the rules differ in that go by the name of TIES
     ties         TIES: elect a sign for each element, average those that have it
     geometry     how two vectors lie to each other: norms, cosine, conflicts
 

@@ -1,14 +1,17 @@
 """TIES of k task vectors: trim, elect a sign, average what agrees with it (arXiv 2306.01708).
 
-For each element, with v_j = scale_j * tau_j, in float64:
+For each element, with v_j = vote_j * tau_j, in float64:
 
     kept      |tau_j| >= threshold_j and tau_j != 0
     mass      the sum of the kept v_j, in order
-    elected   the sign of the mass; where it is 0 although something was kept, the majority sign
-    result    factor * mean of the kept v_j that have the elected sign; 0 where nothing was kept
+    elected   the sign of the mass; where it is 0 although something was kept, the sign for that
+    result    factor * sum of share_j * v_j / sum of weight_j, over the kept v_j that have the
+              elected sign; a divisor of 0 is taken as 1; 0 where nothing was kept
 
 A v_j of 0 counts for nothing.  A NaN among the taus, or a mass that is NaN, makes the result NaN.
-The mean divides by a number of vectors, never by scales, so that a negated vector stays negated.
+What vote, share and weight come from is the dialect's: see `pvc.merge.dialect`.  By the authors'
+rule the vote is the scale, share and weight are 1, and a zero mass has the majority sign of the
+model: it divides by a number of vectors, so that a negated vector stays negated.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pvc.codec.jit import jit
+from pvc.merge.dialect import AUTHORS, Dialect
 
 if TYPE_CHECKING:
     from pvc.codec.numbers import Floats
@@ -35,10 +39,17 @@ INVALID = 3
 
 
 class Terms(NamedTuple):
-    """What the k vectors are trimmed by and scaled with, each of shape (k,)."""
+    """What the k vectors are trimmed by and scaled with, each of shape (k,), and by which rule."""
 
     scales: NDArray[np.float64]
     thresholds: NDArray[np.float64]
+    dialect: Dialect = AUTHORS
+
+    @property
+    def rates(self) -> NDArray[np.float64]:
+        """Shape (k, 3): vote, share and weight of each."""
+        found = [self.dialect.rates(scale) for scale in self.scales.tolist()]
+        return np.array(found).reshape(-1, 3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +59,8 @@ class Tally:
     Attributes:
         positive: elements whose mass is above 0.
         negative: elements whose mass is below 0.
-        undecided: elements whose mass is 0 although something was kept.
+        undecided: elements whose mass is 0 although something was kept; by dialects that have a
+            sign for them they are counted as having it.
         below: shape (k,), how many elements of each vector are smaller than its threshold.
         tied: shape (k,), how many are exactly as large.
         kept: shape (k,), how many elements of each vector were kept.
@@ -98,7 +110,7 @@ def combine(taus: Floats, terms: Terms, factor: float, undecided: int, out: Floa
     """
     _check(taus, terms, out.size)
     cuts = _cuts(terms.thresholds, taus.dtype)
-    _combine(_keepable(taus, cuts), cuts, terms.scales, (float(factor), float(undecided)), out)
+    _combine(_keepable(taus, cuts), cuts, terms.rates, (float(factor), float(undecided)), out)
 
 
 def tally(taus: Floats, terms: Terms) -> Tally:
@@ -118,7 +130,8 @@ def tally(taus: Floats, terms: Terms) -> Tally:
     votes, elected = np.empty((k, n), np.int8), np.empty(n, np.int8)
     cuts = _cuts(terms.thresholds, taus.dtype)
     _measure(taus, cuts, sizes)
-    _vote(_keepable(taus, cuts), cuts, terms.scales, votes, elected)
+    tie = UNDECIDED if terms.dialect.zero_sum is None else terms.dialect.zero_sum
+    _vote(_keepable(taus, cuts), cuts, terms.rates, tie, (votes, elected))
     _count(votes, elected, signs, outvoted, conflicts)
     positive, negative, undecided = signs.tolist()
     below, tied, kept = sizes
@@ -161,7 +174,7 @@ def _check(taus: Floats, terms: Terms, n: int) -> None:
 def _combine(
     taus: Floats,
     cuts: Floats,
-    scales: NDArray[np.float64],
+    rates: NDArray[np.float64],
     factor_and_tied: tuple[float, float],
     out: Floats,
 ) -> None:
@@ -169,29 +182,29 @@ def _combine(
     factor, tied = factor_and_tied
     zero = out.dtype.type(0)
     values = np.empty((k, STRIP))
-    mass, sign, total, number = np.empty((4, STRIP))
+    mass, sign, total, divisor = np.empty((4, STRIP))
     for start in range(0, out.size, STRIP):
         written = out[start : start + STRIP]
         n = written.size
-        mass[:] = total[:] = number[:] = 0.0
+        mass[:] = total[:] = divisor[:] = 0.0
         for j in range(k):
             tau, value = taus[j, start : start + n], values[j]
-            scale, cut = scales[j], cuts[j, 0]
+            vote, cut = rates[j, 0], cuts[j, 0]
             for i in range(n):
-                value[i] = scale * np.float64(zero if abs(tau[i]) < cut else tau[i])
+                value[i] = vote * np.float64(zero if abs(tau[i]) < cut else tau[i])
                 mass[i] += value[i]
         for i in range(n):
             side = mass[i] if mass[i] != 0.0 else tied
             sign[i] = 1.0 if side > 0.0 else -1.0
         for j in range(k):
-            value = values[j]
+            value, share, weight = values[j], rates[j, 1], rates[j, 2]
             for i in range(n):
                 agreed = value[i] * sign[i]
-                total[i] += max(agreed, 0.0)
-                number[i] += 1.0 if agreed > 0.0 else 0.0
+                total[i] += share * max(agreed, 0.0)
+                divisor[i] += weight if agreed > 0.0 else 0.0
         for i in range(n):
-            mean = sign[i] * total[i] / (number[i] if number[i] > 0.0 else 1.0)
-            mean = factor * mean if number[i] > 0.0 else 0.0
+            mean = sign[i] * total[i] / (divisor[i] if divisor[i] != 0.0 else 1.0)
+            mean = factor * mean if total[i] != 0.0 else 0.0
             written[i] = mass[i] if np.isnan(mass[i]) else mean
 
 
@@ -215,13 +228,18 @@ def _measure(taus: Floats, cuts: Floats, sizes: Table) -> None:
 
 @jit
 def _vote(
-    taus: Floats, cuts: Floats, scales: NDArray[np.float64], votes: Signs, elected: Signs
+    taus: Floats,
+    cuts: Floats,
+    rates: NDArray[np.float64],
+    undecided: int,
+    votes_and_elected: tuple[Signs, Signs],
 ) -> None:
     """Write the sign that each vector wants for each element, and the elected one.
 
     Signs are taken as numbers first: that, and then one conversion, is what becomes vector code.
     """
-    zero, none, tie, invalid = taus.dtype.type(0), np.int8(0), np.int8(UNDECIDED), np.int8(INVALID)
+    votes, elected = votes_and_elected
+    zero, none, tie, invalid = taus.dtype.type(0), np.int8(0), np.int8(undecided), np.int8(INVALID)
     values, mass = np.empty((2, STRIP))
     voted = np.empty(STRIP, np.int8)
     for start in range(0, elected.size, STRIP):
@@ -232,9 +250,9 @@ def _vote(
         for j in range(taus.shape[0]):
             tau = taus[j, start : start + n]
             vote = votes[j, start : start + n]
-            scale, cut = scales[j], cuts[j, 0]
+            rate, cut = rates[j, 0], cuts[j, 0]
             for i in range(n):
-                values[i] = scale * np.float64(zero if abs(tau[i]) < cut else tau[i])
+                values[i] = rate * np.float64(zero if abs(tau[i]) < cut else tau[i])
                 mass[i] += values[i]
             for i in range(n):
                 values[i] = 1.0 if values[i] > 0.0 else (-1.0 if values[i] < 0.0 else 0.0)
@@ -246,8 +264,8 @@ def _vote(
             mass[i] = side if mass[i] == mass[i] else INVALID
         for i in range(n):
             sign = np.int8(mass[i])
-            undecided = tie if voted[i] != none else none
-            result[i] = undecided if sign == none else (none if sign == invalid else sign)
+            without = tie if voted[i] != none else none
+            result[i] = without if sign == none else (none if sign == invalid else sign)
 
 
 @jit

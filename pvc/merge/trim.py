@@ -1,4 +1,4 @@
-"""The trim threshold of a vector: which magnitude is the r-th smallest, found without sorting.
+"""The trim threshold of a vector: the magnitude of a rank, found without sorting.
 
 The bits of |tau|, read as an integer, are in the order of the magnitudes (NaN above Inf).  They
 are found digit by digit, 16 bits at a time: a pass over the data counts how often each digit
@@ -6,18 +6,20 @@ occurs below the digits that are known already, and the running sum of the count
 digit.  The first pass counts the first digit, and the second one below a guess of the first: one
 pass finds a float32 when the guess is right, and one more when it is wrong.
 
-    guess = guess_of(magnitudes of a sample, density)
-    search = Search(elements of the vector, density, dtype, guess.magnitude)
+    guess = guess_of(magnitudes of a sample, rank in the sample)
+    search = Search(elements of the vector, rank, dtype, guess.magnitude)
     while search.threshold is None:
         counts = [search.counts() for each thread]       each thread: counts.count(tau of a block)
         search.learn(counts)
 
-The rule is that of the authors of TIES: of d elements the (d - int(d * density))-th smallest
-magnitude is the threshold, and everything at or above it is kept, all ties included.
+A threshold of rank r is the r-th smallest magnitude; everything at or above it is kept, all ties
+included.  Rank 0 keeps everything; a rank above the number of elements keeps nothing, by a
+threshold that is NaN.  Which rank it is, is the dialect's: see `pvc.merge.dialect`.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -43,11 +45,6 @@ MARGIN = 0.01
 NO_GUESS = 1 << (DIGIT - 1)
 
 
-def rank_of(elements: int, density: float) -> int:
-    """Which magnitude is the threshold: the so many-th smallest; 0 stands for none, all is kept."""
-    return elements - int(elements * density)
-
-
 @dataclass(frozen=True, slots=True)
 class Guess:
     """What a sample says of a threshold.
@@ -62,17 +59,19 @@ class Guess:
     tied: bool
 
 
-def guess_of(sample: Floats, density: float) -> Guess:
+def guess_of(sample: Floats, rank: int, margin: float = MARGIN) -> Guess:
     """What the magnitudes of a sample say of the threshold of all.
 
     Args:
         sample: n magnitudes, at least one.
-        density: share to keep, from 0 to 1.
+        rank: of the threshold in the sample.
+        margin: by how large a share of the elements the rank may be off; 0 if the sample is all.
     """
-    rank = rank_of(sample.size, density)
     if rank == 0:
         return Guess(0.0, tied=True)
-    margin = int(sample.size * MARGIN)
+    if rank > sample.size:
+        return Guess(math.nan, tied=True)
+    margin = int(sample.size * margin)
     places = [max(0, rank - 1 - margin), rank - 1, min(sample.size - 1, rank - 1 + margin)]
     low, middle, high = np.partition(sample, places)[places].tolist()
     return Guess(middle, tied=low == high)
@@ -122,13 +121,13 @@ class Search:
     """The search for the threshold of one vector, pass by pass."""
 
     def __init__(
-        self, elements: int, density: float, dtype: np.dtype[Any], guess: float | None = None
+        self, elements: int, rank: int, dtype: np.dtype[Any], guess: float | None = None
     ) -> None:
         """Begin a search.
 
         Args:
             elements: how many elements the vector has, in all blocks.
-            density: share to keep, from 0 to 1; 1 keeps everything.
+            rank: of the threshold.
             dtype: float32, or float64 if any block of the vector is float64.
             guess: a magnitude that has the first digit of the threshold, probably.
         """
@@ -136,9 +135,11 @@ class Search:
         self._unsigned = np.dtype(f"u{self._dtype.itemsize}")
         self._digits = self._dtype.itemsize * 8 // DIGIT
         self._elements = elements  # that have the prefix
-        self._rank = rank_of(elements, density)  # of the threshold, among those
+        self._rank = rank  # of the threshold, among those
         self._known = 0
         self._prefix = 0
+        if rank > elements:  # NaN, which is above all
+            self._known, self._prefix = self._digits, np.iinfo(self._unsigned).max >> 1
         self._guess = NO_GUESS if guess is None else self._first_digit(guess)
 
     @property

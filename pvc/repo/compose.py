@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
+from pvc.merge.dialect import COMPAT, DIALECTS
 from pvc.repo import personality
 from pvc.repo.build import Names
 from pvc.repo.contents import blocks_of
@@ -61,6 +62,20 @@ class DensityError(PvcError):
     def __init__(self, density: float) -> None:
         self.density = density
         super().__init__(f"The density {density} is not above 0 and at most 1.")
+
+
+class CompatError(PvcError):
+    """TIES cannot follow somebody's rule.
+
+    Attributes:
+        compat: whose rule was asked for.
+        reason: why not.
+    """
+
+    def __init__(self, compat: str, reason: str) -> None:
+        self.compat = compat
+        self.reason = reason
+        super().__init__(f"The vectors cannot be combined as {compat} does: {reason}.")
 
 
 class ScaleError(PvcError):
@@ -158,6 +173,7 @@ class Combination:
         density: the share of each vector that "ties" keeps, above 0 to 1.
         factor: what the result is multiplied by (lambda).
         new: the derived vector to make, which is not applied; None replaces the terms.
+        compat: whose rule "ties" follows, one of `dialect.COMPAT`; None for its authors'.
     """
 
     names: tuple[str, ...]
@@ -165,6 +181,7 @@ class Combination:
     density: float = 1.0
     factor: float = 1.0
     new: str | None = None
+    compat: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +211,7 @@ def combine(repository: Repository, wish: Combination, crew: Crew) -> Combined:
         NoVectorError: there is no such vector.
         RepeatedTermError, RepeatedNameError: a vector is there more than once.
         DensityError, ScaleError: the density or the factor cannot be one.
+        CompatError: the rule is not known, or does not fit method or factor.
         UnchangedError: there is nothing to combine.
         NameTakenError, AmbiguousError, VectorNameError: the new name cannot be had.
         IdentityError: the personality could not be computed.
@@ -202,10 +220,12 @@ def combine(repository: Repository, wish: Combination, crew: Crew) -> Combined:
         raise DensityError(wish.density)
     if not math.isfinite(wish.factor):
         raise ScaleError(wish.factor)
+    if wish.compat is not None:
+        _check_compat(wish, wish.compat)
     with repository.lock():
         head = ready(repository)
         terms = _terms(head, wish.names)
-        recipe = Recipe(wish.method, terms, wish.density, wish.factor)
+        recipe = Recipe(wish.method, terms, wish.density, wish.factor, wish.compat)
         if wish.new is None and recipe == Recipe("sum", terms[:1]):
             raise UnchangedError(head.personality)
         made = DerivedVector(recipe)
@@ -217,6 +237,15 @@ def combine(repository: Repository, wish: Combination, crew: Crew) -> Combined:
         after = head.personality if wish.new else _replaced(head.personality, terms, name)
         edited = _derive(repository, head, name, made, after)
         return Combined(edited, name, made, trim)
+
+
+def _check_compat(wish: Combination, compat: str) -> None:
+    if compat not in COMPAT:
+        raise CompatError(compat, f"this rule is not known, {' and '.join(COMPAT)} are")
+    if wish.method != "ties":
+        raise CompatError(compat, f"only ties has rules of others, not {wish.method}")
+    if wish.factor != 1 and not DIALECTS[compat].has_factor:
+        raise CompatError(compat, f"it has no lambda, which is {wish.factor:g} here and not 1")
 
 
 def _free_name(repository: Repository, head: State, recipe: Recipe) -> str:
@@ -247,7 +276,7 @@ def _trim(repository: Repository, head: State, made: DerivedVector, crew: Crew) 
 
     recipe, names = made.recipe, Names(head.config, head.vector)
     parts = tuple(names.part(term.vector, term.scale) for term in recipe.terms)
-    mix = Mix(recipe.method, parts, recipe.density, recipe.factor)
+    mix = Mix(recipe.method, parts, recipe.density, recipe.factor, recipe.compat)
     with blocks_of(repository, head.config) as blocks:
         trims = Trims(repository.folder, blocks, repository.store.tree, crew)
         trims.add(mix)

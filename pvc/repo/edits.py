@@ -17,7 +17,7 @@ from pvc.repo.recovery import recover
 from pvc.repo.revision import AmbiguousError, resolve
 from pvc.repo.state import BEHAVIOURS, NoVectorError, State, vector_name, vector_path
 from pvc.repo.terms import ConflictError, keyed, merge
-from pvc.repo.vector import DIRECTORY, DerivedVector, Recipe, parse
+from pvc.repo.vector import DIRECTORY, DerivedVector, parse
 
 if TYPE_CHECKING:
     from pvc.repo.engine import EngineTarget
@@ -162,10 +162,8 @@ def _derived_from(head: State, name: str) -> list[str]:
 def _with_renamed(vector: Vector, old: str, new: str) -> bytes:
     if not isinstance(vector, DerivedVector):
         raise TypeError("only derived vectors name others")
-    recipe = vector.recipe
-    terms = _renamed(recipe.terms, old, new)
+    made = replace(vector.recipe, terms=_renamed(vector.recipe.terms, old, new))
     counts = tuple((_renamed_count(key, old, new), value) for key, value in vector.counts)
-    made = Recipe(recipe.method, terms, recipe.density, recipe.factor)
     return replace(vector, recipe=made, counts=counts).to_text().encode()
 
 

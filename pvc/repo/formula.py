@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from pvc.merge.dialect import DIALECTS, Dialect
 from pvc_store.ids import object_id
 
 ARITHMETIC = 1
@@ -61,12 +62,19 @@ class Mix:
         parts: what is combined, in order.
         density: the share of each vector that "ties" keeps.
         factor: what the result is multiplied by.
+        compat: whose rule "ties" follows, a key of `dialect.DIALECTS`; None for the authors'.
     """
 
     method: str
     parts: tuple[Part, ...]
     density: float = 1.0
     factor: float = 1.0
+    compat: str | None = None
+
+    @property
+    def dialect(self) -> Dialect:
+        """The rule of "ties"."""
+        return DIALECTS[self.compat]
 
     def digest(self) -> bytes:
         """Identifies the result of the combination, but for layouts and labels."""
@@ -134,7 +142,8 @@ def _canonical(item: Operand | Part) -> list[object]:
     if isinstance(item, Part):
         return [float(item.scale).hex(), _canonical(item.operand)]
     parts = [_canonical(part) for part in item.parts]
-    return [item.method, item.density.hex(), item.factor.hex(), parts]
+    compat = [] if item.compat is None else [item.compat]
+    return [item.method, item.density.hex(), item.factor.hex(), parts, *compat]
 
 
 def reduced(part: Part) -> Part:
@@ -143,12 +152,24 @@ def reduced(part: Part) -> Part:
     It stays a combination where that scale would exceed float64.
     """
     while isinstance(part.operand, Mix):
-        mix = part.operand
-        parts = tuple(reduced(inner) for inner in mix.parts if inner.scale != 0)
+        mix = replace(part.operand, parts=_reduced_parts(part.operand))
+        parts = mix.parts
         whole = mix.method == "sum" or mix.density == 1
-        scale = part.scale * mix.factor * parts[0].scale if parts else 0.0
+        scale = part.scale * mix.factor * mix.dialect.alone(parts[0].scale) if parts else 0.0
         if len(parts) != 1 or not whole or not math.isfinite(scale):
-            mix = Mix(mix.method, parts, mix.density, mix.factor)
             return Part(part.scale if parts and mix.factor else 0.0, mix, part.label)
         part = Part(scale, parts[0].operand, part.label)
     return part
+
+
+def _reduced_parts(mix: Mix) -> tuple[Part, ...]:
+    """The parts of a combination, each reduced as far as its scale may change."""
+    voters = (part for part in mix.parts if part.scale != 0 or not mix.dialect.scaled_votes)
+    return tuple(map(reduced if mix.dialect.is_linear else _reduced_within, voters))
+
+
+def _reduced_within(part: Part) -> Part:
+    """The same part with its own scale, which says more than how long the vector is."""
+    inner = reduced(Part(1.0, part.operand))
+    operand = inner.operand if inner.scale == 1 else Mix("sum", (inner,))
+    return Part(part.scale, operand, part.label)

@@ -8,7 +8,7 @@ same slot.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from pvc.codec.elements import Words, as_numbers
 from pvc.codec.numbers import Floats, to_numbers, upper_words
 from pvc.merge import arithmetic, ties
 from pvc.repo.formula import Link, Mix, Operand, Part
+from pvc.repo.route import links
 from pvc_store.block import BLOCK_BYTES
 
 if TYPE_CHECKING:
@@ -47,7 +48,12 @@ class Place:
     @property
     def size(self) -> int:
         """Elements of the block."""
-        return self.tensor.block_length(self.index) * 8 // self.tensor.kind.bits
+        return self.nbytes * 8 // self.tensor.kind.bits
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the block, as the base has it."""
+        return self.tensor.block_length(self.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +62,13 @@ class Trim:
 
     Attributes:
         thresholds: for each of its parts, the least |tau| that is kept.
-        majority: the elected sign of most elements, 1 or -1.
+        majority: the sign where votes add up to 0, 1 or -1; by the authors' rule the elected sign
+            of most elements.
         elements: elements of the model.
         kept: for each part, how many elements are kept and not 0.
         outvoted: for each part, how many of those have the losing sign.
         conflicts: for each two parts, how many elements are kept of both, with opposite signs.
+        tensors: by name, thresholds of tensors that are trimmed by themselves.
     """
 
     thresholds: tuple[float, ...]
@@ -69,6 +77,11 @@ class Trim:
     kept: tuple[int, ...]
     outvoted: tuple[int, ...]
     conflicts: tuple[tuple[int, ...], ...]
+    tensors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def of(self, tensor: str) -> tuple[float, ...]:
+        """For each part, the least |tau| that is kept in a tensor."""
+        return self.tensors.get(tensor, self.thresholds)
 
 
 class _Arrays(threading.local):
@@ -113,6 +126,12 @@ class Taus:
         """The kind of a tensor in a tree."""
         return self.tree(tree)[name].kind
 
+    def changes(self, operand: Operand, name: str) -> bool:
+        """Whether a vector may change a tensor."""
+        return any(
+            self.tree(link.origin)[name] != self.tree(link.result)[name] for link in links(operand)
+        )
+
     def numbers(self, tensor: Tensor, place: Place, slot: str) -> Floats:
         """The elements of a stored tensor at a place, exactly.
 
@@ -151,7 +170,8 @@ class Taus:
             arithmetic.combine(taus, scales, operand.factor, out)
         else:
             trim = self._trims[operand]
-            terms = ties.Terms(scales, np.array(trim.thresholds))
+            cuts = np.array(trim.of(place.tensor.name))
+            terms = ties.Terms(scales, cuts, operand.dialect)
             ties.combine(taus, terms, operand.factor, trim.majority, out)
         return True
 

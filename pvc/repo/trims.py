@@ -1,7 +1,7 @@
-"""What a TIES combination needs to know of the whole model, found by passes over the taus.
+"""What TIES combinations need to know before any block can be combined: found once, and kept.
 
 <store>/trims/<digest of the combination>.json:
-  trim     thresholds, majority, and what was counted
+  trim     thresholds, majority, and what was counted; `tensors`, where each tensor has its own
   check    BLAKE3 of the digest and the trim
 
 A cache: what is missing or damaged is found again, to the same numbers.
@@ -10,37 +10,33 @@ A cache: what is missing or damaged is found again, to the same numbers.
 from __future__ import annotations
 
 import json
-import threading
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from pvc.codec.numbers import float_type, is_real
+from pvc.codec.numbers import is_real
 from pvc.merge import ties
-from pvc.merge.trim import Counts, Guess, Search, guess_of, rank_of
 from pvc.repo import workers
 from pvc.repo.formula import Link, Mix, Operand
-from pvc.repo.route import links
+from pvc.repo.sweep import Sweep
 from pvc.repo.target import MALFORMATIONS
 from pvc.repo.taus import Place, Taus, Trim
 from pvc_store import atomic
 from pvc_store.ids import object_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from pvc.codec.numbers import Floats
     from pvc.repo.blocks import Blocks
+    from pvc.repo.progress import Progress
     from pvc.repo.workers import Crew, Stop
-    from pvc_store.tree import Tree
+    from pvc_store.tree import Tensor, Tree
 
 SAMPLED_BLOCKS = 64
-"""So many blocks are looked at first, at most, to guess the thresholds."""
+"""So many blocks of a model are looked at first, at most, to guess the thresholds."""
 
-SAMPLED_ELEMENTS = 16
-"""One element of so many of them."""
+SAMPLED_SHARE = 32
+"""Of the blocks of a tensor that is trimmed by itself, one of so many."""
 
 
 class Trims:
@@ -80,23 +76,43 @@ class Trims:
         return self._known[mix]
 
     def _find(self, mix: Mix) -> Trim:
-        sweep = _Sweep(mix, self.taus, self._blocks.base, self._crew)
-        guesses = sweep.guesses()
-        thresholds = tuple(guess.magnitude for guess in guesses)
-        tally = sweep.tally(thresholds) if all(guess.tied for guess in guesses) else None
-        if tally is None or not sweep.is_right(tally):
-            thresholds = sweep.thresholds(thresholds)
-            tally = sweep.tally(thresholds)
-        trim = Trim(
-            thresholds=thresholds,
-            majority=ties.majority(tally.positive, tally.negative),
-            elements=sweep.elements,
-            kept=tuple(tally.kept.tolist()),
-            outvoted=tuple(tally.outvoted.tolist()),
-            conflicts=tuple(map(tuple, tally.conflicts.tolist())),
-        )
-        self._write(mix, trim)
-        return trim
+        real = [tensor for tensor in self._blocks.base.values() if is_real(tensor.kind)]
+        real.sort(key=lambda tensor: -tensor.nbytes)
+        found = self._by_tensor(mix, real) if mix.dialect.per_tensor else self._whole(mix, real)
+        self._write(mix, found)
+        return found
+
+    def _whole(self, mix: Mix, real: list[Tensor]) -> Trim:
+        """One threshold for each vector; all threads work on the blocks of the model."""
+        sweep = Sweep(mix, self.taus, real, SAMPLED_BLOCKS)
+        return _trim(mix, real, sweep.find(self._all_threads))
+
+    def _all_threads(self, places: list[Place], see: Callable[[Place], None], label: str) -> None:
+        def one(place: Place, stop: Stop) -> None:
+            stop.check()
+            see(place)
+            self._crew.progress.advance(place.nbytes)
+
+        self._crew.progress.start(label, sum(place.nbytes for place in places))
+        workers.run(places, one, self._crew.threads)
+
+    def _by_tensor(self, mix: Mix, real: list[Tensor]) -> Trim:
+        """Thresholds of their own for tensors that change; each is one thread's."""
+        changed = [tensor for tensor in real if self.taus.changes(mix, tensor.name)]
+        found: dict[str, tuple[float, ...]] = {}
+        tallies: list[ties.Tally] = []
+
+        def one(tensor: Tensor, stop: Stop) -> None:
+            sweep = Sweep(mix, self.taus, [tensor], tensor.block_count // SAMPLED_SHARE + 1)
+            run = _OneThread(tensor, stop, self._crew.progress)
+            found[tensor.name], tally = sweep.find(run)
+            tallies.append(tally)
+
+        self._crew.progress.start("Trimming tensors", sum(tensor.nbytes for tensor in changed))
+        workers.run(changed, one, self._crew.threads)
+        none = (0.0,) * len(mix.parts)
+        tally = sum(tallies, start=ties.Tally.none(len(mix.parts)))
+        return _trim(mix, real, (none, tally), dict(sorted(found.items())))
 
     def _read(self, mix: Mix) -> Trim | None:
         digest = mix.digest()
@@ -112,13 +128,17 @@ class Trims:
                 kept=tuple(found["kept"]),
                 outvoted=tuple(found["outvoted"]),
                 conflicts=tuple(map(tuple, found["conflicts"])),
+                tensors={
+                    name: tuple(map(float.fromhex, own))
+                    for name, own in found.get("tensors", {}).items()
+                },
             )
         except (OSError, *MALFORMATIONS):
             return None
 
     def _write(self, mix: Mix, trim: Trim) -> None:
         digest = mix.digest()
-        found = {
+        found: dict[str, Any] = {
             "thresholds": [threshold.hex() for threshold in trim.thresholds],
             "majority": trim.majority,
             "elements": trim.elements,
@@ -126,6 +146,10 @@ class Trims:
             "outvoted": trim.outvoted,
             "conflicts": trim.conflicts,
         }
+        if trim.tensors:
+            found["tensors"] = {
+                name: [threshold.hex() for threshold in own] for name, own in trim.tensors.items()
+            }
         atomic.make_directory(self._folder)
         document = {"trim": found, "check": _check(digest, found)}
         atomic.write_file(self._file(digest), json.dumps(document).encode())
@@ -138,121 +162,37 @@ def _check(digest: bytes, found: dict[str, Any]) -> str:
     return object_id(digest + json.dumps(found, sort_keys=True).encode()).hex()
 
 
-@dataclass
-class _Local(threading.local):
-    """What one thread counts with during one pass."""
+def _trim(
+    mix: Mix,
+    real: list[Tensor],
+    found: tuple[tuple[float, ...], ties.Tally],
+    tensors: Mapping[str, tuple[float, ...]] = MappingProxyType({}),
+) -> Trim:
+    thresholds, tally = found
+    sign = mix.dialect.zero_sum
+    return Trim(
+        thresholds=thresholds,
+        majority=ties.majority(tally.positive, tally.negative) if sign is None else sign,
+        elements=sum(tensor.nbytes * 8 // tensor.kind.bits for tensor in real),
+        kept=tuple(tally.kept.tolist()),
+        outvoted=tuple(tally.outvoted.tolist()),
+        conflicts=tuple(map(tuple, tally.conflicts.tolist())),
+        tensors=tensors,
+    )
 
-    counts: list[Counts] | None = None
 
+class _OneThread:
+    """Runs the passes over one tensor on the thread that it is given to."""
 
-@dataclass
-class _Sweep:
-    """Passes over the taus of one combination."""
+    def __init__(self, tensor: Tensor, stop: Stop, progress: Progress) -> None:
+        self._left = tensor.nbytes  # which progress has not been told of
+        self._stop = stop
+        self._progress = progress
 
-    mix: Mix
-    taus: Taus
-    base: Tree
-    crew: Crew
-    elements: int = field(init=False)
-    dtype: np.dtype[np.floating[Any]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        real = [tensor for tensor in self.base.values() if is_real(tensor.kind)]
-        self._tensors = sorted(real, key=lambda tensor: -tensor.nbytes)
-        self._dtypes = {tensor.name: self._dtype(tensor.name) for tensor in real}
-        self.elements = sum(tensor.nbytes * 8 // tensor.kind.bits for tensor in real)
-        self.dtype = max(self._dtypes.values(), key=lambda d: d.itemsize, default=float_type())
-
-    def _dtype(self, name: str) -> np.dtype[np.floating[Any]]:
-        trees = [tree for link in links(self.mix) for tree in (link.origin, link.result)]
-        return float_type(self.base[name].kind, *(self.taus.kind(tree, name) for tree in trees))
-
-    def guesses(self) -> list[Guess]:
-        """What a sample of the model says of each threshold.
-
-        bfloat16 weights move in few, coarse steps: so many elements of a vector are as large as its
-        threshold that a sample mostly finds it to the last bit, and counting while the signs are
-        elected proves it.
-        """
-        found: list[Floats] = []
-
-        def see(place: Place, stop: Stop) -> None:
-            stop.check()
-            taus = self.taus.stack(self.mix.parts, place, "sweep")
-            rows = self._zeros(place) if taus is None else taus
-            found.append(np.abs(rows[:, ::SAMPLED_ELEMENTS]).astype(self.dtype))
-
-        places = self._places()
-        if not places:
-            return [Guess(0.0, tied=True)] * len(self.mix.parts)
-        self._run(places[:: len(places) // SAMPLED_BLOCKS + 1], see, "Looking at a sample")
-        sample = np.concatenate(found, axis=1)
-        return [guess_of(row, self.mix.density) for row in sample]
-
-    def is_right(self, tally: ties.Tally) -> bool:
-        """Whether the thresholds of a tally are those of the model."""
-        rank = rank_of(self.elements, self.mix.density)
-        found = (tally.below < rank) & (rank <= tally.below + tally.tied)
-        return rank == 0 or bool(np.all(found))
-
-    def thresholds(self, guesses: tuple[float, ...]) -> tuple[float, ...]:
-        """For each vector, the least magnitude that is kept."""
-        searches = [Search(self.elements, self.mix.density, self.dtype, g) for g in guesses]
-        while any(search.threshold is None for search in searches):
-            self._pass(searches)
-        return tuple(search.estimate for search in searches)
-
-    def _places(self) -> list[Place]:
-        """Every block of every tensor of floats."""
-        return [
-            Place(tensor, index, self._dtypes[tensor.name])
-            for tensor in self._tensors
-            for index in range(tensor.block_count)
-        ]
-
-    def _pass(self, searches: list[Search]) -> None:
-        wanted = [search for search in searches if search.threshold is None]
-        made: list[list[Counts]] = []
-        local, lock = _Local(), threading.Lock()
-
-        def see(place: Place, stop: Stop) -> None:
-            stop.check()
-            if local.counts is None:
-                local.counts = [search.counts() for search in wanted]
-                with lock:
-                    made.append(local.counts)
-            taus = self.taus.stack(self.mix.parts, place, "sweep")
-            chosen = (i for i, search in enumerate(searches) if search in wanted)
-            for row, counts in zip(chosen, local.counts, strict=True):
-                if taus is None:
-                    counts.add_zeros(place.size)
-                else:
-                    counts.count(taus[row])
-            self.crew.progress.advance(place.tensor.block_length(place.index))
-
-        self._run(self._places(), see, "Looking for thresholds")
-        for number, search in enumerate(wanted):
-            search.learn([counts[number] for counts in made])
-
-    def tally(self, thresholds: tuple[float, ...]) -> ties.Tally:
-        """How the elements of the model are elected."""
-        terms = ties.Terms(np.array([part.scale for part in self.mix.parts]), np.array(thresholds))
-        found: list[ties.Tally] = []
-
-        def see(place: Place, stop: Stop) -> None:
-            stop.check()
-            taus = self.taus.stack(self.mix.parts, place, "sweep")
-            rows = self._zeros(place) if taus is None else taus
-            found.append(ties.tally(rows, terms))
-            self.crew.progress.advance(place.tensor.block_length(place.index))
-
-        self._run(self._places(), see, "Electing signs")
-        return sum(found, start=ties.Tally.none(len(self.mix.parts)))
-
-    def _zeros(self, place: Place) -> Floats:
-        return np.zeros((len(self.mix.parts), place.size), place.dtype)
-
-    def _run(self, places: list[Place], see: Callable[[Place, Stop], None], label: str) -> None:
-        total = sum(place.tensor.block_length(place.index) for place in places)
-        self.crew.progress.start(label, total)
-        workers.run(places, see, self.crew.threads)
+    def __call__(self, places: list[Place], see: Callable[[Place], None], label: str) -> None:
+        for place in places:
+            self._stop.check()
+            see(place)
+            told = min(place.nbytes, self._left)
+            self._left -= told
+            self._progress.advance(told)

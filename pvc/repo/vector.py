@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeAlias, TypeVar
 
 from pvc.errors import MalformedError
+from pvc.merge.dialect import COMPAT, DIALECTS
 from pvc.repo.formula import Link
 from pvc.repo.names import VectorNameError, check_name
 from pvc.repo.personality import MAX_TERMS, Term
@@ -143,18 +144,21 @@ class Recipe:
         terms: what is combined, in order; found in the same commit.
         density: the share of each vector that "ties" keeps, above 0 to 1.
         factor: what the result is multiplied by (lambda).
+        compat: whose rule "ties" follows, one of `dialect.COMPAT`; None for its authors'.
     """
 
     method: str
     terms: tuple[Term, ...]
     density: float = 1.0
     factor: float = 1.0
+    compat: str | None = None
 
     def __str__(self) -> str:
         listed = " ".join(map(str, self.terms)).removeprefix("+ ")
         density = f", density {self.density:g}" if self.method == "ties" else ""
         factor = "" if self.factor == 1 else f", lambda {self.factor:g}"
-        return f"{self.method}({listed}{density}{factor})"
+        compat = "" if self.compat is None else f", compat {self.compat}"
+        return f"{self.method}({listed}{density}{factor}{compat})"
 
 
 METHODS = ("sum", "ties")
@@ -178,6 +182,7 @@ class DerivedVector:
     def to_text(self) -> str:
         """The canonical text: sorted keys, no floats, one newline at the end."""
         recipe = self.recipe
+        compat = {} if recipe.compat is None else {"compat": recipe.compat}
         document = {
             "format": FORMAT,
             "recipe": {
@@ -185,6 +190,7 @@ class DerivedVector:
                 "terms": [[term.vector, repr(float(term.scale))] for term in recipe.terms],
                 "density": repr(float(recipe.density)),
                 "lambda": repr(float(recipe.factor)),
+                **compat,
             },
             "counts": dict(self.counts),
             "provenance": dict(self.provenance),
@@ -229,6 +235,7 @@ def _derived(found: _Fields) -> DerivedVector:
         terms=tuple(_term(item, recipe.where) for item in recipe.take("terms", list)),
         density=recipe.number("density"),
         factor=recipe.number("lambda"),
+        compat=recipe.take("compat", str) if "compat" in recipe.rest else None,
     )
     recipe.finish()
     if made.method not in METHODS:
@@ -237,11 +244,23 @@ def _derived(found: _Fields) -> DerivedVector:
         raise VectorError(recipe.where, f"its density is {made.density}, not above 0 to 1")
     if not 0 < len(made.terms) <= MAX_TERMS:
         raise VectorError(recipe.where, f"it has {len(made.terms)} terms")
+    _check_compat(made, recipe.where)
     return DerivedVector(
         recipe=made,
         counts=tuple((name, counts.count(name)) for name in sorted(counts.rest)),
         provenance=_provenance(found.inner("provenance")),
     )
+
+
+def _check_compat(made: Recipe, where: str) -> None:
+    if made.compat is None:
+        return
+    if made.compat not in COMPAT:
+        raise VectorError(where, f"its compat is {made.compat!r}, which is not known")
+    if made.method != "ties":
+        raise VectorError(where, f"its method is {made.method!r}, which has no compat")
+    if made.factor != 1 and not DIALECTS[made.compat].has_factor:
+        raise VectorError(where, f"its lambda is {made.factor}, and {made.compat} has none but 1")
 
 
 def _term(item: object, where: str) -> Term:

@@ -12,7 +12,9 @@ from tests.repo.conftest import git
 if TYPE_CHECKING:
     from tests.cli.runner import Pvc
 
-VECTOR = {"name", "sort", "method", "terms", "density", "lambda", "counts", "provenance"}
+VECTOR = {
+    "name", "sort", "method", "terms", "density", "lambda", "compat", "counts", "provenance",
+}  # fmt: skip
 RELATION = {
     "label", "elements", "norm_a", "norm_b", "cosine", "changed_a", "changed_b", "changed_both",
     "overlap", "conflicts", "conflict_share", "effective_a", "effective_b",
@@ -63,6 +65,38 @@ def test_ties(pvc: Pvc) -> None:
     text = pvc("merge", "--ties", "listening", "quiet", "--density", "1", "-o", "all").out
     assert [line.split()[0] for line in text.splitlines()[-3:]] == ["vector", "listening", "quiet"]
     assert "100 %" not in text  # an element that did not change is not kept either
+
+
+@pytest.mark.parametrize("compat", ["mergekit", "peft"])
+def test_ties_by_the_rules_of_others(pvc: Pvc, compat: str) -> None:
+    words = ("merge", "--ties", "listening", "quiet", "--density", "0.3")
+    found = fields(pvc.json(*words, "--compat", compat, "-o", "calm"), "merge --ties")
+    recipe = f"ties(listening + quiet, density 0.3, compat {compat})"
+    assert found["message"] == f"calm = {recipe}"
+    assert found["vector"]["compat"] == compat
+    assert pvc.json("show", "calm")["vector"]["compat"] == compat
+    assert pvc("show", "calm").out.startswith(f"vector calm = {recipe}\n")
+    assert recipe in pvc("log", "calm").out
+    assert fields(pvc.json(*words, "-o", "other"), "merge --ties")["vector"]["compat"] is None
+    trees = {pvc.json("build", f"base + {name}")["tree"] for name in ("calm", "other")}
+    assert len(trees) == 2
+
+
+def test_a_warning_where_scales_are_divided_by(pvc: Pvc) -> None:
+    pvc("negate", "quiet")
+    words = ("merge", "--ties", "listening", "quiet")
+    for others in ((), ("--compat", "peft"), ("--compat", "mergekit", "--quiet")):
+        assert "warning" not in pvc(*words, *others, "-o", f"v{len(others)}").err
+    done = pvc(*words, "--compat", "mergekit", "-o", "calm")
+    assert done.code == 0
+    assert done.err.count("warning: ") == 1
+    assert "mergekit divides by scales, and some are below 0 (quiet)" in done.err
+
+
+def test_peft_has_no_lambda(pvc: Pvc) -> None:
+    done = pvc("merge", "--ties", "listening", "quiet", "--compat", "peft", "--lambda", "0.5")
+    assert (done.code, done.out) == (2, "")
+    assert "it has no lambda, which is 0.5 here and not 1" in done.err
 
 
 def test_merge_takes_the_place_of_the_terms(pvc: Pvc) -> None:
@@ -128,6 +162,9 @@ def test_a_conflict_says_both_values_and_what_to_do(pvc: Pvc) -> None:
         ("--ties", "--density", "1.5"),
         ("--ties", "--density", "nan"),
         ("--lambda", "inf"),
+        ("--compat", "mergekit"),
+        ("--sum", "--compat", "peft"),
+        ("--ties", "--compat", "nobody"),
         ("listening", "listening"),
     ],
 )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pvc.merge import ties
+from pvc.merge.dialect import rank_of
 from pvc.merge.trim import Search
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def tie_free(seed: int, k: int, n: int) -> Floats:
 def terms_for(taus: Floats, scales: list[float], density: float) -> ties.Terms:
     thresholds = []
     for tau in taus:
-        search = Search(tau.size, density, tau.dtype)
+        search = Search(tau.size, rank_of(tau.size, density), tau.dtype)
         while search.threshold is None:
             counts = search.counts()
             counts.count(tau)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pvc.merge.dialect import rank_of
 from pvc.merge.trim import Search, guess_of
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def test_threshold_is_that_of_sorting(
     zeros = data.draw(st.integers(0, 20))
     guess = data.draw(st.none() | st.floats(width=32))
     cuts = sorted(data.draw(st.lists(st.integers(0, tau.size), max_size=5)))
-    search = Search(tau.size + zeros, density, dtype, guess)
+    search = Search(tau.size + zeros, rank_of(tau.size + zeros, density), dtype, guess)
     passes = found(search, np.split(tau, cuts), zeros, data.draw(st.integers(1, 3)))
     whole = np.concatenate([tau, np.zeros(zeros, dtype)])
     assert same(search.threshold, sorted_threshold(whole, density))
@@ -74,7 +75,7 @@ def test_threshold_is_that_of_sorting(
 @example(tau=np.zeros(9, np.float32), density=0.5)
 def test_right_guess_needs_one_pass(tau: Floats, density: float) -> None:
     threshold = sorted_threshold(tau, density)
-    search = Search(tau.size, density, F32, guess=threshold)
+    search = Search(tau.size, rank_of(tau.size, density), F32, guess=threshold)
     passes = found(search, [tau])
     assert same(search.threshold, threshold)
     assert passes <= 1 or np.isnan(threshold)  # NaN in a float has lost its low bits
@@ -84,9 +85,9 @@ def test_right_guess_needs_one_pass(tau: Floats, density: float) -> None:
 def test_a_sample_gives_a_good_guess(dtype: np.dtype[Any], passes: int) -> None:
     # The scale puts the threshold into the middle between two changes of the first digit.
     tau = (np.random.default_rng(1).standard_normal(1 << 19) * 1.0028).astype(dtype)
-    guess = guess_of(np.abs(tau[: 1 << 17]), 0.2)
+    guess = guess_of(np.abs(tau[: 1 << 17]), rank_of(1 << 17, 0.2))
     assert not guess.tied
-    search = Search(tau.size, 0.2, dtype, guess.magnitude)
+    search = Search(tau.size, rank_of(tau.size, 0.2), dtype, guess.magnitude)
     assert found(search, np.split(tau, 8), threads=2) == passes
     rank = tau.size - int(tau.size * 0.2)
     assert search.threshold == np.partition(np.abs(tau), rank - 1)[rank - 1]
@@ -95,29 +96,33 @@ def test_a_sample_gives_a_good_guess(dtype: np.dtype[Any], passes: int) -> None:
 @given(seed=st.integers(0, 1000), density=st.floats(0, 1), steps=st.integers(1, 5))
 def test_a_guess_is_the_threshold_of_the_sample(seed: int, density: float, steps: int) -> None:
     sample = np.random.default_rng(seed).integers(0, steps, 300).astype(F32)
-    assert guess_of(sample, density).magnitude == sorted_threshold(sample, density)
+    assert guess_of(sample, rank_of(300, density)).magnitude == sorted_threshold(sample, density)
 
 
 def test_a_guess_knows_whether_it_is_tied() -> None:
     coarse = np.repeat(np.array([1.0, 2.0, 3.0], F32), 100)
-    assert guess_of(coarse, 0.5).tied
-    assert not guess_of(coarse, 1 / 3 + 0.001).tied  # a little more, and it would be another
-    assert not guess_of(np.arange(300, dtype=F32), 0.5).tied
-    assert guess_of(coarse, 1.0).tied
-    assert not guess_of(np.full(300, np.nan, F32), 0.5).tied
+    assert guess_of(coarse, 150).tied
+    assert not guess_of(coarse, 200).tied  # a little more, and it would be another
+    assert guess_of(coarse, 200, margin=0).tied
+    assert not guess_of(np.arange(300, dtype=F32), 150).tied
+    assert guess_of(coarse, 0).tied
+    assert not guess_of(np.full(300, np.nan, F32), 150).tied
+    nothing = guess_of(coarse, 301)
+    assert nothing.tied
+    assert np.isnan(nothing.magnitude)
 
 
 @pytest.mark.parametrize("guess", [None, 1e-30, 5.0, float("inf")])
 def test_wrong_guess_needs_one_more_pass(guess: float | None) -> None:
     tau = np.random.default_rng(2).standard_normal(5001).astype(np.float32)
-    search = Search(tau.size, 0.3, F32, guess)
+    search = Search(tau.size, rank_of(tau.size, 0.3), F32, guess)
     assert found(search, [tau]) == 2
     assert search.threshold == sorted_threshold(tau, 0.3)
 
 
 def test_all_ties_at_the_threshold_are_kept() -> None:
     tau = np.repeat(np.array([1.0, -2.0, 2.0, 3.0], np.float32), 10)
-    search = Search(40, 0.4, F32)
+    search = Search(40, rank_of(40, 0.4), F32)
     found(search, [tau])
     assert search.threshold == 2.0
     assert np.count_nonzero(np.abs(tau) >= search.threshold) == 30
@@ -126,14 +131,21 @@ def test_all_ties_at_the_threshold_are_kept() -> None:
 def test_narrow_blocks_of_a_wide_vector() -> None:
     generator = np.random.default_rng(3)
     wide, narrow = generator.standard_normal(500), generator.standard_normal(500).astype("f4")
-    search = Search(1000, 0.1, F64)
+    search = Search(1000, rank_of(1000, 0.1), F64)
     found(search, [wide, narrow])
     assert search.threshold == sorted_threshold(np.concatenate([wide, narrow]), 0.1)
 
 
 @pytest.mark.parametrize(("elements", "density"), [(0, 0.5), (0, 0.0), (100, 1.0)])
 def test_keeping_everything_needs_no_pass(elements: int, density: float) -> None:
-    assert Search(elements, density, F32).threshold == 0.0
+    assert Search(elements, rank_of(elements, density), F32).threshold == 0.0
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_keeping_nothing_needs_no_pass(dtype: np.dtype[Any]) -> None:
+    threshold = Search(5, 6, dtype).threshold
+    assert threshold is not None
+    assert np.isnan(threshold)
 
 
 @given(seed=st.integers(0, 1000))
@@ -141,7 +153,7 @@ def test_counts_do_not_depend_on_the_split(seed: int) -> None:
     generator = np.random.default_rng(seed)
     tau = generator.integers(0, 1 << 32, 300, np.uint32).view(np.float32)
     cuts = np.sort(generator.integers(0, 300, 4))
-    a, b = Search(300, 0.2, F32, 1.0).counts(), Search(300, 0.2, F32, 1.0).counts()
+    a, b = Search(300, 240, F32, 1.0).counts(), Search(300, 240, F32, 1.0).counts()
     a.count(tau)
     for block in np.split(tau, cuts):
         b.count(block)
@@ -153,7 +165,7 @@ def test_counts_do_not_depend_on_the_split(seed: int) -> None:
 
 
 def test_what_was_not_counted_is_noticed() -> None:
-    search = Search(10, 0.5, F32)
+    search = Search(10, 5, F32)
     counts = search.counts()
     counts.count(np.ones(9, np.float32))
     with pytest.raises(ValueError, match="9 elements were counted where there are 10"):

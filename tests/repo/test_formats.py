@@ -450,19 +450,22 @@ DERIVED = DerivedVector(
     (("elements", 100), ("kept a", 20), ("kept b.2", 21), ("outvoted a", 1), ("outvoted b.2", 2)),
     (("message", "calm"),),
 )
+MERGEKIT = replace(DERIVED, recipe=replace(DERIVED.recipe, compat="mergekit"))
 scales = st.floats(allow_nan=False, allow_infinity=False)
-recipes = st.builds(
-    Recipe,
-    method=st.sampled_from(["sum", "ties"]),
-    terms=st.lists(st.builds(Term, st.sampled_from(["a", "b_2", "c.d"]), scales), min_size=1).map(
-        tuple
-    ),
-    density=st.floats(0, 1, exclude_min=True),
-    factor=scales,
+rules = st.sampled_from(
+    [("sum", None, None), ("ties", None, None), ("ties", None, "mergekit"), ("ties", 1.0, "peft")]
 )
 
 
-@given(recipe=recipes)
+@st.composite
+def recipes(draw: st.DrawFn) -> Recipe:
+    method, factor, compat = draw(rules)
+    terms = st.lists(st.builds(Term, st.sampled_from(["a", "b_2", "c.d"]), scales), min_size=1)
+    density = draw(st.floats(0, 1, exclude_min=True))
+    return Recipe(method, tuple(draw(terms)), density, factor or draw(scales), compat)
+
+
+@given(recipe=recipes())
 def test_derived_vectors_come_back(recipe: Recipe) -> None:
     text = DerivedVector(recipe).to_text()
     assert vector_file.parse(text, "x") == DerivedVector(recipe)
@@ -480,6 +483,32 @@ def test_a_derived_vector_as_text() -> None:
         "lambda": "1.5",
     }
     assert str(DERIVED.recipe) == "ties(a - 0.5*b.2, density 0.2, lambda 1.5)"
+
+
+def test_a_recipe_says_whose_rule_it_follows() -> None:
+    document = json.loads(MERGEKIT.to_text())
+    assert document["recipe"].pop("compat") == "mergekit"
+    assert document == json.loads(DERIVED.to_text())
+    assert vector_file.parse(MERGEKIT.to_text(), "x") == MERGEKIT
+    assert str(MERGEKIT.recipe) == "ties(a - 0.5*b.2, density 0.2, lambda 1.5, compat mergekit)"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"compat": "nobody"}, "its compat is 'nobody', which is not known"),
+        ({"compat": ""}, "its compat is '', which is not known"),
+        ({"compat": None}, "'compat' is None, not str"),
+        ({"compat": ["peft"]}, "not str"),
+        ({"compat": "mergekit", "method": "sum"}, "its method is 'sum', which has no compat"),
+        ({"compat": "peft"}, "its lambda is 1.5, and peft has none but 1"),
+    ],
+)
+def test_rules_that_are_none(fields: dict[str, object], words: str) -> None:
+    document = json.loads(DERIVED.to_text())
+    document["recipe"] |= fields
+    with pytest.raises(VectorError, match=words):
+        vector_file.parse(json.dumps(document), "x")
 
 
 @pytest.mark.parametrize(
@@ -527,6 +556,11 @@ READERS: dict[str, tuple[str, Callable[[bytes], object], type[MalformedError]]] 
     ),
     "derived vector": (
         DERIVED.to_text(),
+        lambda data: vector_file.parse(data.decode(errors="replace"), "x"),
+        VectorError,
+    ),
+    "vector by mergekit's rule": (
+        MERGEKIT.to_text(),
         lambda data: vector_file.parse(data.decode(errors="replace"), "x"),
         VectorError,
     ),

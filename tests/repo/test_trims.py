@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pvc.repo import trims
 from pvc.repo.commit import Wish, commit
 from pvc.repo.compose import Combination, combine
 from pvc.repo.initialise import initialise
 from pvc.repo.repository import Repository
+from pvc.repo.sweep import SAMPLED_ELEMENTS
 from pvc.repo.workers import Crew
 from tests.repo import models
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CREW = Crew(threads=2)
 SIZE = 300_000
-SEEN = np.arange(SIZE) % trims.SAMPLED_ELEMENTS == 0
+SEEN = np.arange(SIZE) % SAMPLED_ELEMENTS == 0
 RAMP = np.arange(1, SIZE + 1) / SIZE
 
 TAUS = {
