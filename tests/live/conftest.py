@@ -107,8 +107,20 @@ def held(connection: live.Connection) -> Weights:
 
 
 def update(connection: live.Connection, before: Weights, after: Weights, **more: Any) -> Any:
+    return _updated(connection, before.tree, after, more)
+
+
+def overwrite(connection: live.Connection, after: Weights, **more: Any) -> Any:
+    """Update an engine from whatever it holds."""
+    found, _ = live.content(connection, CREW)
+    return _updated(connection, found, after, more)
+
+
+def _updated(
+    connection: live.Connection, before: Tree, after: Weights, more: dict[str, Any]
+) -> Any:
     goal = live.Goal(after.tree, **{"repository": "/here", "revision": "main", **more})
-    return live.update(connection, before.tree, goal, after.read, CREW)
+    return live.update(connection, before, goal, after.read, CREW)
 
 
 def left(folder: Path) -> list[str]:

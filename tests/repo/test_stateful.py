@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -22,7 +21,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from pvc.errors import PvcError
@@ -39,6 +37,7 @@ from pvc.repo.state import State
 from pvc.repo.status import status
 from pvc.repo.workers import Crew
 from tests.repo import models
+from tests.repo.histories import run
 from tests.repo.ledger import (
     Content,
     Held,
@@ -477,25 +476,10 @@ def blob_id(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
-def run(examples: int, steps: int) -> None:
-    run_state_machine_as_test(
-        Histories,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            derandomize=True,
-            database=None,
-            deadline=None,
-            phases=[Phase.generate],  # to shrink a history that fails would take many minutes
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-
-
 def test_histories() -> None:
-    run(25, 20)
+    run(Histories, 25, 20)
 
 
 @pytest.mark.torture
 def test_many_long_histories() -> None:
-    run(300, 50)
+    run(Histories, 300, 50)

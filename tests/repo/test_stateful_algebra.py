@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -24,7 +23,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from pvc.errors import PvcError
@@ -41,6 +39,7 @@ from pvc.repo.refs import create_branch, switch
 from pvc.repo.repository import Repository
 from pvc.repo.workers import Crew
 from tests.repo import models
+from tests.repo.histories import run
 from tests.repo.ledger import merged, tree_id
 
 if TYPE_CHECKING:
@@ -487,25 +486,10 @@ class Sums(RuleBasedStateMachine):
         assert build(self.repository, text, CREW).built.tree == wanted
 
 
-def run(examples: int, steps: int) -> None:
-    run_state_machine_as_test(
-        Sums,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            derandomize=True,
-            database=None,
-            deadline=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-
-
 def test_histories_of_sums() -> None:
-    run(5, 20)
+    run(Sums, 5, 20)
 
 
 @pytest.mark.torture
 def test_many_long_histories_of_sums() -> None:
-    run(40, 40)
+    run(Sums, 40, 40)

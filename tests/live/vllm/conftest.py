@@ -11,6 +11,7 @@ import pytest
 
 from tests.live.conftest import EngineProcess
 from tests.live.vllm.checkpoints import PROMPTS, make
+from tests.live.vllm.models import QUIET, Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,3 +95,14 @@ def llms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Llms]:
     )
     yield found
     end(found)
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    """Makes workers of vLLM in this process; only who needs no other process should."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in QUIET.items():
+            patch.setenv(name, value)
+        found = Workers(tmp_path_factory.mktemp("workers") / "meeting")
+        yield found
+        found.leave()

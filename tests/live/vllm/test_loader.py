@@ -14,7 +14,7 @@ from pvc.live.change import Change, TensorChange
 from pvc.live.connection import RefusedError
 from pvc.live.state import Origin
 from tests.cli.runner import Pvc
-from tests.live.conftest import CREW, update
+from tests.live.conftest import CREW, overwrite, update
 from tests.live.vllm.checkpoints import PROMPTS, content
 from tests.live.vllm.conftest import end, needs_vllm, start_llms
 from tests.repo.conftest import git_config, plain_git  # noqa: F401
@@ -180,9 +180,7 @@ def test_what_was_written_to_packed_weights_is_seen(moe: Engine) -> None:
     with moe.connect() as connection:
         drifted, _ = live.verify(connection, moe.base.tree, CREW)
         assert set(drifted) == {name for name in moe.base.tree if "layers.1.mlp.experts." in name}
-        found, _ = live.content(connection, CREW)
-        goal = live.Goal(moe.base.tree, "/here", "main")
-        live.update(connection, found, goal, moe.base.read, CREW)
+        overwrite(connection, moe.base)
         assert live.verify(connection, moe.base.tree, CREW)[0] == ()
     assert moe.outputs() == moe.before
 
@@ -193,9 +191,7 @@ def test_after_a_reload_by_vllm_itself(moe: Engine) -> None:
     with moe.connect() as connection:
         drifted, _ = live.verify(connection, moe.base.tree, CREW)
         assert set(drifted) == {name for name in moe.base.tree if ".experts." in name}
-        found, _ = live.content(connection, CREW)
-        goal = live.Goal(moe.base.tree, "/here", "main")
-        live.update(connection, found, goal, moe.base.read, CREW)
+        overwrite(connection, moe.base)
         assert live.verify(connection, moe.base.tree, CREW)[0] == ()
     assert moe.outputs() == moe.before
 
@@ -272,7 +268,5 @@ def test_packed_weights_that_were_written_to_cannot_be_kept(
         assert "does not have what it was made of" in refused.err
         assert "end it and start it again" in refused.err.replace("\n", " ")
     with moe.connect() as connection:
-        goal = live.Goal(moe.base.tree, "/here", "main", take=True)
-        found, _ = live.content(connection, CREW)
-        live.update(connection, found, goal, moe.base.read, CREW)
+        overwrite(connection, moe.base, take=True)
     assert moe.outputs() == moe.before

@@ -21,10 +21,10 @@ from pvc.live.vllm.trace import Trace, trace
 from pvc.live.vllm.tracecache import Setting, TraceCache
 from pvc.weights.checkpoint import Checkpoint
 from tests.live.vllm.gathering import gathered
-from tests.live.vllm.models import CONFIGS, QUIET, Workers, make
+from tests.live.vllm.models import CONFIGS, Workers, make
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = [
@@ -35,16 +35,6 @@ pytestmark = [
 
 PACKED = (".experts.", ".conv1d.")
 """Parts of names of tensors that vLLM may pack on some CPUs, whatever pvc does."""
-
-
-@pytest.fixture(scope="module")
-def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in QUIET.items():
-            patch.setenv(name, value)
-        found = Workers(tmp_path_factory.mktemp("workers") / "meeting")
-        yield found
-        found.leave()
 
 
 @pytest.fixture(scope="module")

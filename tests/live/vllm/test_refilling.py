@@ -22,10 +22,9 @@ from pvc.live.vllm.tracecache import Setting, TraceCache
 from pvc.weights.checkpoint import Checkpoint
 from pvc.weights.reader import CheckpointReader
 from pvc_store.ids import ID_BYTES
-from tests.live.vllm.models import QUIET, Workers, make
+from tests.live.vllm.models import Workers, make
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = [
@@ -35,16 +34,6 @@ pytestmark = [
 ]
 
 Content = dict[str, torch.Tensor]
-
-
-@pytest.fixture(scope="module")
-def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in QUIET.items():
-            patch.setenv(name, value)
-        found = Workers(tmp_path_factory.mktemp("workers") / "meeting")
-        yield found
-        found.leave()
 
 
 class Loaded:
