@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pvc.repo import personality
+from pvc.repo import personality, vector_file
 from pvc.repo.capture import Goal
 from pvc.repo.contents import blocks_of
 from pvc.repo.formula import Built
@@ -67,7 +67,8 @@ def rescue(repository: Repository, result: EngineResult, crew: Crew) -> Rescue:
         provenance=(("origin", result.where),),
     )
     alone = personality.edit(personality.EMPTY, Personality((Term(name),)))
-    files = {vector_path(name): vector.to_text().encode(), personality.PATH: alone.encode()}
+    text = vector_file.to_text(vector)
+    files = {vector_path(name): text.encode(), personality.PATH: alone.encode()}
     message = f"{name}: what {result.where} held before it was overwritten"
     commit = repository.git.write_commit(files, message, repository.folder)
     note_quietly(repository, commit, Built(captured.tree.id, captured.layout.id))

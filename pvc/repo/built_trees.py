@@ -1,8 +1,9 @@
 """The trees that formulas were computed to: a cache, found again by the formula's digest.
 
 <store>/built/<digest of the formula>.json:
+  formula  how it is computed, see `pvc.repo.formula_text`
   tree     tree id that it was computed to
-  packs    ids of the packs that were written for it
+  packs    ids of the packs that were written for it; none if its blocks went to a directory only
   check    BLAKE3 of digest, tree id and packs
 
 What is missing or damaged is computed again, to the same tree.  When a file was last used is its
@@ -14,9 +15,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pvc.repo.formula_text import formula_json, read_formula
 from pvc.repo.target import MALFORMATIONS
 from pvc_store import atomic
 from pvc_store.ids import object_id, parse_id
@@ -24,6 +26,7 @@ from pvc_store.ids import object_id, parse_id
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pvc.repo.formula import Formula
     from pvc_store.tree import Tree
 
 
@@ -32,14 +35,19 @@ class BuiltTree:
     """A computed tree.
 
     Attributes:
-        digest: of the formula.
+        formula: how it is computed.
         tree: what it was computed to.
         packs: those written for it.  Other trees may have come to need blocks of theirs.
     """
 
-    digest: bytes
+    formula: Formula
     tree: bytes
     packs: tuple[bytes, ...]
+
+    @property
+    def digest(self) -> bytes:
+        """That of the formula."""
+        return self.formula.digest()
 
     def check(self) -> str:
         """Tells a damaged file."""
@@ -61,8 +69,10 @@ class BuiltTrees:
         try:
             document = json.loads(self._file(digest).read_bytes())
             packs = tuple(map(parse_id, document["packs"]))
-            found = BuiltTree(digest, parse_id(document["tree"]), packs)
-            return found if document["check"] == found.check() else None
+            formula = read_formula(document["formula"])
+            found = BuiltTree(formula, parse_id(document["tree"]), packs)
+            whole = found.digest == digest and found.check() == document["check"]
+            return found if whole else None
         except (OSError, *MALFORMATIONS):
             return None
 
@@ -70,9 +80,10 @@ class BuiltTrees:
         """Keep what a formula was computed to; packs that were known for it stay known."""
         known = self.read(built.digest)
         packs = dict.fromkeys((*(known.packs if known else ()), *built.packs))
-        built = BuiltTree(built.digest, built.tree, tuple(packs))
+        built = replace(built, packs=tuple(packs))
         atomic.make_directory(self._folder)
         document = {
+            "formula": formula_json(built.formula),
             "tree": built.tree.hex(),
             "packs": [pack.hex() for pack in built.packs],
             "check": built.check(),
@@ -92,6 +103,10 @@ class BuiltTrees:
                 times[bytes.fromhex(file.stem)] = file.stat().st_mtime_ns
         found = map(self.read, sorted(times, key=lambda digest: -times[digest]))
         return [built for built in found if built is not None]
+
+    def of(self, tree: bytes) -> BuiltTree | None:
+        """How a tree was computed, or None if that is not known."""
+        return next((built for built in self.all() if built.tree == tree), None)
 
     def forget(self, digest: bytes) -> None:
         """Remove what is known of a formula."""

@@ -18,15 +18,15 @@ from pvc.errors import PvcError
 from pvc.repo import directory
 from pvc.repo.contents import blocks_of, check_undrifted, content_of
 from pvc.repo.draft import Draft
+from pvc.repo.formula import Built
 from pvc.repo.outfile import TEMPORARY
+from pvc.repo.realise import keep
 from pvc.repo.state import FOLDERS
 from pvc.repo.step import step_of
 from pvc_store import atomic
 
 if TYPE_CHECKING:
-    from pvc.repo.blocks import Blocks
     from pvc.repo.config import Config
-    from pvc.repo.formula import Built
     from pvc.repo.journal import Writing
     from pvc.repo.repository import Repository
     from pvc.repo.revision import Revision
@@ -125,9 +125,8 @@ def checkout(
         target = repository.targets.find(path)
         if target is None or not path.is_dir() or not any(path.iterdir()):
             return _create(step, path, crew)
-        step.build(crew)
-        with blocks_of(repository, config) as blocks:
-            return _update(step, target, blocks, crew)
+        step.build(crew, held=Built(target.tree, target.layout))
+        return _update(step, target, crew)
 
 
 def _where(repository: Repository, to: Path | None) -> Path | None:
@@ -190,22 +189,26 @@ def _create(step: Step, path: Path, crew: Crew) -> CheckedOut:
     return CheckedOut(step.revision, step.built, path, True, written, step.moves)
 
 
-def _update(step: Step, target: Target, blocks: Blocks, crew: Crew) -> CheckedOut:
-    repository = step.repository
+def _update(step: Step, target: Target, crew: Crew) -> CheckedOut:
+    repository, config = step.repository, step.config
     before = content_of(repository, target.tree, target.layout)
     after = step.content()
-    check_undrifted(target, before, blocks, crew)
+    with blocks_of(repository, config) as blocks:
+        check_undrifted(target, before, blocks, crew)
     directory.check_free(target.path, before, after)
-    if not step.revision.state.config.by_value:  # what is overwritten could not be had back either
-        directory.check_readable(before, after, blocks, crew)
+    if before.tree != after.tree:
+        keep(repository, config, target.tree, crew)  # so that it can be had back
+    with blocks_of(repository, config) as blocks:
+        if not config.by_value:  # what is overwritten could not be had back either
+            directory.check_readable(before, after, blocks, crew)
 
-    def write() -> Writing:
-        writing = step.writing(target.path, target)
-        step.begin(writing)
-        directory.update(target.path, before, after, blocks, crew)
-        return writing
+        def write() -> Writing:
+            writing = step.writing(target.path, target)
+            step.begin(writing)
+            directory.update(target.path, before, after, blocks, crew)
+            return writing
 
-    step.journalled(write)
+        step.journalled(write)
     written = directory.difference(before, after)
     return CheckedOut(step.revision, step.built, target.path, False, written, step.moves)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo import personality
+from pvc.repo import personality, vector_file
 from pvc.repo.build import formula
 from pvc.repo.capture import Goal
 from pvc.repo.contents import blocks_of
@@ -267,7 +267,7 @@ class _Commit:
 
     def _record(self, vector: CapturedVector) -> State:
         name, head = self.wish.name, self.head
-        changes: dict[str, bytes | None] = {vector_path(name): vector.to_text().encode()}
+        changes: dict[str, bytes | None] = {vector_path(name): vector_file.to_text(vector).encode()}
         if self.plan.personality != head.personality:
             text = personality.edit(head.personality_text, self.plan.personality)
             changes[personality.PATH] = text.encode()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.merge.dialect import COMPAT, DIALECTS
-from pvc.repo import personality
+from pvc.repo import personality, vector_file
 from pvc.repo.build import Names
 from pvc.repo.contents import blocks_of
 from pvc.repo.edits import Edited, NameTakenError, build_with, ready, recorded
@@ -314,14 +314,14 @@ def _check_new(repository: Repository, head: State, name: str, made: DerivedVect
         raise AmbiguousError(name)
     if name in head.names:
         raise NameTakenError(name)
-    files: dict[str, bytes | None] = {vector_path(name): made.to_text().encode()}
+    files: dict[str, bytes | None] = {vector_path(name): vector_file.to_text(made).encode()}
     build_with(repository, head, Personality((Term(name),)), files)
 
 
 def _derive(
     repository: Repository, head: State, name: str, made: DerivedVector, after: Personality
 ) -> Edited:
-    files: dict[str, bytes | None] = {vector_path(name): made.to_text().encode()}
+    files: dict[str, bytes | None] = {vector_path(name): vector_file.to_text(made).encode()}
     if after != head.personality:
         files[personality.PATH] = personality.edit(head.personality_text, after).encode()
     built = build_with(repository, head, after, files)

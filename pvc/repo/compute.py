@@ -22,7 +22,7 @@ from pvc.codec.numbers import float_type, from_numbers, keep_untouched
 from pvc.merge import arithmetic
 from pvc.repo import workers
 from pvc.repo.capture import CollisionError
-from pvc.repo.route import Route, links
+from pvc.repo.formula import links
 from pvc.repo.taus import Place, Taus
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.ids import block_key
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pvc.repo.blocks import Blocks
+    from pvc.repo.route import Route
     from pvc.repo.workers import Crew, Stop
     from pvc_store.store import Writing
 
@@ -50,34 +51,50 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
-    """Where computed blocks go.
+class Storing:
+    """Computed blocks go to the store.
 
     Attributes:
+        blocks: raw blocks of stored trees.
         writing: the store.
-        sink: takes them too, whether they are stored already or not.
     """
 
+    blocks: Blocks
     writing: Writing
-    sink: Sink | None = None
+
+    def put(self, tensor: str, index: int, raw: Bytes) -> None:
+        """Store a block, unless it is there.
+
+        Raises:
+            CollisionError: another one has its key.
+        """
+        key, kind = block_key(raw.data), self.blocks.base[tensor].kind
+        if not (self.writing.has(key) or self.blocks.in_base(key)):
+            base = self.blocks.against(tensor, kind, index)
+            if self.writing.put(encode(raw, kind, base)):
+                return
+        stored = self.blocks.buffer("stored", len(raw))
+        self.blocks.read_key(key, stored, tensor, index)
+        if not same(raw, stored):
+            raise CollisionError(key.hex())
 
 
 def compute(
-    routes: Mapping[str, Route], blocks: Blocks, output: Output, taus: Taus, crew: Crew
+    routes: Mapping[str, Route], blocks: Blocks, sink: Sink, taus: Taus, crew: Crew
 ) -> Tree:
-    """Compute a tree, and store its blocks.
+    """Compute a tree.
 
     Args:
         routes: how each tensor is had.
         blocks: raw blocks of stored trees.
-        output: where computed ones go.
+        sink: where computed ones go.
         taus: the taus of the vectors.
         crew: who does the work.
 
     Raises:
         MissingError, DamageError: a block cannot be had.
     """
-    shared = _Shared(blocks, output, taus, crew)
+    shared = _Shared(blocks, sink, taus, crew)
     done = [route.stored for route in routes.values() if not route.computed]
     jobs = [_TensorRun(shared, route) for route in routes.values() if route.computed]
     jobs.sort(key=lambda job: -job.base.nbytes)
@@ -95,7 +112,7 @@ class _Shared:
     """What all threads share."""
 
     blocks: Blocks
-    output: Output
+    sink: Sink
     taus: Taus
     crew: Crew
     computed: list[Tensor] = field(default_factory=list)
@@ -124,11 +141,8 @@ class _TensorRun:
             stop.check()
             raw = self._block(Place(self.base, index, self.dtype))
             hasher.update(raw.data)
-            key = block_key(raw.data)
-            self._keep(raw, key, index)
-            if self.shared.output.sink is not None:
-                self.shared.output.sink.put(self.base.name, index, raw)
-            keys += key
+            keys += block_key(raw.data)
+            self.shared.sink.put(self.base.name, index, raw)
             self.shared.crew.progress.advance(len(raw))
         base = self.base
         return Tensor(base.name, base.kind, base.shape, hasher.digest(), bytes(keys))
@@ -149,14 +163,3 @@ class _TensorRun:
             stored = blocks.elements(self.start, place.index * BLOCK_BYTES, len(out))
             keep_untouched(stored, self.start.kind, touched, out)
         return out
-
-    def _keep(self, raw: Bytes, key: bytes, index: int) -> None:
-        blocks, writing = self.shared.blocks, self.shared.output.writing
-        if not (writing.has(key) or blocks.in_base(key)):
-            base = blocks.against(self.base.name, self.base.kind, index)
-            if writing.put(encode(raw, self.base.kind, base)):
-                return
-        stored = blocks.buffer("stored", len(raw))
-        blocks.read_key(key, stored, self.base.name, index)
-        if not same(raw, stored):
-            raise CollisionError(key.hex())

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo import config, personality
+from pvc.repo import config, personality, vector_file
 from pvc.repo.build import Names, formula
 from pvc.repo.config import Config
 from pvc.repo.names import check_name
@@ -17,7 +17,7 @@ from pvc.repo.recovery import recover
 from pvc.repo.revision import AmbiguousError, resolve
 from pvc.repo.state import BEHAVIOURS, NoVectorError, State, vector_name, vector_path
 from pvc.repo.terms import ConflictError, keyed, merge
-from pvc.repo.vector import DIRECTORY, DerivedVector, parse
+from pvc.repo.vector import DerivedVector
 
 if TYPE_CHECKING:
     from pvc.repo.engine import EngineTarget
@@ -164,7 +164,7 @@ def _with_renamed(vector: Vector, old: str, new: str) -> bytes:
         raise TypeError("only derived vectors name others")
     made = replace(vector.recipe, terms=_renamed(vector.recipe.terms, old, new))
     counts = tuple((_renamed_count(key, old, new), value) for key, value in vector.counts)
-    return replace(vector, recipe=made, counts=counts).to_text().encode()
+    return vector_file.to_text(replace(vector, recipe=made, counts=counts)).encode()
 
 
 def _renamed_count(key: str, old: str, new: str) -> str:
@@ -237,7 +237,7 @@ def _inverse_files(head: State, before: State, after: State, what: str) -> Chang
 
 def _texts(state: State) -> dict[str, bytes]:
     git, commit = state.git, state.commit
-    paths = [*git.files(commit, DIRECTORY), *git.files(commit, BEHAVIOURS)]
+    paths = [*git.files(commit, vector_file.DIRECTORY), *git.files(commit, BEHAVIOURS)]
     found = ((path, git.read_bytes(commit, path)) for path in paths)
     return {path: data for path, data in found if data is not None}
 
@@ -264,7 +264,7 @@ def build_with(
         found = text(vector_path(name))
         if found is None:
             raise NoVectorError(name, "the edited files")
-        return parse(found, vector_path(name))
+        return vector_file.parse(found, vector_path(name))
 
     pinned = Config.parse(text(config.PATH) or "")
     _check_vectors(head, changes, Names(pinned, vector))

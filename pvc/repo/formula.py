@@ -123,6 +123,11 @@ class Formula:
         document = [ARITHMETIC, self.start.tree.hex(), [_canonical(part) for part in self.parts]]
         return object_id(json.dumps(document).encode())
 
+    @property
+    def links(self) -> list[Link]:
+        """The captured vectors that are computed with."""
+        return [link for part in self.parts for link in links(part.operand)]
+
     def add(self, part: Part) -> Formula:
         """The formula with one part more."""
         part = reduced(part)
@@ -134,6 +139,13 @@ class Formula:
             if reached or (self.parts and operand.recipe == self.digest()):
                 return Formula(self.base, Built(operand.result, operand.layout))
         return Formula(self.base, self.start, (*self.parts, part))
+
+
+def links(operand: Operand) -> list[Link]:
+    """The captured vectors that a vector is made of."""
+    if isinstance(operand, Link):
+        return [operand]
+    return [link for part in operand.parts for link in links(part.operand)]
 
 
 def _canonical(item: Operand | Part) -> list[object]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pvc.errors import PvcError
 from pvc.repo.difference import compare, total
-from pvc.repo.realise import realise
+from pvc.repo.realise import keep, realise
 from pvc.repo.revision import BASE, resolve
 from pvc.repo.vector import CapturedVector
 
@@ -175,6 +175,7 @@ def find_origin(
     if target is not None:
         if not claim.aside:
             raise OtherTreeError(target.where, target.revision)
+        keep(repository, head.config, target.tree, crew)
         return _of_target(target, head, target.terms)
     doubted = None if head_tree == head.config.base_tree else head_tree
     return Origin(head.config.base_tree, (), BASE, doubted)

@@ -1,9 +1,13 @@
-"""From a formula to a stored tree: recorded, found among those built before, or built now."""
+"""From a formula to a tree: recorded, found among those built before, or built now.
+
+A tree that is computed for a new directory is not stored: the directory has its blocks, and the
+formula gives them again.  `keep` stores them before they could be needed from elsewhere.
+"""
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
@@ -33,6 +37,23 @@ class LayoutMissingError(PvcError):
         super().__init__(
             "The computed weights fit into the files of neither the base nor any vector: "
             "some tensors were added or removed, and others are of another kind."
+        )
+
+
+class OtherTreeComputedError(PvcError):
+    """A tree whose blocks are not stored cannot be had again: its formula gives another one.
+
+    Attributes:
+        tree: its id.
+        found: id of what was computed now.
+    """
+
+    def __init__(self, tree: bytes, found: bytes) -> None:
+        self.tree = tree
+        self.found = found
+        super().__init__(
+            f"The tree {tree.hex()[:12]} was computed for a directory and is not stored, "
+            f"and computing it again gives {found.hex()[:12]}."
         )
 
 
@@ -99,7 +120,7 @@ def realise(
         config: names the base.
         what: the formula.
         crew: who does the work.
-        drafting: where computed blocks go, beside the store, if any need be computed.
+        drafting: where computed blocks go instead of the store, if any need be computed.
 
     Raises:
         IdentityError, LayoutMissingError: it cannot be computed, or not laid out.
@@ -113,6 +134,22 @@ def realise(
         return Realised(_compute(repository, config, what, crew, drafting), fresh=True)
     BuiltTrees(repository.folder).touch(what.digest())
     return Realised(Built(tree.id, _layout(repository, config, what, tree)), fresh=False)
+
+
+def keep(repository: Repository, config: Config, tree: bytes, crew: Crew) -> None:
+    """Make sure that the blocks of a tree are stored; a captured one's always are.
+
+    Raises:
+        OtherTreeComputedError: its formula gives another tree now.
+        IdentityError, LayoutMissingError, MissingError, DamageError: it cannot be computed again.
+    """
+    built = BuiltTrees(repository.folder).of(tree)
+    if built is None:
+        return
+    pinned = replace(config, base_tree=built.formula.base)
+    found = realise(repository, pinned, built.formula, crew).built.tree
+    if found != tree:
+        raise OtherTreeComputedError(tree, found)
 
 
 def _layout(
@@ -143,7 +180,7 @@ def _whole(repository: Repository, config: Config, tree_id: bytes) -> Tree | Non
 def _compute(
     repository: Repository, config: Config, what: Formula, crew: Crew, drafting: Drafting | None
 ) -> Built:
-    from pvc.repo.compute import Output, compute
+    from pvc.repo.compute import Storing, compute
     from pvc.repo.contents import blocks_of
     from pvc.repo.route import Router
     from pvc.repo.trims import Trims
@@ -158,19 +195,17 @@ def _compute(
         trims = Trims(repository.folder, blocks, trees, crew)
         for part in what.parts:
             trims.add(part.operand)
-        sink = None if drafting is None else drafting(store.layout(layout))
-        tree = compute(routes, blocks, Output(writing, sink), trims.taus, crew)
+        storing = Storing(blocks, writing)
+        sink = storing if drafting is None else drafting(store.layout(layout))
+        tree = compute(routes, blocks, sink, trims.taus, crew)
         writing.put_tree(tree, base)
-    BuiltTrees(repository.folder).write(BuiltTree(what.digest(), tree.id, writing.packs))
+    BuiltTrees(repository.folder).write(BuiltTree(what, tree.id, writing.packs))
     return Built(tree.id, layout)
 
 
 def _layouts(what: Formula, config: Config) -> list[bytes]:
     """Layouts that a formula's tree may have, the likeliest first."""
-    from pvc.repo.route import links
-
-    parts = [link.layout for part in what.parts for link in links(part.operand)]
-    return [what.start.layout, config.base_layout, *parts]
+    return [what.start.layout, config.base_layout, *(link.layout for link in what.links)]
 
 
 def fits(layout: Layout, tree: Mapping[str, Form]) -> bool:

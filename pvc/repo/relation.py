@@ -16,10 +16,9 @@ from pvc.merge import arithmetic, geometry
 from pvc.merge.geometry import Pair
 from pvc.repo import workers
 from pvc.repo.contents import blocks_of
-from pvc.repo.formula import Mix
+from pvc.repo.formula import Mix, links
 from pvc.repo.grouping import grouped
 from pvc.repo.revision import resolve
-from pvc.repo.route import links
 from pvc.repo.taus import Place, Taus
 from pvc.repo.trims import Trims
 

@@ -1,7 +1,7 @@
 """Roots: what refers to trees and layouts, so that they have to be there.
 
 That is every manifest at every commit that any ref, reflog, note, stash or worktree reaches; and
-every target.
+every target, with what its tree is computed from.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo import config, personality
+from pvc.repo import config, personality, vector_file
+from pvc.repo.built_trees import BuiltTrees
 from pvc.repo.config import Config
 from pvc.repo.git import GitError
 from pvc.repo.personality import Personality
 from pvc.repo.state import PATHS, vector_name
-from pvc.repo.vector import DIRECTORY, CapturedVector, Vector, parse
+from pvc.repo.vector import CapturedVector, Vector
 
 if TYPE_CHECKING:
     from pvc.repo.finding import Findings
@@ -34,6 +35,7 @@ class Roots:
         files: tree and layout that become files together.
         bases: tree id of each base -> a configuration that pins it.
         base_of: tree id -> that of the base it is relative to.
+        unexplained: trees of targets of which no formula is known; captured ones need none.
     """
 
     commits: list[str] = field(default_factory=list)
@@ -42,6 +44,7 @@ class Roots:
     files: set[tuple[bytes, bytes]] = field(default_factory=set)
     bases: dict[bytes, Config] = field(default_factory=dict)
     base_of: dict[bytes, bytes] = field(default_factory=dict)
+    unexplained: set[bytes] = field(default_factory=set)
 
     def add(self, tree: bytes, layout: bytes, dependent: str) -> None:
         """Something needs a tree, and a layout by which it becomes files."""
@@ -62,6 +65,7 @@ class _Reader:
         self.engines = repository.engines
         self.findings = findings
         self.roots = Roots()
+        self.formulas = {one.tree: one.formula for one in BuiltTrees(repository.folder).all()}
         self.vectors: dict[str, Vector | PvcError] = {}
         """By the id that git gives their content: most commits hold what others hold."""
 
@@ -70,12 +74,25 @@ class _Reader:
         for commit in self.roots.commits:
             self._commit(commit)
         for target in self.targets.all():
-            self.roots.add(target.tree, target.layout, f"the target {target.path}")
+            self._held(target.tree, target.layout, f"the target {target.path}")
         for engine in self.engines.all():
-            self.roots.add(engine.tree, engine.layout, engine.where)
+            self._held(engine.tree, engine.layout, engine.where)
         for error in (*self.targets.malformed(), *self.engines.malformed()):
             self.findings.add("target", error.where, error.detail)
         return self.roots
+
+    def _held(self, tree: bytes, layout: bytes, dependent: str) -> None:
+        """What a target holds; if it was computed, what it is computed from is needed too."""
+        self.roots.add(tree, layout, dependent)
+        formula = self.formulas.get(tree)
+        if formula is None:
+            self.roots.unexplained.add(tree)
+            return
+        self.roots.add(formula.start.tree, formula.start.layout, dependent)
+        for link in formula.links:
+            for needed in (link.origin, link.result):
+                self.roots.trees[needed].add(dependent)
+                self.roots.base_of[needed] = link.base
 
     def _commits(self) -> list[str]:
         try:
@@ -96,7 +113,7 @@ class _Reader:
                 return
             pinned = Config.parse(text, f"{config.PATH} at {where}")
             Personality.parse(self.git.read(commit, personality.PATH) or "", personality.PATH)
-            blobs = self.git.blobs(commit, DIRECTORY)
+            blobs = self.git.blobs(commit, vector_file.DIRECTORY)
         except PvcError as error:
             self.findings.add("manifest", where, str(error))
             return
@@ -111,7 +128,7 @@ class _Reader:
         if blob not in self.vectors:
             try:
                 text = self.git.read(commit, path) or ""
-                self.vectors[blob] = parse(text, f"{path} at {commit[:10]}")
+                self.vectors[blob] = vector_file.parse(text, f"{path} at {commit[:10]}")
             except PvcError as error:
                 self.vectors[blob] = error
         return self.vectors[blob]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pvc.codec.numbers import is_real
 from pvc.errors import PvcError
-from pvc.repo.formula import Formula, Link, Operand, Part
+from pvc.repo.formula import Formula, Link, Operand, Part, links
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,8 +87,7 @@ class Router:
             IdentityError: one takes arithmetic that it is not fit for.
         """
         trees = [self._base, self._tree(self._formula.start.tree)]
-        for part in self._formula.parts:
-            trees += [self._tree(link.result) for link in links(part.operand)]
+        trees += [self._tree(link.result) for link in self._formula.links]
         names = {name for tree in trees for name in tree}
         return {name: self._route(name) for name in sorted(names)}
 
@@ -131,13 +130,6 @@ class Router:
         if current not in {before, after}:
             raise IdentityError(name, part.label, "what was reached is not what it started from")
         return after
-
-
-def links(operand: Operand) -> list[Link]:
-    """The captured vectors that a vector is made of."""
-    if isinstance(operand, Link):
-        return [operand]
-    return [link for part in operand.parts for link in links(part.operand)]
 
 
 def _is_like(base: Tensor | None, tensor: Tensor | None) -> bool:

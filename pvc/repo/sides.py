@@ -9,11 +9,11 @@ import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pvc.repo import personality
+from pvc.repo import personality, vector_file
 from pvc.repo.personality import Personality
 from pvc.repo.state import State, vector_name
 from pvc.repo.terms import keyed, merge
-from pvc.repo.vector import DIRECTORY, CapturedVector, parse
+from pvc.repo.vector import CapturedVector
 
 if TYPE_CHECKING:
     from pvc.repo.edits import Changes
@@ -82,7 +82,9 @@ def is_own(path: str) -> bool:
 
 
 def _vectors(state: State) -> dict[str, bytes]:
-    paths = (path for path in state.git.files(state.commit, DIRECTORY) if vector_name(path))
+    paths = (
+        path for path in state.git.files(state.commit, vector_file.DIRECTORY) if vector_name(path)
+    )
     found = ((path, state.git.read_bytes(state.commit, path)) for path in paths)
     return {path: data for path, data in found if data is not None}
 
@@ -115,7 +117,7 @@ def _scale(term: personality.Term | None) -> str:
 def _worded(data: bytes | None, path: str) -> str:
     if data is None:
         return "removed"
-    vector = parse(data.decode(errors="replace"), path)
+    vector = vector_file.parse(data.decode(errors="replace"), path)
     if isinstance(vector, CapturedVector):
         return f"to {vector.result.hex()[:12]}"
     return str(vector.recipe)

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo import config, personality, vector
+from pvc.repo import config, personality, vector_file
 from pvc.repo.build import formula
 from pvc.repo.config import Config
 from pvc.repo.personality import Personality
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from pvc.repo.vector import Vector
 
 BEHAVIOURS = "behaviours"
-FOLDERS = (vector.DIRECTORY, BEHAVIOURS)
+FOLDERS = (vector_file.DIRECTORY, BEHAVIOURS)
 PATHS = (
     config.PATH,
     personality.PATH,
-    f":(glob){vector.DIRECTORY}/*.json",
+    f":(glob){vector_file.DIRECTORY}/*.json",
     f":(glob){BEHAVIOURS}/*.toml",
 )
 """What git is asked about: pvc's own files, as pathspecs."""
@@ -56,12 +56,12 @@ class NoVectorError(PvcError):
 
 def vector_path(name: str) -> str:
     """Where git keeps a vector."""
-    return f"{vector.DIRECTORY}/{name}.json"
+    return f"{vector_file.DIRECTORY}/{name}.json"
 
 
 def vector_name(path: str) -> str | None:
     """The vector that a path holds, or None."""
-    inside = path.removeprefix(f"{vector.DIRECTORY}/")
+    inside = path.removeprefix(f"{vector_file.DIRECTORY}/")
     if inside == path or "/" in inside or not inside.endswith(".json"):
         return None
     return inside.removesuffix(".json")
@@ -116,7 +116,7 @@ class State:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the vectors, sorted."""
-        paths = self.git.files(self.commit, vector.DIRECTORY)
+        paths = self.git.files(self.commit, vector_file.DIRECTORY)
         return tuple(sorted(name for name in map(vector_name, paths) if name))
 
     def vector(self, name: str) -> Vector:
@@ -131,7 +131,7 @@ class State:
             if text is None:
                 raise NoVectorError(name, f"commit {self.where}")
             where = f"{vector_path(name)} at {self.where}"
-            self._vectors[name] = vector.parse(text, where)
+            self._vectors[name] = vector_file.parse(text, where)
         return self._vectors[name]
 
     @cached_property

@@ -10,7 +10,7 @@ from pvc.errors import PvcError
 from pvc.repo.contents import content_of, save_target
 from pvc.repo.journal import Journal, JournalFile, Writing
 from pvc.repo.pruning import limit_of, prune
-from pvc.repo.realise import realise
+from pvc.repo.realise import known, realise
 from pvc.repo.recovery import position, recover
 from pvc.repo.revision import resolve
 from pvc.repo.target import Target
@@ -35,7 +35,7 @@ class Step:
     Attributes:
         repository: where.
         revision: what was asked for.
-        built: its tree and layout, once they are stored; until then, those that it starts from.
+        built: its tree and layout, once they are known; until then, those that it starts from.
         moves: whether HEAD is to move there.
         before: where HEAD stands.
     """
@@ -46,17 +46,23 @@ class Step:
     moves: bool
     before: tuple[str, str]
 
-    def build(self, crew: Crew, drafting: Drafting | None = None) -> Built:
+    def build(
+        self, crew: Crew, drafting: Drafting | None = None, held: Built | None = None
+    ) -> Built:
         """Find or compute the tree.
 
         Args:
             crew: who does the work.
-            drafting: where computed blocks go, beside the store.
+            held: what the target holds: no block of it is needed.
+            drafting: where computed blocks go instead of the store.
 
         Raises:
             IdentityError, LayoutMissingError: it cannot be computed, or not laid out.
         """
         formula = self.revision.formula
+        if held is not None and known(self.repository, self.config, formula) == held:
+            self.built = held
+            return held
         self.built = realise(self.repository, self.config, formula, crew, drafting).built
         prune(self.repository, limit_of(self.repository, self.config))
         return self.built

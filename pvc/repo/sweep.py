@@ -15,7 +15,7 @@ import numpy as np
 from pvc.codec.numbers import Floats, float_type
 from pvc.merge import ties
 from pvc.merge.trim import MARGIN, Counts, Guess, Search, guess_of
-from pvc.repo.route import links
+from pvc.repo.formula import links
 from pvc.repo.taus import Place, Taus
 
 if TYPE_CHECKING:

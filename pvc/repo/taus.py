@@ -17,8 +17,7 @@ import numpy as np
 from pvc.codec.elements import Words, as_numbers
 from pvc.codec.numbers import Floats, to_numbers, upper_words
 from pvc.merge import arithmetic, ties
-from pvc.repo.formula import Link, Mix, Operand, Part
-from pvc.repo.route import links
+from pvc.repo.formula import Link, Mix, Operand, Part, links
 from pvc_store.block import BLOCK_BYTES
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from pvc.repo.revision import AmbiguousError
 from pvc.repo.state import NoVectorError
 from pvc.repo.status import status
 from pvc.repo.terms import ConflictError
-from pvc.repo.vector import VectorError
+from pvc.repo.vector_file import VectorError
 from pvc_store.errors import MissingError
 from tests.repo import models
 from tests.repo.conftest import CREW, git

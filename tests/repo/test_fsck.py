@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pvc.repo import roots
+from pvc.repo import vector_file
 from pvc.repo.blocks import BaseFiles, Blocks
 from pvc.repo.by_hand import commit_edits
 from pvc.repo.capture import Goal, capture
@@ -16,7 +16,7 @@ from pvc.repo.checkout import checkout
 from pvc.repo.edits import remove
 from pvc.repo.fsck import fsck
 from pvc.repo.repository import Repository
-from pvc.repo.vector import Vector, parse
+from pvc.repo.vector_file import parse, to_text
 from pvc.weights.checkpoint import Checkpoint
 from pvc_store.tree import Tree
 from tests.repo import models
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pvc.repo.finding import Finding
+    from pvc.repo.vector import Vector
     from tests.repo.conftest import Commit
     from tests.repo.models import Model
 
@@ -179,7 +180,7 @@ def test_a_wrong_layout(made: Repository, tmp_path: Path) -> None:
 def rewrite(repository: Repository, name: str, **fields: bytes) -> None:
     """A commit that says something else of a vector."""
     vector = replace(repository.head().vector(name), **fields)  # type: ignore[arg-type]
-    (repository.root / "vectors" / f"{name}.json").write_text(vector.to_text())
+    (repository.root / "vectors" / f"{name}.json").write_text(to_text(vector))
     git(repository.root, "commit", "-q", "-am", "rewritten")
 
 
@@ -221,7 +222,7 @@ def test_a_manifest_that_many_commits_hold_is_read_once(
         read.append(where)
         return parse(text, where)
 
-    monkeypatch.setattr(roots, "parse", counted)
+    monkeypatch.setattr(vector_file, "parse", counted)
     file = made.root / "vectors" / "quiet.json"
     file.write_text("nonsense")
     git(made.root, "commit", "-q", "-am", "broken")
@@ -264,7 +265,7 @@ def test_everything_that_can_be_reached_is_looked_at(
         git(made.root, "reset", "-q", "--hard", start)
         if name in {"branch", "detached", "target"}:
             git(made.root, "reflog", "expire", "--expire=now", "--all")
-    (made.root / "vectors" / "quiet.json").write_text(vectors["stash"].to_text())
+    (made.root / "vectors" / "quiet.json").write_text(to_text(vectors["stash"]))
     git(made.root, "stash", "-q")
     for name, vector in vectors.items():
         made.store.object_path("tree", vector.result).unlink()

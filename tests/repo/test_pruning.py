@@ -79,6 +79,7 @@ def test_what_is_lost_is_computed_again(
         file.unlink()
     with Repository.open(made.root) as again:
         checkout(again, FORMULAS[1], tmp_path / "out", keep_head=True, crew=CREW)
+        assert build(again, FORMULAS[1], CREW).built.tree == trees[1]
         done = build(again, FORMULAS[1], CREW)
         assert (done.built.tree, done.fresh) == (trees[1], False)
         assert fsck(again, CREW).findings == ()
