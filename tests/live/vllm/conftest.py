@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -70,18 +72,20 @@ def start_llms(folder: Path, **environment: str) -> Llms:
         text=True,
         cwd=ROOT,
         env={**os.environ, **ENVIRONMENT, "VLLM_CACHE_ROOT": str(folder.parent), **environment},
+        start_new_session=True,
     )
     return Llms(process, "", folder, LOADING_SECONDS)
 
 
 def end(llms: Llms) -> None:
+    """End the process, and the engines that it leaves behind in processes of their own."""
     process = llms.process
     process.terminate()
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
     for pipe in (process.stdin, process.stdout):
         assert pipe is not None
         pipe.close()
