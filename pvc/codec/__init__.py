@@ -4,10 +4,15 @@
     base       what a block is coded against, and where that lies in the base
     block      encode and decode one block
     change     are two blocks the same, and how far are they apart
-    kernels    the loops, compiled by numba when they are first called
+    kernels    the loops
+    jit        how they are called; compiled when that first happens
+    signature  the types of their arguments
+    compiler   a kernel to machine code, by numba
+    machine    machine code, loaded and called
+    kept       machine code in files
     scratch    the buffers of one thread
 
-Importing this does not import numba; `begin` does, or the first call of a kernel.
+Importing this does not import numba; only compiling a kernel does, once on a machine.
 
 Limits: little-endian machines.  The stored forms are described in docs/format/block.md.
 """
@@ -15,7 +20,6 @@ Limits: little-endian machines.  The stored forms are described in docs/format/b
 from pvc.codec.base import BaseBlock, BaseError, base_place, can_be_base
 from pvc.codec.block import ContentError, PayloadError, decode, encode
 from pvc.codec.change import Change, element_count, measure, same
-from pvc.codec.jit import begin
 
 __all__ = [
     "BaseBlock",
@@ -24,7 +28,6 @@ __all__ = [
     "ContentError",
     "PayloadError",
     "base_place",
-    "begin",
     "can_be_base",
     "decode",
     "element_count",

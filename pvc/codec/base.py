@@ -156,5 +156,6 @@ def _positions(words: Words, kind: Kind, known: bool) -> NDArray[np.uint32] | No
     if not known:
         keys = SCRATCH.front[: words.size]
         kernels.keys_of(words, how.key_shift, how.key_mask, keys)
-        kernels.order(keys, kernels.key_starts(keys), positions)
+        kernels.key_starts(keys, SCRATCH.starts)
+        kernels.order(keys, SCRATCH.starts, positions)
     return positions

@@ -19,7 +19,6 @@ from pvc.codec.elements import (
     as_writable_words,
     elements_of,
 )
-from pvc.codec.kernels import STRIP
 from pvc.codec.scratch import SCRATCH
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.kinds import KIND_BY_NAME, Kind
@@ -116,32 +115,38 @@ def _measure_integers(
     new: NDArray[np.uint8], base: NDArray[np.uint8], dtype: np.dtype[Any]
 ) -> Change:
     numbers = as_numbers(new, dtype)
-    return Change(numbers.size, *kernels.integer_squares(numbers, as_numbers(base, dtype)))
+    kernels.integer_squares(numbers, as_numbers(base, dtype), SCRATCH.sums)
+    return Change(numbers.size, *_summed(SCRATCH.sums))
 
 
 def _measure_floats(
     new: NDArray[np.uint8], kind: Kind, base: NDArray[np.uint8], base_kind: Kind
 ) -> Change:
     wide = _F64 if _F64 in {kind, base_kind} else _F32
-    bits = np.empty((2, STRIP), elements_of(wide).word)
-    number = np.dtype(f"<f{wide.bits // 8}")
-    strip = bits, bits.view(number)
+    strip, sums = SCRATCH.strips[wide.bits // 8], SCRATCH.sums
+    number = strip[1].dtype
     total = Change()
     for x, y in zip(_pieces(new, kind, wide), _pieces(base, base_kind, wide), strict=True):
         words, scale = _scaled(x, kind, wide, SCRATCH.front)
         base_words, base_scale = _scaled(y, base_kind, wide, SCRATCH.back)
-        found = kernels.float_squares(words, base_words, (scale, base_scale), strip)
-        changed, tau_square, base_square = found
-        nonfinite = 0
+        kernels.float_squares(words, base_words, (scale, base_scale), strip, sums)
+        changed, tau_square, base_square = _summed(sums)
+        nonfinite = np.zeros(1, np.int64)
         if not (isfinite(tau_square) and isfinite(base_square)):
             wide_x = _widened(x, kind, wide, SCRATCH.front)
             wide_y = _widened(y, base_kind, wide, SCRATCH.back)
-            nonfinite = kernels.drop_nonfinite(wide_x.view(number), wide_y.view(number))
+            kernels.drop_nonfinite(wide_x.view(number), wide_y.view(number), nonfinite)
             words, base_words = as_words(wide_x, wide), as_words(wide_y, wide)
-            found = kernels.float_squares(words, base_words, (1, 1), strip)
-            _, tau_square, base_square = found
-        total += Change(words.size, changed, tau_square, base_square, nonfinite)
+            kernels.float_squares(words, base_words, (1, 1), strip, sums)
+            _, tau_square, base_square = _summed(sums)
+        total += Change(words.size, changed, tau_square, base_square, int(nonfinite[0]))
     return total
+
+
+def _summed(sums: kernels.Sums) -> tuple[int, float, float]:
+    """How many elements differ, and the sums of squares of tau and of the base."""
+    changed, tau_square, base_square = sums[:, 0].tolist()
+    return int(changed), tau_square, base_square
 
 
 def _pieces(raw: NDArray[np.uint8], kind: Kind, wide: Kind) -> Iterator[NDArray[np.uint8]]:

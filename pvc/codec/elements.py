@@ -136,15 +136,14 @@ def as_numbers(raw: NDArray[np.uint8], dtype: np.dtype[Any]) -> NDArray[Any]:
     """See bytes as numbers, for reading.
 
     A kernel is compiled for each type of array that it meets.  So all that are read by kernels
-    are declared to be what the least of them is: read-only and not aligned.
+    are declared to be what some of them are: read-only.
     """
     numbers = raw.view(dtype)
-    numbers.setflags(write=False, align=False)
+    numbers.setflags(write=False)
     return numbers
 
 
 def as_writable_words(buffer: NDArray[np.uint8], kind: Kind) -> Words:
-    """See a buffer as words, for writing; never as aligned, as in `as_numbers`."""
+    """See a buffer as words, for writing."""
     words: Words = buffer.view(elements_of(kind).word)
-    words.setflags(align=False)
     return words

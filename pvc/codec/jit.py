@@ -1,68 +1,81 @@
 """The decorator of compiled loops.
 
-`jit` compiles a function with numba when it is first called, not when it is imported: numba takes
-almost half a second to begin, and most commands never code a block.  Who will, but has to read
-first, lets it begin meanwhile.  Compiled code is kept beside the source file, or in the user's
-cache folder where that is read-only.
+A kernel is a Python function that gets its arguments by position, and gives no result: it writes
+into arrays.  It allocates nothing, calls no other kernel, and does not check indices; its callers
+check sizes first.  `pvc.codec.signature` says what arguments it may have.
 
-Limits: a kernel calls no other kernel, because kept code is renewed only when its own source file
-changes.  Kernels get no fast-math, so that sums of floats are the same on every machine.  They do
-not check indices: their callers check sizes first.
+It is compiled when it is first called with arguments of some types: numba makes machine code,
+which is kept, and which later processes load without numba.  Kernels get no fast-math, so that
+sums of floats are the same on every machine.
+
+Limits: a kernel is a function of a module, and of the names there it uses numbers and numpy alone;
+other things may change without its code being renewed.
 """
 
 from __future__ import annotations
 
-import contextlib
 from functools import cache, wraps
-from threading import Lock, Thread
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from threading import Lock
+from typing import TYPE_CHECKING, ParamSpec, cast
+
+import numpy as np
+
+from pvc.codec.signature import Type, items_of, types_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 P = ParamSpec("P")
-R = TypeVar("R")
 
 _LOCK = Lock()
 
 
-def jit(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile `function` on its first call; it then runs without the interpreter lock."""
-
-    @cache
-    def once() -> Callable[P, R]:
-        import numba
-
-        compiler = numba.njit(nogil=True, error_model="numpy")
-        kept = numba.njit(nogil=True, error_model="numpy", cache=True)
-        try:
-            return kept(function)  # type: ignore[no-any-return]
-        except RuntimeError:  # no folder for compiled code is writable: compile in every process
-            return compiler(function)  # type: ignore[no-any-return]
-
-    @cache
-    def compiled() -> Callable[P, R]:
-        with _LOCK:  # or threads that meet a kernel at the same time would each load it
-            return once()
+def jit(function: Callable[P, None]) -> Callable[P, None]:
+    """Compile `function` when it is called; it then runs without the interpreter lock."""
+    ready: dict[tuple[object, ...], Callable[..., int]] = {}
+    compiled = cache(lambda signature: _compiled(function, signature))
 
     @wraps(function)
-    def kernel(*args: P.args, **kwargs: P.kwargs) -> R:
-        return compiled()(*args, **kwargs)
+    def kernel(*arguments: object) -> None:
+        items: list[object] = []
+        marks: list[object] = []
+        for one in arguments:
+            if isinstance(one, np.ndarray):
+                items.append(one)
+                marks.append(one.dtype)
+            elif isinstance(one, tuple):
+                items += one
+                marks += [x.dtype if isinstance(x, np.ndarray) else type(x) for x in one]
+            else:
+                items.append(one)
+                marks.append(type(one))
+        key = tuple(marks)
+        run = ready.get(key)
+        if run is not None and not run(*items):
+            return
+        with _LOCK:  # or threads that meet a kernel at the same time would each compile it
+            run = ready[key] = compiled(types_of(arguments))
+        if run(*items):
+            raise RuntimeError(f"The kernel {function.__qualname__} failed")
 
-    return kernel
+    return cast("Callable[P, None]", kernel)
 
 
-@jit
-def _nothing(number: int) -> int:
-    return number
+def _compiled(function: Callable[..., None], signature: tuple[Type, ...]) -> Callable[..., int]:
+    """What runs a kernel; called with the items of tuples instead of the tuples."""
+    from pvc.codec.kept import KeptObject
+    from pvc.codec.machine import ObjectError, load
 
+    try:
+        kept = KeptObject.of(function, signature)
+        code = kept.read()
+        if code is None:
+            from pvc.codec.compiler import compile_object
 
-@cache
-def begin() -> None:
-    """Let numba get ready on a thread of its own; kernels that are called meanwhile wait for it."""
-    Thread(target=_begin, name="pvc-jit").start()
+            code = compile_object(function, signature, kept.name)
+            kept.write(code)
+        return load(code, kept.name, items_of(signature))
+    except ObjectError:
+        from pvc.codec.compiler import run_by_numba
 
-
-def _begin() -> None:
-    with contextlib.suppress(Exception):  # the kernels that are called next will say it
-        _nothing(0)
+        return run_by_numba(function, signature)

@@ -1,24 +1,21 @@
 """The loops over a block.
 
-All arrays are one-dimensional and contiguous; `Words` are int8, int16, int32 or int64, as wide as
-one element, and each kernel is compiled for the widths that are met.  numba computes in 64 bits
-unless told otherwise: every step is narrowed to the word type again, so that as many words as
-possible fit into a vector.
+`Words` are int8, int16, int32 or int64, as wide as one element, and each kernel is compiled for
+the widths that are met.  numba computes in 64 bits unless told otherwise: every step is narrowed
+to the word type again, so that as many words as possible fit into a vector.
 
 Limits: no kernel checks lengths; `pvc.codec.block` and `pvc.codec.change` do.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pvc.codec.elements import FloatFormat, Numbers, Words
 from pvc.codec.jit import jit
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # A little less than a quarter: lanes that lie a multiple of 4 KiB apart would evict each other.
 LANE_PERMILLE = 248
@@ -27,6 +24,7 @@ SUMS = 256
 STRIP = 4 * SUMS
 
 StripPair: TypeAlias = tuple[Words, Numbers]
+Sums: TypeAlias = NDArray[np.float64]
 
 
 @jit
@@ -39,16 +37,17 @@ def keys_of(base: Words, shift: int, mask: int, keys: NDArray[np.uint8]) -> None
 
 
 @jit
-def key_starts(keys: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """Where the elements of each key start in the order of keys.
+def key_starts(keys: NDArray[np.uint8], starts: NDArray[np.uint32]) -> None:
+    """Write where the elements of each key start in the order of keys.
 
     The first step of a counting sort.  Four lanes of the block are counted side by side, because
     a run of equal keys in a single lane would make each step wait for the one before.
 
-    Returns:
-        One row for each key, with a start for each lane.
+    Args:
+        keys: the key of each element.
+        starts: shape (256, 4); receives a row for each key, with a start for each lane.
     """
-    starts = np.zeros((256, 4), np.uint32)
+    starts[:] = 0
     lane = keys.size * LANE_PERMILLE // 1000
     for i in range(lane):
         for j in range(4):
@@ -61,7 +60,6 @@ def key_starts(keys: NDArray[np.uint8]) -> NDArray[np.uint32]:
             count = starts[k, j]
             starts[k, j] = start
             start += count
-    return starts
 
 
 @jit
@@ -183,8 +181,8 @@ def widen(narrow: Words, narrow_format: FloatFormat, wide: Words, wide_format: F
 
 @jit
 def float_squares(
-    new: Words, base: Words, scales: tuple[int, int], strip: StripPair
-) -> tuple[int, float, float]:
+    new: Words, base: Words, scales: tuple[int, int], strip: StripPair, sums: Sums
+) -> None:
     """Count the floats that differ, and sum the squares of `new - base` and those of `base`.
 
     The arrays are taken strip by strip, and four elements of a strip go into each accumulator,
@@ -195,11 +193,12 @@ def float_squares(
         base: as many floats.
         scales: what the words of `new` and of `base` are multiplied by to get those of `strip`.
         strip: room for a strip of both; differences are rounded to its floats.
+        sums: shape (3, SUMS); the first column receives the count and the two sums.
     """
     bits, values = strip
     word = bits.dtype.type
     scale, base_scale = word(scales[0]), word(scales[1])
-    sums = np.zeros((2, SUMS))
+    sums[:] = 0
     changed = np.int64(0)
     for start in range(0, new.size, STRIP):
         x = new[start : start + STRIP]
@@ -220,49 +219,54 @@ def float_squares(
                 tau_square += tau * tau
                 number = np.float64(values[1, i + j * SUMS])
                 base_square += number * number
-            sums[0, i] += tau_square
-            sums[1, i] += base_square
+            sums[1, i] += tau_square
+            sums[2, i] += base_square
     tau_square = base_square = 0.0
     for i in range(SUMS):
-        tau_square += sums[0, i]
-        base_square += sums[1, i]
-    return int(changed), tau_square, base_square
+        tau_square += sums[1, i]
+        base_square += sums[2, i]
+    sums[0, 0], sums[1, 0], sums[2, 0] = changed, tau_square, base_square
 
 
 @jit
-def drop_nonfinite(new: Numbers, base: Numbers) -> int:
+def drop_nonfinite(new: Numbers, base: Numbers, dropped: NDArray[np.int64]) -> None:
     """Make `new - base` 0 where it is Inf or NaN, and `base` 0 where it is.
 
-    Returns:
-        How many elements of `new` are Inf or NaN where `base` is not.
+    Args:
+        new: floats.
+        base: as many floats.
+        dropped: receives how many elements of `new` are Inf or NaN where `base` is not.
     """
-    dropped = 0
+    count = 0
     for i in range(new.size):
         if not np.isfinite(base[i]):
             base[i] = 0
             new[i] = 0
         elif not np.isfinite(new[i] - base[i]):
-            dropped += not np.isfinite(new[i])
+            count += not np.isfinite(new[i])
             new[i] = base[i]
-    return dropped
+    dropped[0] = count
 
 
 @jit
-def integer_squares(new: Numbers, base: Numbers) -> tuple[int, float, float]:
+def integer_squares(new: Numbers, base: Numbers, sums: Sums) -> None:
     """As `float_squares`, for integers; they are subtracted as float64."""
-    sums = np.zeros((2, SUMS))
-    changed = 0
+    sums[:] = 0
+    changed = np.int64(0)
     for start in range(0, new.size, SUMS):
         x = new[start : start + SUMS]
         y = base[start : start + SUMS]
+        differing = np.int16(0)
+        for i in range(x.size):
+            differing = np.int16(differing + np.int16(x[i] != y[i]))
+        changed += np.int64(differing)
         for i in range(x.size):
             number = np.float64(y[i])
             tau = np.float64(x[i]) - number
-            sums[0, i] += tau * tau
-            sums[1, i] += number * number
-            changed += x[i] != y[i]
+            sums[1, i] += tau * tau
+            sums[2, i] += number * number
     tau_square = base_square = 0.0
     for i in range(SUMS):
-        tau_square += sums[0, i]
-        base_square += sums[1, i]
-    return changed, tau_square, base_square
+        tau_square += sums[1, i]
+        base_square += sums[2, i]
+    sums[0, 0], sums[1, 0], sums[2, 0] = changed, tau_square, base_square

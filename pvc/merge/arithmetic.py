@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pvc.codec.jit import jit
+from pvc.codec.kernels import STRIP
+from pvc.codec.scratch import SCRATCH
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from pvc.codec.elements import Words
     from pvc.codec.kernels import StripPair
     from pvc.codec.numbers import Floats
-
-STRIP = 1024
 
 
 def difference(result: Words, origin: Words, out: Floats) -> None:
@@ -39,8 +39,7 @@ def difference(result: Words, origin: Words, out: Floats) -> None:
                 f"{words.size} words of {words.dtype} are not {out.size} of {out.dtype}"
             )
     scales = 1 << 8 * (out.itemsize - result.itemsize), 1 << 8 * (out.itemsize - origin.itemsize)
-    bits = np.empty((2, STRIP), f"i{out.itemsize}")
-    _difference(result, origin, scales, (bits, bits.view(out.dtype)), out)
+    _difference(result, origin, scales, SCRATCH.strips[out.itemsize], out)
 
 
 def add(acc: Floats, scale: float, tau: Floats, touched: NDArray[np.uint8]) -> None:
@@ -81,7 +80,7 @@ def combine(taus: Floats, scales: NDArray[np.float64], factor: float, out: Float
     """
     if taus.shape != (scales.size, out.size):
         raise ValueError(f"taus of {taus.shape} are not {scales.size} rows of {out.size} elements")
-    _combine(taus, scales, float(factor), out)
+    _combine(taus, scales, float(factor), out, SCRATCH.strips[8][1][0])
 
 
 @jit
@@ -116,8 +115,14 @@ def _add(acc: Floats, scale: float, tau: Floats, touched: NDArray[np.uint8]) -> 
 
 
 @jit
-def _combine(taus: Floats, scales: NDArray[np.float64], factor: float, out: Floats) -> None:
-    sums = np.empty(STRIP)
+def _combine(
+    taus: Floats,
+    scales: NDArray[np.float64],
+    factor: float,
+    out: Floats,
+    sums: NDArray[np.float64],
+) -> None:
+    """See `combine`; `sums` has room for a strip."""
     for start in range(0, out.size, STRIP):
         written = out[start : start + STRIP]
         n = written.size

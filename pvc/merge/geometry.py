@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pvc.codec.jit import jit
+from pvc.codec.kernels import SUMS
+from pvc.codec.scratch import SCRATCH
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pvc.codec.numbers import Floats
-
-SUMS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +100,22 @@ def compare(a: Floats | None, b: Floats | None, elements: int) -> Pair:
     y = np.zeros_like(a) if b is None else b
     counts = np.zeros(4, np.int64)
     sums = np.zeros(3)
-    _compare(x, y, counts, sums)
+    _compare(x, y, counts, sums, SCRATCH.sums)
     return Pair(elements, *counts.tolist(), *sums.tolist())
 
 
 @jit
-def _compare(a: Floats, b: Floats, counts: NDArray[np.int64], sums: NDArray[np.float64]) -> None:
+def _compare(
+    a: Floats,
+    b: Floats,
+    counts: NDArray[np.int64],
+    sums: NDArray[np.float64],
+    partial_sums: NDArray[np.float64],
+) -> None:
+    """See `compare`; `partial_sums` is room for three rows of SUMS."""
+    partial_sums[:] = 0
     changed_a = changed_b = both = conflicts = 0
-    aa, bb, ab = np.zeros((3, SUMS))
+    aa, bb, ab = partial_sums[0], partial_sums[1], partial_sums[2]
     for start in range(0, a.size, SUMS):
         x = a[start : start + SUMS]
         y = b[start : start + SUMS]

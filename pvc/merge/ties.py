@@ -23,15 +23,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pvc.codec.jit import jit
+from pvc.codec.kernels import STRIP
+from pvc.codec.scratch import SCRATCH, room
 from pvc.merge.dialect import AUTHORS, Dialect
 
 if TYPE_CHECKING:
+    from pvc.codec.elements import Numbers
     from pvc.codec.numbers import Floats
 
 Table: TypeAlias = NDArray[np.int64]
 Signs: TypeAlias = NDArray[np.int8]
 
-STRIP = 1024
+# Rows that lie a multiple of 4 KiB apart would evict each other.
+APART = 40
 # Beside the signs -1 and +1, and 0 where nothing is elected.
 UNDECIDED = 2
 # The sign of a mass that is NaN, which elects nothing.
@@ -110,7 +114,9 @@ def combine(taus: Floats, terms: Terms, factor: float, undecided: int, out: Floa
     """
     _check(taus, terms, out.size)
     cuts = _cuts(terms.thresholds, taus.dtype)
-    _combine(_keepable(taus, cuts), cuts, terms.rates, (float(factor), float(undecided)), out)
+    factors = float(factor), float(undecided)
+    strips = room(4 + len(taus), STRIP + APART, np.float64)
+    _combine(_keepable(taus, cuts), cuts, terms.rates, factors, (out, strips))
 
 
 def tally(taus: Floats, terms: Terms) -> Tally:
@@ -131,7 +137,8 @@ def tally(taus: Floats, terms: Terms) -> Tally:
     cuts = _cuts(terms.thresholds, taus.dtype)
     _measure(taus, cuts, sizes)
     tie = UNDECIDED if terms.dialect.zero_sum is None else terms.dialect.zero_sum
-    _vote(_keepable(taus, cuts), cuts, terms.rates, tie, (votes, elected))
+    results = votes, elected, SCRATCH.strips[8][1], np.empty(STRIP, np.int8)
+    _vote(_keepable(taus, cuts), cuts, terms.rates, tie, results)
     _count(votes, elected, signs, outvoted, conflicts)
     positive, negative, undecided = signs.tolist()
     below, tied, kept = sizes
@@ -176,13 +183,14 @@ def _combine(
     cuts: Floats,
     rates: NDArray[np.float64],
     factor_and_tied: tuple[float, float],
-    out: Floats,
+    out_and_strips: tuple[Floats, NDArray[np.float64]],
 ) -> None:
+    """See `combine`; there are k + 4 strips to work in."""
     k = taus.shape[0]
     factor, tied = factor_and_tied
+    out, strips = out_and_strips
     zero = out.dtype.type(0)
-    values = np.empty((k, STRIP))
-    mass, sign, total, divisor = np.empty((4, STRIP))
+    mass, sign, total, divisor, values = strips[0], strips[1], strips[2], strips[3], strips[4:]
     for start in range(0, out.size, STRIP):
         written = out[start : start + STRIP]
         n = written.size
@@ -232,16 +240,16 @@ def _vote(
     cuts: Floats,
     rates: NDArray[np.float64],
     undecided: int,
-    votes_and_elected: tuple[Signs, Signs],
+    results: tuple[Signs, Signs, Numbers, Signs],
 ) -> None:
     """Write the sign that each vector wants for each element, and the elected one.
 
     Signs are taken as numbers first: that, and then one conversion, is what becomes vector code.
+    The last results are two strips of numbers, and one of signs, to work in.
     """
-    votes, elected = votes_and_elected
+    votes, elected, strips, voted = results
     zero, none, tie, invalid = taus.dtype.type(0), np.int8(0), np.int8(undecided), np.int8(INVALID)
-    values, mass = np.empty((2, STRIP))
-    voted = np.empty(STRIP, np.int8)
+    values, mass = strips[0], strips[1]
     for start in range(0, elected.size, STRIP):
         result = elected[start : start + STRIP]
         n = result.size

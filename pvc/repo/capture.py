@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from pvc.codec import BaseBlock, Change, begin, element_count, encode, measure, same
+from pvc.codec import BaseBlock, Change, element_count, encode, measure, same
 from pvc.errors import PvcError
 from pvc.repo import workers
 from pvc.repo.captured import Capture, TensorCapture
-from pvc.repo.difference import RawBlock, block_change, is_same, total
+from pvc.repo.difference import RawBlock, block_change, total
 from pvc.weights.reader import CheckpointReader
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.ids import block_key
@@ -114,7 +114,6 @@ class _Shared:
 
     def tensors(self, places: Iterable[Place], threads: int) -> tuple[TensorCapture, ...]:
         """Capture tensors; the largest first, since one thread has each."""
-        begin()
         largest_first = sorted(places, key=lambda place: -place.nbytes)
         self.progress.start("Reading", sum(place.nbytes for place in largest_first))
         workers.run(largest_first, self.tensor, threads)
@@ -174,33 +173,32 @@ class _TensorRun:
     """One tensor while it is captured, by one thread."""
 
     def __init__(self, shared: _Shared, place: Place) -> None:
+        goal, name = shared.goal, place.name
         self.shared = shared
         self.place = place
-        self.base = _like(shared.blocks.base.get(place.name), place)
+        self.nbytes = place.nbytes
+        self.base = _like(shared.blocks.base.get(name), place)
+        self.origin = None if goal.origin is None else goal.origin.get(name)
+        self.square = goal.squares.get(name)
         self.keys = bytearray()
         self.hasher: blake3 | None = None
         self.changes: list[Change] = []
+        self.same_bytes = 0
         self.changed_blocks = 0
 
     def run(self, stop: workers.Stop) -> TensorCapture:
-        for index in range(block_count(self.place.nbytes)):
+        for index in range(block_count(self.nbytes)):
             stop.check()
             raw = self._read(index)
             key = self._key(index, raw)
             self.keys += key
-            self._count(index, RawBlock(raw, self.place.kind, key))
+            self._count(index, raw, key)
             self.shared.progress.advance(len(raw))
-        place = self.place
-        tensor = Tensor(place.name, place.kind, place.shape, self._digest(), bytes(self.keys))
-        change = total(self.changes)
-        known = self.shared.goal.squares.get(place.name)
-        if known is not None:
-            change = replace(change, base_square=known)
-        return TensorCapture(tensor, change, self.changed_blocks)
+        return TensorCapture(self._tensor(), self._change(), self.changed_blocks)
 
     def _read(self, index: int) -> Bytes:
         start = index * BLOCK_BYTES
-        raw = self.shared.blocks.buffer("new", min(BLOCK_BYTES, self.place.nbytes - start))
+        raw = self.shared.blocks.buffer("new", min(BLOCK_BYTES, self.nbytes - start))
         self.shared.reader.read_into(self.place, start, raw.data)
         return raw
 
@@ -225,27 +223,35 @@ class _TensorRun:
                 hasher.update(self.shared.blocks.base_block(self.base, before).data)
         return hasher
 
-    def _digest(self) -> bytes:
+    def _tensor(self) -> Tensor:
         if self.hasher is None and self.base is not None:
-            return self.base.digest
-        return (self.hasher or blake3()).digest()
+            return self.base
+        place, digest = self.place, (self.hasher or blake3()).digest()
+        return Tensor(place.name, place.kind, place.shape, digest, bytes(self.keys))
 
-    def _count(self, index: int, block: RawBlock) -> None:
-        goal, name = self.shared.goal, self.place.name
-        if goal.origin is None:
-            self.changes.append(measure(block.raw, block.kind, block.raw, block.kind))
-            return
-        before = goal.origin.get(name)
-        elements = element_count(len(block.raw), block.kind)
-        if before is None or before.shape != self.place.shape:
+    def _count(self, index: int, raw: Bytes, key: bytes) -> None:
+        before, kind = self.origin, self.place.kind
+        if self.shared.goal.origin is None:
+            self.changes.append(measure(raw, kind, raw, kind))
+        elif before is None or before.shape != self.place.shape:
+            elements = element_count(len(raw), kind)
             self.changes.append(Change(elements, elements))
             self.changed_blocks += 1
-        elif name in goal.squares and is_same(block, index, before):
-            self.changes.append(Change(elements))
+        elif self.square is not None and before.kind == kind and before.key(index) == key:
+            self.same_bytes += len(raw)
         else:
+            block = RawBlock(raw, kind, key)
             change, differs = block_change(self.shared.blocks, block, index, before)
             self.changes.append(change)
             self.changed_blocks += differs
+
+    def _change(self) -> Change:
+        if self.square is None:
+            return total(self.changes)
+        same = Change(element_count(self.same_bytes, self.place.kind), base_square=self.square)
+        if not self.changes:
+            return same
+        return replace(total([*self.changes, same]), base_square=self.square)
 
 
 def _like(tensor: Tensor | None, place: Place) -> Tensor | None:
