@@ -21,6 +21,11 @@ SECTIONS = {
     "Maintain": ("forget", "fsck"),
 }
 
+LASTING = ("serve", "demo")
+"""Commands whose processes live long, with models in memory."""
+COLLECT_EVERY = 50_000
+"""New objects between two searches for garbage, in all other commands: what they make stays."""
+
 
 class Sections(click.Group):
     """A group whose commands come in sections, one module each."""
@@ -90,5 +95,7 @@ def group(context: click.Context, directory: Path) -> None:
     pvc checkout HEAD~1
     """
     context.obj = directory
+    if context.invoked_subcommand not in LASTING:
+        gc.set_threshold(COLLECT_EVERY)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads that spin
     context.call_on_close(gc.freeze)  # the process ends; nothing need be looked through once more

@@ -5,7 +5,7 @@ Limits: an element that changes only from -0 to +0 has no difference.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def add(acc: Floats, scale: float, tau: Floats, touched: NDArray[np.uint8]) -> N
         raise ValueError(f"{tau.size} elements of {tau.dtype} are not {acc.size} of {acc.dtype}")
     if touched.size != acc.size:
         raise ValueError(f"{touched.size} flags are not one for each of {acc.size} elements")
-    _add(acc, float(scale), tau, touched)
+    _add(acc, _factor(scale, acc.dtype), tau, touched)
 
 
 def combine(taus: Floats, scales: NDArray[np.float64], factor: float, out: Floats) -> None:
@@ -104,12 +104,23 @@ def _difference(
             written[i] = distance if bits[0, i] != bits[1, i] else zero
 
 
+def _factor(scale: float, dtype: np.dtype[np.floating[Any]]) -> Floats:
+    """A scale as a number of the type in which its products are rounded as in float64.
+
+    float64 has the product of two numbers of float32 exactly: to round that is to multiply them in
+    float32.
+    """
+    with np.errstate(over="ignore"):
+        factor = np.array([scale], dtype)
+    return factor if factor.item() == scale else np.array([scale], np.float64)
+
+
 @jit
-def _add(acc: Floats, scale: float, tau: Floats, touched: NDArray[np.uint8]) -> None:
-    number = tau.dtype.type
+def _add(acc: Floats, scale: Floats, tau: Floats, touched: NDArray[np.uint8]) -> None:
+    number, factor = tau.dtype.type, scale.dtype.type
     zero, nothing = number(0.0), number(-0.0)  # x + -0 is x, also where x is -0
     for i in range(acc.size):
-        product = number(scale * np.float64(tau[i]))
+        product = number(scale[0] * factor(tau[i]))
         acc[i] += product if product != zero else nothing
         touched[i] |= np.uint8(product != zero)
 

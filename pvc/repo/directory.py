@@ -17,10 +17,9 @@ from pvc.repo import outfile, workers
 from pvc.repo.outfile import TEMPORARY, OutFile
 from pvc.weights.fingerprint import stamp_now
 from pvc_store import atomic
-from pvc_store.tree import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Container, Iterable, Mapping
     from pathlib import Path
 
     from pvc.repo.blocks import Blocks
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from pvc.repo.workers import Crew, Stop
     from pvc.weights.fingerprint import Fingerprint
     from pvc_store.layout import Layout
+    from pvc_store.tree import Tensor, Tree
 
 
 class InTheWayError(PvcError):
@@ -75,9 +75,10 @@ class Content:
         return tuple(OutFile.of(file, self.tree) for file in self.layout.files)
 
     @cached_property
-    def known(self) -> Tree:
-        """Tensors and files without tensors, all as one tree."""
-        return Tree([*self.tree.values(), *map(outfile.as_tensor, self.layout.others)])
+    def known(self) -> Mapping[str, Tensor]:
+        """Tensors and files without tensors, by name."""
+        others = map(outfile.as_tensor, self.layout.others)
+        return {**self.tree, **{tensor.name: tensor for tensor in others}}
 
     def paths(self) -> set[str]:
         """Relative paths of all files."""

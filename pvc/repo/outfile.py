@@ -22,7 +22,7 @@ from pvc_store.layout import OtherFile, WeightsFile
 from pvc_store.tree import Tensor, Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Mapping
 
     from pvc.repo.blocks import Blocks
     from pvc.repo.workers import Crew, Stop
@@ -84,10 +84,10 @@ class OutFile:
         stretches = tuple(_whole(tree[place.name], place.offset) for place in places)
         return cls(file.path, prefix, stretches, len(prefix) + sum(p.nbytes for p in places))
 
-    def differing(self, before: Tree) -> tuple[Stretch, ...]:
-        """The stretches, with only those blocks whose keys differ in another tree."""
-        found = (Stretch(s.tensor, s.offset, _other_keys(s.tensor, before)) for s in self.stretches)
-        return tuple(stretch for stretch in found if stretch.indices)
+    def differing(self, before: Mapping[str, Tensor]) -> tuple[Stretch, ...]:
+        """The stretches, with only those blocks whose keys were others before."""
+        found = ((stretch, _other_keys(stretch.tensor, before)) for stretch in self.stretches)
+        return tuple(Stretch(s.tensor, s.offset, indices) for s, indices in found if indices)
 
     def fits(self, file: Path) -> bool:
         """Whether an existing file has this size and prefix, so that it can be patched."""
@@ -111,7 +111,7 @@ def _whole(tensor: Tensor, offset: int) -> Stretch:
     return Stretch(tensor, offset, range(tensor.block_count))
 
 
-def _other_keys(tensor: Tensor, before: Tree) -> range | tuple[int, ...]:
+def _other_keys(tensor: Tensor, before: Mapping[str, Tensor]) -> range | tuple[int, ...]:
     old = before.get(tensor.name)
     if old is None or (old.kind, old.shape) != (tensor.kind, tensor.shape):
         return range(tensor.block_count)

@@ -63,11 +63,13 @@ def check_ready(repository: Repository) -> tuple[str, str]:
         GitError: git does not know who commits.
         LockedError: another git command is at work.
     """
-    repository.git.check_unlocked()
-    if repository.git.branch() is None:
-        raise DetachedError((repository.git.head() or "")[:10])
-    repository.git.run("var", "GIT_COMMITTER_IDENT")
-    return position(repository.git)
+    git = repository.git
+    git.check_unlocked()
+    branch, commit = git.branch(), git.head() or ""
+    if branch is None:
+        raise DetachedError(commit[:10])
+    git.run("var", "GIT_COMMITTER_IDENT")
+    return branch, commit
 
 
 def at(head: State) -> tuple[str, str]:

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import TypeGuard
@@ -33,6 +34,9 @@ LENGTH_BYTES = 8
 FILE_LIMIT = 1 << 44
 NAME_LIMIT = 1024
 DIMENSION_LIMIT = 255
+
+KNOWN_HEADERS = 256
+"""So many headers' places are kept in memory."""
 
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -214,10 +218,23 @@ def placements(header: bytes, file: str, path: Path | None = None) -> tuple[Tens
     Raises:
         HeaderError: the header breaks the format; one subclass for each way.
     """
-    path = path or Path(file)
+    return _placements(header, _Named(file, path or Path(file)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What places call a file, and what errors do: places are the same for all paths."""
+
+    file: str
+    path: Path = field(compare=False)
+
+
+@lru_cache(KNOWN_HEADERS)  # results of training, and states of a target, share their headers
+def _placements(header: bytes, named: _Named) -> tuple[TensorPlace, ...]:
+    path = named.path
     entries = _entries(header, path)
     start = LENGTH_BYTES + len(header)
-    places = [_place(name, entry, file, start, path) for name, entry in entries.items()]
+    places = [_place(name, entry, named.file, start, path) for name, entry in entries.items()]
     places.sort(key=lambda place: (place.offset, place.nbytes))
     end = start
     for place in places:

@@ -10,14 +10,15 @@ Limits: that a file was written to in place while it was read shows only afterwa
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from threading import Lock
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
 from pvc.weights.errors import ChangedError, UnreadableError
 from pvc.weights.fingerprint import open_stamped
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
@@ -27,10 +28,14 @@ if TYPE_CHECKING:
 MAX_OPEN = 64
 
 
-@dataclass(slots=True)
 class _OpenFile:
-    fd: int
-    users: int = 0
+    """A descriptor, closed as soon as nobody has it any more."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        os.close(self.fd)
 
 
 class CheckpointReader:
@@ -41,9 +46,8 @@ class CheckpointReader:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
-        self._files: dict[str, _OpenFile] = {}  # the last used one comes last
-        self._lock = Lock()
         self._closed = False
+        self._file = lru_cache(MAX_OPEN)(self._open)
 
     def __enter__(self) -> Self:
         return self
@@ -53,9 +57,8 @@ class CheckpointReader:
 
     def close(self) -> None:
         """Close the files; one that a thread is reading from is closed when it is done."""
-        with self._lock:
-            self._closed = True
-            self._close_idle(keep=0)
+        self._closed = True
+        self._file.cache_clear()
 
     def read_into(self, place: TensorPlace, start: int, out: Buffer | NDArray[Any]) -> None:
         """Fill `out` with the bytes of a tensor from byte `start` on.
@@ -75,7 +78,7 @@ class CheckpointReader:
             raise ValueError(
                 f"{place.name!r} has {place.nbytes} bytes, not {start} to {start + view.nbytes}"
             )
-        self.read_file_into(place.file, place.offset + start, view)
+        self._fill(place.file, place.offset + start, view)
 
     def read_file_into(self, path: str, start: int, out: Buffer | NDArray[Any]) -> None:
         """Fill `out` with the bytes of a file of the checkpoint from byte `start` on.
@@ -90,54 +93,30 @@ class CheckpointReader:
             UnreadableError: the file cannot be read.
             ValueError: the reader is closed.
         """
-        view = _view(out)
+        self._fill(path, start, _view(out))
+
+    def _fill(self, path: str, start: int, view: memoryview) -> None:
         if not view.nbytes:
             return
-        file = self._acquire(path)
-        try:
-            self._fill(file.fd, path, start, view.cast("B"))
-        finally:
-            self._release(file)
-
-    def _fill(self, fd: int, path: str, start: int, rest: memoryview) -> None:
+        file, rest = self._file(path), view.cast("B")
         while rest:
             try:
-                count = os.preadv(fd, [rest], start)
+                count = os.preadv(file.fd, [rest], start)
             except OSError as error:
-                full = self._checkpoint.directory / path
-                raise UnreadableError(full, str(error.strerror)) from error
+                raise UnreadableError(self._full(path), str(error.strerror)) from error
             if not count:
-                full = self._checkpoint.directory / path
-                raise ChangedError(full, f"it ends at byte {start} while more was to be read")
+                detail = f"it ends at byte {start} while more was to be read"
+                raise ChangedError(self._full(path), detail)
             rest = rest[count:]
             start += count
 
-    def _acquire(self, path: str) -> _OpenFile:
-        """An open file, which stays open until it is released, whatever other threads do."""
-        with self._lock:
-            if self._closed:
-                raise ValueError("the reader is closed")
-            file = self._files.pop(path, None)
-            if file is None:
-                stamp = self._checkpoint.fingerprint[path]
-                file = _OpenFile(open_stamped(self._checkpoint.directory / path, stamp))
-            self._files[path] = file
-            file.users += 1
-            return file
+    def _open(self, path: str) -> _OpenFile:
+        if self._closed:
+            raise ValueError("the reader is closed")
+        return _OpenFile(open_stamped(self._full(path), self._checkpoint.fingerprint[path]))
 
-    def _release(self, file: _OpenFile) -> None:
-        with self._lock:
-            file.users -= 1
-            self._close_idle(keep=0 if self._closed else MAX_OPEN)
-
-    def _close_idle(self, keep: int) -> None:
-        """Close the files used longest ago that no thread reads from, until `keep` are left."""
-        excess = len(self._files) - keep
-        if excess <= 0:
-            return
-        idle = [path for path, file in self._files.items() if not file.users]
-        for path in idle[:excess]:
-            os.close(self._files.pop(path).fd)
+    def _full(self, path: str) -> Path:
+        return self._checkpoint.directory / path
 
 
 def _view(out: Buffer | NDArray[Any]) -> memoryview:

@@ -107,13 +107,12 @@ class FileStore(PackedBlocks):
     def _read_tree(self, tree_id: bytes) -> Tree:
         data = self._object("tree", tree_id)
         base_file = functools.partial(self._object, "tree")
-        return Tree.from_bytes(data, tree_id, base_file, f"Tree {tree_id.hex()}")
+        return Tree.from_bytes(data, tree_id, base_file, f"Tree {tree_id.hex()}", self._trees)
 
     def holds_whole(self, tree_id: bytes) -> bool:
         """Whether a tree is here, sound, and not stored against a base."""
         try:
-            self._read_tree(tree_id)
-            return Tree.base_of(self._object("tree", tree_id), "Tree") is None
+            return Tree.is_whole(self._object("tree", tree_id), tree_id, "Tree")
         except (DamageError, MissingError):
             return False
 

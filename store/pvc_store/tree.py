@@ -23,7 +23,8 @@ import itertools
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -110,9 +111,8 @@ class Tree(Mapping[str, Tensor]):
         given = list(tensors)
         for tensor in given:
             _check_tensor(tensor)
-        ordered = sorted(given, key=lambda tensor: tensor.name.encode())
-        self._tensors = MappingProxyType({tensor.name: tensor for tensor in ordered})
-        if len(self._tensors) != len(ordered):
+        self._tensors = _by_name(given)
+        if len(self._tensors) != len(given):
             raise TreeError("A new tree", "two of its tensors have one name")
 
     def __getitem__(self, name: str) -> Tensor:
@@ -156,7 +156,12 @@ class Tree(Mapping[str, Tensor]):
 
     @classmethod
     def from_bytes(
-        cls, data: bytes, expected: bytes, base_file: Callable[[bytes], bytes], where: str
+        cls,
+        data: bytes,
+        expected: bytes,
+        base_file: Callable[[bytes], bytes],
+        where: str,
+        known: Mapping[bytes, Tree] = MappingProxyType({}),
     ) -> Tree:
         """Read the file form strictly.
 
@@ -165,20 +170,34 @@ class Tree(Mapping[str, Tensor]):
             expected: the tree id that the file is named after.
             base_file: gives the file of a tree id, for a tree that holds only differences.
             where: what the file is, for messages.
+            known: trees that were read before, by id.
 
         Raises:
             FormatError: one of its subclasses, for each way to be malformed.
         """
         head, content = unpack_frame(data, MAGIC, ID_BYTES, where)
         reader = Reader(content, where, TreeError)
+        tree = cls(())
         if head == NO_ID:
-            tree = cls(_read_tensors(reader))
+            tree._tensors = _by_name(_read_tensors(reader))
+            tree.id = object_id(MAGIC + content)  # strict reading admits only canonical bytes
         else:
-            tree = cls(_read_differences(reader, _read_base(head, base_file, where)))
+            base = _read_base(head, base_file, where, known)
+            tree._tensors = _by_name(_read_differences(reader, base))
         reader.finish()
         if tree.id != expected:
             raise TreeIdError(where, f"it holds the tree {tree.id.hex()}")
         return tree
+
+    @staticmethod
+    def is_whole(data: bytes, tree_id: bytes, where: str) -> bool:
+        """Whether a file holds the tree of an id, and not against a base.
+
+        Raises:
+            FormatError: it is no tree of this version, or was damaged.
+        """
+        head, content = unpack_frame(data, MAGIC, ID_BYTES, where)
+        return head == NO_ID and object_id(MAGIC + content) == tree_id
 
     @staticmethod
     def base_of(data: bytes, where: str) -> bytes | None:
@@ -216,22 +235,31 @@ def file_forms(
 
 
 def _check_tensor(tensor: Tensor) -> None:
-    where = f"Tensor {tensor.name[:200]!r}"
+    kind, shape = tensor.kind, tensor.shape
     try:
         name_length = len(tensor.name.encode())
     except UnicodeEncodeError:
-        raise TreeError(where, "its name is not Unicode text") from None
-    if name_length > MAX_NAME_BYTES or len(tensor.shape) > MAX_DIMENSIONS:
-        raise TreeError(where, f"{name_length} bytes of name, or its shape, exceed the limits")
-    if tensor.kind is BYTES or KIND_BY_CODE.get(tensor.kind.code) != tensor.kind:
-        raise TreeError(where, f"{tensor.kind.name} is no kind of tensors")
-    if not all(0 <= dimension < 1 << 64 for dimension in tensor.shape):
-        raise TreeError(where, "a dimension of it does not fit 64 bits")
-    if tensor.nbytes > MAX_TENSOR_BYTES:
-        raise TreeError(where, f"it has more than {MAX_TENSOR_BYTES} bytes")
-    expected = (ID_BYTES, KEY_BYTES * block_count(tensor.nbytes))
-    if (len(tensor.digest), len(tensor.keys)) != expected:
-        raise TreeError(where, "its digest or block keys are too short or too long")
+        raise _mistake(tensor, "its name is not Unicode text") from None
+    if name_length > MAX_NAME_BYTES or len(shape) > MAX_DIMENSIONS:
+        raise _mistake(tensor, f"{name_length} bytes of name, or its shape, exceed the limits")
+    if kind is BYTES or KIND_BY_CODE.get(kind.code) != kind:
+        raise _mistake(tensor, f"{kind.name} is no kind of tensors")
+    if shape and not 0 <= min(shape) <= max(shape) < 1 << 64:
+        raise _mistake(tensor, "a dimension of it does not fit 64 bits")
+    nbytes = kind.bytes_of(shape)
+    if nbytes > MAX_TENSOR_BYTES:
+        raise _mistake(tensor, f"it has more than {MAX_TENSOR_BYTES} bytes")
+    if (len(tensor.digest), len(tensor.keys)) != (ID_BYTES, KEY_BYTES * block_count(nbytes)):
+        raise _mistake(tensor, "its digest or block keys are too short or too long")
+
+
+def _mistake(tensor: Tensor, detail: str) -> TreeError:
+    return TreeError(f"Tensor {tensor.name[:200]!r}", detail)
+
+
+def _by_name(tensors: list[Tensor]) -> Mapping[str, Tensor]:
+    """The tensors in their order: that of code points is that of their UTF-8."""
+    return MappingProxyType({one.name: one for one in sorted(tensors, key=attrgetter("name"))})
 
 
 def _name_bytes(name: str) -> bytes:
@@ -251,11 +279,17 @@ def _canonical(tensors: Iterable[Tensor]) -> bytes:
     return _COUNT.pack(len(parts)) + b"".join(parts)
 
 
-def _read_base(base_id: bytes, base_file: Callable[[bytes], bytes], where: str) -> Tree:
+def _read_base(
+    base_id: bytes,
+    base_file: Callable[[bytes], bytes],
+    where: str,
+    known: Mapping[bytes, Tree],
+) -> Tree:
     data, base_where = base_file(base_id), f"Tree {base_id.hex()}"
     if Tree.base_of(data, base_where) is not None:
         raise DepthError(where, f"its base {base_id.hex()} has a base itself")
-    return Tree.from_bytes(data, base_id, base_file, base_where)
+    tree = known.get(base_id)
+    return Tree.from_bytes(data, base_id, base_file, base_where) if tree is None else tree
 
 
 def _read_differences(reader: Reader, base: Tree) -> list[Tensor]:
@@ -284,7 +318,7 @@ def _read_tensors(reader: Reader) -> list[Tensor]:
 
 def _check_order(names: list[str], reader: Reader) -> None:
     for before, after in itertools.pairwise(names):
-        if before.encode() >= after.encode():
+        if before >= after:
             raise reader.error(f"tensor {after!r} is out of order")
 
 
@@ -293,13 +327,18 @@ def _read_name(reader: Reader) -> str:
     return reader.text(length)
 
 
+@cache
+def _shape(dimensions: int) -> struct.Struct:
+    return struct.Struct(f"<{dimensions}Q")
+
+
 def _read_tensor(reader: Reader) -> Tensor:
     name = _read_name(reader)
     code, dimensions = reader.take(2)
     if code not in KIND_BY_CODE or code == BYTES.code:
         raise reader.error(f"tensor {name!r} has the unknown kind {code}")
     kind = KIND_BY_CODE[code]
-    shape = reader.unpack(struct.Struct(f"<{dimensions}Q"))
+    shape = reader.unpack(_shape(dimensions))
     digest = reader.take(ID_BYTES)
     keys = reader.take(KEY_BYTES * block_count(kind.bytes_of(shape)))
     return Tensor(name, kind, shape, digest, keys)

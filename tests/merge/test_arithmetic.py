@@ -79,6 +79,22 @@ def test_add_rounds_the_product_and_then_the_sum(dtype: np.dtype[Any], scale: fl
     assert touched.tolist() == [1] * 5000
 
 
+@pytest.mark.parametrize("scale", [0.5, -0.25, 0.1, 1e-40, 1e-45, 2.0**-149, 3e38, 1e300, INF, NAN])
+def test_products_of_any_bits_are_rounded_once(scale: float) -> None:
+    """Whether they are computed in float64 or, where that comes to the same, in float32."""
+    start, tau = np.random.default_rng(5).integers(0, 1 << 32, (2, 1 << 16), np.uint32)
+    start, tau = start.view(np.float32), tau.view(np.float32)
+    with np.errstate(all="ignore"):
+        product = (np.float64(scale) * tau.astype(np.float64)).astype(np.float32)
+        expected = np.where(product == 0, start, start + product)
+    acc, touched = start.copy(), np.zeros(start.size, np.uint8)
+    arithmetic.add(acc, scale, tau, touched)
+    number = ~np.isnan(expected)
+    assert bits(acc[number]) == bits(expected[number])
+    assert np.isnan(acc[~number]).all()
+    assert np.array_equal(touched != 0, product != 0)
+
+
 def test_product_and_sum_are_not_fused() -> None:
     acc = np.full(64, -1.0)
     x = 1 + 2.0**-30

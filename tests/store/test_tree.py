@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from pvc_store.block import BLOCK_BYTES, DepthError
 from pvc_store.errors import FormatError, MissingError
-from pvc_store.frame import MagicError, NewerVersionError, TruncatedError, unpack_frame
+from pvc_store.frame import (
+    CheckError,
+    MagicError,
+    NewerVersionError,
+    TruncatedError,
+    unpack_frame,
+)
 from pvc_store.ids import NO_ID, object_id
 from pvc_store.kinds import BYTES, KIND_BY_NAME, Kind
 from pvc_store.tree import MAGIC, MAX_NAME_BYTES, Tensor, Tree, TreeError, TreeIdError
@@ -111,6 +117,7 @@ def test_a_tree_comes_back_whole_and_against_any_base(one: Tree, base: Tree) -> 
         got = Tree.from_bytes(file, one.id, files_of(base), "here")
         assert got.id == one.id
         assert list(got.items()) == list(one.items())
+        assert Tree(got.values()).id == one.id
 
 
 def test_against_a_base_only_what_differs_is_stored() -> None:
@@ -120,6 +127,25 @@ def test_against_a_base_only_what_differs_is_stored() -> None:
     assert Tree.base_of(changed.to_bytes(many), "here") == many.id
     assert Tree.base_of(changed.to_bytes(), "here") is None
     assert Tree.base_of(changed.to_bytes(changed), "here") is None
+
+
+@given(trees, trees)
+def test_a_file_is_whole_if_it_holds_just_the_tree_of_its_name(one: Tree, base: Tree) -> None:
+    whole = one.to_bytes()
+    assert Tree.is_whole(whole, one.id, "here")
+    assert Tree.is_whole(whole, base.id, "here") == (one == base)
+    assert Tree.is_whole(one.to_bytes(base), one.id, "here") == (one == base)
+    with pytest.raises(CheckError):
+        Tree.is_whole(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:], one.id, "here")
+
+
+@given(trees, trees)
+def test_a_base_that_is_known_is_not_read_again(one: Tree, base: Tree) -> None:
+    def head_only(tree_id: bytes) -> bytes:
+        return files_of(base)(tree_id)[:40]
+
+    got = Tree.from_bytes(one.to_bytes(base), one.id, head_only, "here", {base.id: base})
+    assert list(got.items()) == list(one.items())
 
 
 def test_lengths_and_counts() -> None:

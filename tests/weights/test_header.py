@@ -157,3 +157,13 @@ def test_what_the_format_allows_is_read() -> None:
 
 def test_prefix_is_length_and_header() -> None:
     assert shard_prefix(b'{"a": 1}  ') == b'\x0a\0\0\0\0\0\0\0{"a": 1}  '
+
+
+def test_headers_that_are_known_are_told_by_the_names_of_their_files() -> None:
+    good, bad = header(a=A), header(a=A | {"dtype": "F3"})
+    assert placements(good, "x", Path("/one/x")) is placements(good, "x", Path("/two/x"))
+    assert [place.file for place in placements(good, "y")] == ["y"]
+    for path in (Path("/one/x"), Path("/two/x")):
+        with pytest.raises(UnknownDtypeError) as caught:
+            placements(bad, "x", path)
+        assert caught.value.path == path

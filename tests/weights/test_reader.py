@@ -140,10 +140,10 @@ def test_a_file_is_opened_once(checkpoint: Checkpoint) -> None:
 
 def test_closing_waits_for_a_thread_that_still_reads(checkpoint: Checkpoint) -> None:
     reader = CheckpointReader(checkpoint)
-    file = reader._acquire("config.json")
+    file = reader._file("config.json")
     reader.close()
     assert os.pread(file.fd, 3, 0) == b'{"a'
-    reader._release(file)
+    del file
     assert open_files(checkpoint.directory) == []
 
 
