@@ -70,6 +70,8 @@ CODES = {
     "MissingBaseError": DAMAGED,
     "VerificationError": DAMAGED,
     "CollisionError": DAMAGED,
+    "OtherTreeComputedError": DAMAGED,
+    "UnkeptTreeError": DAMAGED,
     "SeveralEnginesError": USAGE,
     "NoEngineError": ENGINE,
     "EngineEndedError": ENGINE,
@@ -104,6 +106,9 @@ CODES = {
     "DetachedError": EDITED,
     "PickleError": PICKLE,
 }
+
+
+_KEPT = "`pvc commit NAME --from DIR --onto base --aside` keeps what a directory holds."
 
 
 def _other_base(error: Any) -> str:
@@ -268,6 +273,8 @@ HINTS: dict[str, Hint] = {
     "MissingBaseError": "Put the base's files back, or start with a base by value.",
     "DamageError": "`pvc fsck` says what depends on it.",
     "MissingError": "`pvc fsck` says what depends on it.",
+    "OtherTreeComputedError": _KEPT,
+    "UnkeptTreeError": _KEPT,
     "ExistsError": "`pvc status` says where it stands.",
 }
 

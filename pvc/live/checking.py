@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pvc.live.holding import held, stored
 from pvc.live.reading import verify
-from pvc.repo.realise import realise
+from pvc.repo.realise import identify
 from pvc.repo.recovery import recover
 from pvc.repo.revision import resolve
 
@@ -72,5 +72,5 @@ def _wanted(
     with repository.lock():
         recover(repository)
         revision = resolve(repository, text or "HEAD")
-        built = realise(repository, revision.state.config, revision.formula, crew).built
+        built = identify(repository, revision.state.config, revision.formula, crew)
         return revision.text, repository.store.tree(built.tree)

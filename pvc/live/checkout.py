@@ -24,7 +24,7 @@ from pvc.live.reading import check_model, content
 from pvc.live.result import MAX_REVISION
 from pvc.live.updating import DriftedEngineError, Goal, update
 from pvc.repo.contents import blocks_of
-from pvc.repo.realise import known_tree
+from pvc.repo.realise import can_be_had, known_tree
 from pvc.repo.step import step_of
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def checkout(
         step_of(repository, request.text, keep_head=request.keep_head) as step,
         blocks_of(repository, step.config) as blocks,
     ):
-        step.build(crew)
+        step.identify(crew)
         switch = _Switch(step, connection, blocks, crew, request.force)
         step.journalled(switch.write)
         done = switch.done[0]
@@ -141,16 +141,18 @@ class _Switch:
         state = self.connection.state()
         self._check_repository(state)
         believed = held(repository, self.connection.manifest, state)
-        tree = None if believed is None or state.torn else stored(repository, believed.tree)
         drift: DriftedEngineError | None = None
-        if tree is not None:
+        if believed is not None and not state.torn and self._can_be_had(believed.tree):
             try:
-                self._update(tree)
+                self._update(repository.store.tree(believed.tree))
             except DriftedEngineError as error:
                 drift = error
             else:
                 return
         self._update(self._content(drift))
+
+    def _can_be_had(self, tree: bytes) -> bool:
+        return can_be_had(self.step.repository, self.step.config, tree)
 
     @property
     def _goal(self) -> Tree:
@@ -187,6 +189,8 @@ class _Switch:
 
     def _update(self, before: Tree) -> None:
         step, connection = self.step, self.connection
+        if before != self._goal:
+            step.build(self.crew)
         text = step.revision.text[:MAX_REVISION]
         goal = Goal(self._goal, identity(step.repository), text, take=self.force)
         done = update(connection, before, goal, self.blocks.read, self.crew)

@@ -17,7 +17,7 @@ from pvc.live.reading import OtherModelError, UnsteadyError, check_model
 from pvc.live.result import EngineResult
 from pvc.repo.commit import commit as commit_result
 from pvc.repo.formula import Built
-from pvc.repo.realise import realise
+from pvc.repo.realise import identify
 from pvc_store.errors import LockedError
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _tell(repository: Repository, result: EngineResult, connection: Connection) 
 
 def _like(repository: Repository, head: State, connection: Connection, crew: Crew) -> Built:
     """HEAD's tree and layout; the base's if the engine's tensors are rather of that form."""
-    built = realise(repository, head.config, head.formula, crew).built
+    built = identify(repository, head.config, head.formula, crew)
     try:
         check_model(connection.manifest, repository.store.tree(built.tree))
     except OtherModelError:

@@ -156,15 +156,17 @@ def stored(repository: Repository, tree: bytes) -> Tree | None:
 
 
 def is_kept(repository: Repository, tree: bytes) -> bool:
-    """Whether a repository could give a tree back: history or a target needs it, or it was built.
+    """Whether a repository can give a tree back: history or a target needs it, or it was built.
 
     That a tree is stored is not enough: a commit that was cut short leaves one that nothing names.
+    Nor is it enough that something names it: its blocks must be there, or what computes them.
     """
     from pvc.repo.built_trees import BuiltTrees
     from pvc.repo.finding import Findings
+    from pvc.repo.realise import can_be_had
     from pvc.repo.roots import read_roots
 
-    if stored(repository, tree) is None:
+    if not can_be_had(repository, repository.head().config, tree):
         return False
     built = (one.tree for one in BuiltTrees(repository.folder).all())
     return tree in read_roots(repository, Findings()).trees or tree in built

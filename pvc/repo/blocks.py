@@ -140,9 +140,13 @@ class Blocks:
             raise MissingBaseError(tensor.name, self._files.directory)
         form = self.reading.form(key)
         _check_length(form, len(out))
+        self._decode_base(form, out)
+
+    def _decode_base(self, form: BlockForm, out: Bytes) -> None:
         if form.codec is Codec.DELTA:
-            raise DamageError(f"Block {key.hex()}", "it is a base block, yet it has a base itself")
-        decode(self.reading.get(key), None, out)
+            name = f"Block {form.key.hex()}"
+            raise DamageError(name, "it is a base block, yet it has a base itself")
+        decode(self.reading.get(form.key), None, out)
 
     def against(self, name: str, kind: Kind, index: int) -> BaseBlock | None:
         """What a block of a tensor is coded against, or None if the base has nothing like it."""
@@ -190,11 +194,23 @@ class Blocks:
             out[:] = self.base_block(self.base[name], at)
             return
         _check_length(form, len(out))
-        base_raw = None
-        if form.codec is Codec.DELTA:
-            name, at = self._near(form, near, index) or self._place(form.base_key, key)
-            base_raw = self.base_block(self.base[name], at)
+        base_raw = self._base_of(form, near, index) if form.codec is Codec.DELTA else None
         decode(self.reading.get(key), base_raw, out)
+
+    def _base_of(self, form: BlockForm, near: str, index: int) -> Bytes:
+        """What a stored block is coded against, be it of another base that is in the store."""
+        place = self._near(form, near, index)
+        if place is None and self.reading.has(form.base_key) and not self.in_base(form.base_key):
+            return self._other_base(form)
+        name, at = place or self._place(form.base_key, form.key)
+        return self.base_block(self.base[name], at)
+
+    def _other_base(self, form: BlockForm) -> Bytes:
+        base = self.reading.form(form.base_key)
+        out = self._buffers.get("base", base.raw_length)
+        self._buffers.base_key = b""
+        self._decode_base(base, out)
+        return out
 
     def _near(self, form: BlockForm, name: str, index: int) -> tuple[str, int] | None:
         place = self._base_place(name, form.kind, index)

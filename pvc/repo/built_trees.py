@@ -1,13 +1,8 @@
-"""The trees that formulas were computed to: a cache, found again by the formula's digest.
+"""The trees that formulas were computed to, found again by the formula's digest.
 
-<store>/built/<digest of the formula>.json:
-  formula  how it is computed, see `pvc.repo.formula_text`
-  tree     tree id that it was computed to
-  packs    ids of the packs that were written for it; none if its blocks went to a directory only
-  check    BLAKE3 of digest, tree id and packs
-
-What is missing or damaged is computed again, to the same tree.  When a file was last used is its
-time of modification.
+Where a tree's blocks are stored, its file is a cache.  Where they went to a directory only, the
+file says how to have them again.  What is missing or damaged is taken for not known.  When a file
+was last used is its time of modification.  Format page: docs/format/built.md.
 """
 
 from __future__ import annotations
@@ -16,8 +11,9 @@ import contextlib
 import json
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pvc.repo.formula import ARITHMETIC, Formula
 from pvc.repo.formula_text import formula_json, read_formula
 from pvc.repo.target import MALFORMATIONS
 from pvc_store import atomic
@@ -26,8 +22,9 @@ from pvc_store.ids import object_id, parse_id
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pvc.repo.formula import Formula
     from pvc_store.tree import Tree
+
+FORMAT = "pvc built tree 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +46,34 @@ class BuiltTree:
         """That of the formula."""
         return self.formula.digest()
 
-    def check(self) -> str:
-        """Tells a damaged file."""
-        return object_id(b"".join((self.digest, self.tree, *self.packs))).hex()
+    def to_text(self) -> str:
+        """The JSON that is stored."""
+        document = {
+            "format": FORMAT,
+            "arithmetic": ARITHMETIC,
+            "formula": formula_json(self.formula),
+            "tree": self.tree.hex(),
+            "packs": [pack.hex() for pack in self.packs],
+        }
+        return json.dumps({**document, "check": _check(document)}) + "\n"
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> BuiltTree | None:
+        """Read the JSON; None if it is damaged, or of another format or arithmetic."""
+        try:
+            document = json.loads(text)
+            check = document.pop("check")
+            known = (document["format"], document["arithmetic"]) == (FORMAT, ARITHMETIC)
+            if not known or check != _check(document):
+                return None
+            packs = tuple(map(parse_id, document["packs"]))
+            return cls(read_formula(document["formula"]), parse_id(document["tree"]), packs)
+        except MALFORMATIONS:
+            return None
+
+
+def _check(document: dict[str, Any]) -> str:
+    return object_id(json.dumps(document, sort_keys=True).encode()).hex()
 
 
 class BuiltTrees:
@@ -67,14 +89,10 @@ class BuiltTrees:
     def read(self, digest: bytes) -> BuiltTree | None:
         """What a formula was computed to, or None if that is not known."""
         try:
-            document = json.loads(self._file(digest).read_bytes())
-            packs = tuple(map(parse_id, document["packs"]))
-            formula = read_formula(document["formula"])
-            found = BuiltTree(formula, parse_id(document["tree"]), packs)
-            whole = found.digest == digest and found.check() == document["check"]
-            return found if whole else None
-        except (OSError, *MALFORMATIONS):
+            found = BuiltTree.parse(self._file(digest).read_bytes())
+        except OSError:
             return None
+        return found if found is not None and found.digest == digest else None
 
     def write(self, built: BuiltTree) -> None:
         """Keep what a formula was computed to; packs that were known for it stay known."""
@@ -82,13 +100,7 @@ class BuiltTrees:
         packs = dict.fromkeys((*(known.packs if known else ()), *built.packs))
         built = replace(built, packs=tuple(packs))
         atomic.make_directory(self._folder)
-        document = {
-            "formula": formula_json(built.formula),
-            "tree": built.tree.hex(),
-            "packs": [pack.hex() for pack in built.packs],
-            "check": built.check(),
-        }
-        atomic.write_file(self._file(built.digest), json.dumps(document).encode())
+        atomic.write_file(self._file(built.digest), built.to_text().encode())
 
     def touch(self, digest: bytes) -> None:
         """Note that it was used now."""
@@ -104,9 +116,9 @@ class BuiltTrees:
         found = map(self.read, sorted(times, key=lambda digest: -times[digest]))
         return [built for built in found if built is not None]
 
-    def of(self, tree: bytes) -> BuiltTree | None:
-        """How a tree was computed, or None if that is not known."""
-        return next((built for built in self.all() if built.tree == tree), None)
+    def of(self, tree: bytes) -> list[BuiltTree]:
+        """The ways in which a tree was computed, the one used last first."""
+        return [built for built in self.all() if built.tree == tree]
 
     def forget(self, digest: bytes) -> None:
         """Remove what is known of a formula."""

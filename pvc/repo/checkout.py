@@ -125,7 +125,7 @@ def checkout(
         target = repository.targets.find(path)
         if target is None or not path.is_dir() or not any(path.iterdir()):
             return _create(step, path, crew)
-        step.build(crew, held=Built(target.tree, target.layout))
+        step.identify(crew)
         return _update(step, target, crew)
 
 
@@ -157,7 +157,7 @@ def _check_place(repository: Repository, config: Config, path: Path) -> None:
 
 
 def _only_head(step: Step, crew: Crew) -> CheckedOut:
-    step.build(crew)
+    step.identify(crew)
     step.journalled(lambda: step.begin(None))
     return CheckedOut(step.revision, step.built, None, False, 0, step.moves)
 
@@ -196,9 +196,11 @@ def _update(step: Step, target: Target, crew: Crew) -> CheckedOut:
     with blocks_of(repository, config) as blocks:
         check_undrifted(target, before, blocks, crew)
     directory.check_free(target.path, before, after)
-    if before.tree != after.tree:
+    if step.built != Built(target.tree, target.layout):
+        step.build(crew)
         keep(repository, config, target.tree, crew)  # so that it can be had back
     with blocks_of(repository, config) as blocks:
+        check_undrifted(target, before, blocks, crew)  # building and keeping may have taken long
         if not config.by_value:  # what is overwritten could not be had back either
             directory.check_readable(before, after, blocks, crew)
 

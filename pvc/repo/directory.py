@@ -123,14 +123,14 @@ def update(directory: Path, before: Content, after: Content, blocks: Blocks, cre
     """Bring a directory from one content to another; also from a mixture of both.
 
     Only blocks that differ are written.  A file whose header differs is replaced as a whole, and so
-    is one that has a second name (a hard link), which keeps the old bytes.
+    is one that would change and has a second name (a hard link), which keeps the old bytes.
 
     Raises:
         NoSpaceError: replaced files do not fit.
         VerificationError: a file does not read back as written.
     """
     files = after.files
-    fitting = {file.path for file in files if _can_be_patched(directory, file)}
+    fitting = {file.path for file in files if _can_be_patched(directory, file, before)}
     check_room(directory, sum(file.size for file in files if file.path not in fitting))
     stretches = {
         file.path: file.differing(before.known) if file.path in fitting else file.stretches
@@ -223,9 +223,9 @@ def remove_leftovers(directory: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _can_be_patched(directory: Path, file: OutFile) -> bool:
+def _can_be_patched(directory: Path, file: OutFile, before: Content) -> bool:
     path = directory / file.path
-    return file.fits(path) and path.stat().st_nlink == 1
+    return file.fits(path) and (path.stat().st_nlink == 1 or not file.differing(before.known))
 
 
 def _remove(directory: Path, path: str) -> None:

@@ -16,12 +16,12 @@ from blake3 import blake3
 from pvc.errors import PvcError
 from pvc.repo import workers
 from pvc.repo.blocks import BaseFiles, Blocks, MissingBaseError
-from pvc.repo.built_trees import keys_of
 from pvc.repo.directory import Content
 from pvc.repo.finding import Findings
 from pvc.repo.git import GitError
 from pvc.repo.journal import JournalError, JournalFile
 from pvc.repo.outfile import as_tensor
+from pvc.repo.realise import can_be_had
 from pvc.repo.roots import Roots, read_roots
 
 if TYPE_CHECKING:
@@ -110,16 +110,14 @@ class _Fsck:
             if base_id in trees:
                 self._against(trees, base_id, pinned, layouts.values())
                 layouts = {}
-        self._unexplained(trees)
+        self._held(trees)
         return len(trees)
 
-    def _unexplained(self, trees: dict[bytes, Tree]) -> None:
-        """What was computed for a target must be stored, or known how to compute."""
-        bases = [trees[base] for base in self.roots.bases if base in trees]
-        known = set().union(*map(keys_of, bases))
-        for tree_id in sorted(self.roots.unexplained - set(self.roots.base_of)):
-            missing = keys_of(trees[tree_id]) - known if tree_id in trees else set()
-            if not all(map(self.store.has, missing)):
+    def _held(self, trees: dict[bytes, Tree]) -> None:
+        """What a target holds must be stored, or known how to compute."""
+        configs = [pinned for base, pinned in self.roots.bases.items() if base in trees]
+        for tree_id in sorted(self.roots.held & trees.keys()):
+            if not any(can_be_had(self.repository, config, tree_id) for config in configs):
                 detail = "not all of its blocks are stored, and it is not known how to compute it"
                 self.findings.add("tree", tree_id.hex(), detail, self.roots.trees[tree_id])
 

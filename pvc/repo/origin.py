@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from pvc.errors import PvcError
+from pvc.repo.built_trees import BuiltTrees
 from pvc.repo.difference import compare, total
-from pvc.repo.realise import keep, realise
+from pvc.repo.realise import identify, keep, realise
 from pvc.repo.revision import BASE, resolve
 from pvc.repo.vector import CapturedVector
 
@@ -168,17 +169,20 @@ def find_origin(
         what = revision.formula
         built = realise(repository, revision.state.config, what, crew).built
         return Origin(built.tree, revision.terms, onto, recipe=_recipe(what))
-    head_tree = realise(repository, head.config, head.formula, crew).built.tree
-    if target is not None and target.tree == head_tree:
+    if target is None:
+        head_tree = realise(repository, head.config, head.formula, crew).built.tree
+        doubted = None if head_tree == head.config.base_tree else head_tree
+        return Origin(head.config.base_tree, (), BASE, doubted)
+    is_head = target.tree == identify(repository, head.config, head.formula, crew).tree
+    if not (is_head or claim.aside):
+        raise OtherTreeError(target.where, target.revision)
+    keep(repository, head.config, target.tree, crew)
+    if is_head:
         found = _of_target(target, head, head.personality.terms)
         return replace(found, recipe=_recipe(head.formula))
-    if target is not None:
-        if not claim.aside:
-            raise OtherTreeError(target.where, target.revision)
-        keep(repository, head.config, target.tree, crew)
-        return _of_target(target, head, target.terms)
-    doubted = None if head_tree == head.config.base_tree else head_tree
-    return Origin(head.config.base_tree, (), BASE, doubted)
+    made = BuiltTrees(repository.folder).of(target.tree)
+    found = _of_target(target, head, target.terms)
+    return replace(found, recipe=made[0].digest if made else None)
 
 
 def _recipe(what: Formula) -> bytes | None:

@@ -41,7 +41,7 @@ class LayoutMissingError(PvcError):
 
 
 class OtherTreeComputedError(PvcError):
-    """A tree whose blocks are not stored cannot be had again: its formula gives another one.
+    """A formula gives another tree than it was computed to before.
 
     Attributes:
         tree: its id.
@@ -52,8 +52,22 @@ class OtherTreeComputedError(PvcError):
         self.tree = tree
         self.found = found
         super().__init__(
-            f"The tree {tree.hex()[:12]} was computed for a directory and is not stored, "
-            f"and computing it again gives {found.hex()[:12]}."
+            f"What was computed to the tree {tree.hex()[:12]} before is {found.hex()[:12]} "
+            "when it is computed again."
+        )
+
+
+class UnkeptTreeError(PvcError):
+    """A tree is in a directory only: it is not stored, and not known how to compute.
+
+    Attributes:
+        tree: its id.
+    """
+
+    def __init__(self, tree: bytes) -> None:
+        self.tree = tree
+        super().__init__(
+            f"The tree {tree.hex()[:12]} is not stored, and it is not known how to compute it."
         )
 
 
@@ -106,6 +120,11 @@ def check_possible(repository: Repository, what: Formula) -> None:
     Router(what, store.tree(what.base), functools.cache(store.tree)).routes()
 
 
+def identify(repository: Repository, config: Config, what: Formula, crew: Crew) -> Built:
+    """A formula's tree and layout; its blocks need not be stored.  Raises as `realise`."""
+    return known(repository, config, what) or realise(repository, config, what, crew).built
+
+
 def realise(
     repository: Repository,
     config: Config,
@@ -113,7 +132,7 @@ def realise(
     crew: Crew,
     drafting: Drafting | None = None,
 ) -> Realised:
-    """A formula's tree, stored, with a layout by which it becomes files.
+    """A formula's tree, with a layout by which it becomes files; stored, unless drafted.
 
     Args:
         repository: where.
@@ -125,6 +144,7 @@ def realise(
     Raises:
         IdentityError, LayoutMissingError: it cannot be computed, or not laid out.
         MissingError, DamageError: a block cannot be had.
+        OtherTreeComputedError: it was computed to another tree before.
     """
     if what.exact is not None:
         return Realised(what.exact, fresh=False)
@@ -140,16 +160,36 @@ def keep(repository: Repository, config: Config, tree: bytes, crew: Crew) -> Non
     """Make sure that the blocks of a tree are stored; a captured one's always are.
 
     Raises:
+        UnkeptTreeError: it is not known how it was computed.
         OtherTreeComputedError: its formula gives another tree now.
         IdentityError, LayoutMissingError, MissingError, DamageError: it cannot be computed again.
     """
-    built = BuiltTrees(repository.folder).of(tree)
-    if built is None:
+    if _whole(repository, config, tree) is not None:
         return
-    pinned = replace(config, base_tree=built.formula.base)
-    found = realise(repository, pinned, built.formula, crew).built.tree
-    if found != tree:
-        raise OtherTreeComputedError(tree, found)
+    failed: PvcError = UnkeptTreeError(tree)
+    for built in BuiltTrees(repository.folder).of(tree):
+        pinned = replace(config, base_tree=built.formula.base)
+        try:
+            realise(repository, pinned, built.formula, crew)
+        except PvcError as error:
+            failed = error
+        else:
+            return
+    raise failed
+
+
+def can_be_had(repository: Repository, config: Config, tree: bytes) -> bool:
+    """Whether the blocks of a tree are stored, or all that a formula computes them from."""
+    if _whole(repository, config, tree) is not None:
+        return True
+    ways = BuiltTrees(repository.folder).of(tree)
+    return any(_computable(repository, config, built.formula) for built in ways)
+
+
+def _computable(repository: Repository, config: Config, what: Formula) -> bool:
+    pinned = replace(config, base_tree=what.base)
+    ends = {tree for link in what.links for tree in (link.origin, link.result)}
+    return all(_whole(repository, pinned, tree) is not None for tree in {what.start.tree, *ends})
 
 
 def _layout(
@@ -170,11 +210,10 @@ def _stored(repository: Repository, tree: bytes) -> Tree | None:
 
 def _whole(repository: Repository, config: Config, tree_id: bytes) -> Tree | None:
     """A stored tree, unless it or a block of it was lost."""
-    store, tree = repository.store, _stored(repository, tree_id)
-    if tree is None:
+    tree, base = _stored(repository, tree_id), _stored(repository, config.base_tree)
+    if tree is None or base is None:
         return None
-    own = keys_of(tree) - keys_of(store.tree(config.base_tree))
-    return tree if all(map(store.has, own)) else None
+    return tree if all(map(repository.store.has, keys_of(tree) - keys_of(base))) else None
 
 
 def _compute(
@@ -198,6 +237,9 @@ def _compute(
         storing = Storing(blocks, writing)
         sink = storing if drafting is None else drafting(store.layout(layout))
         tree = compute(routes, blocks, sink, trims.taus, crew)
+        known = known_tree(repository, what)
+        if known not in (None, tree.id):
+            raise OtherTreeComputedError(known, tree.id)
         writing.put_tree(tree, base)
     BuiltTrees(repository.folder).write(BuiltTree(what, tree.id, writing.packs))
     return Built(tree.id, layout)

@@ -21,6 +21,7 @@ from pvc.repo.vector import CapturedVector, Vector
 
 if TYPE_CHECKING:
     from pvc.repo.finding import Findings
+    from pvc.repo.formula import Formula
     from pvc.repo.repository import Repository
 
 
@@ -35,7 +36,7 @@ class Roots:
         files: tree and layout that become files together.
         bases: tree id of each base -> a configuration that pins it.
         base_of: tree id -> that of the base it is relative to.
-        unexplained: trees of targets of which no formula is known; captured ones need none.
+        held: trees of targets.
     """
 
     commits: list[str] = field(default_factory=list)
@@ -44,7 +45,7 @@ class Roots:
     files: set[tuple[bytes, bytes]] = field(default_factory=set)
     bases: dict[bytes, Config] = field(default_factory=dict)
     base_of: dict[bytes, bytes] = field(default_factory=dict)
-    unexplained: set[bytes] = field(default_factory=set)
+    held: set[bytes] = field(default_factory=set)
 
     def add(self, tree: bytes, layout: bytes, dependent: str) -> None:
         """Something needs a tree, and a layout by which it becomes files."""
@@ -65,7 +66,9 @@ class _Reader:
         self.engines = repository.engines
         self.findings = findings
         self.roots = Roots()
-        self.formulas = {one.tree: one.formula for one in BuiltTrees(repository.folder).all()}
+        self.formulas: dict[bytes, Formula] = {}
+        for one in BuiltTrees(repository.folder).all():
+            self.formulas.setdefault(one.tree, one.formula)  # the one used last
         self.vectors: dict[str, Vector | PvcError] = {}
         """By the id that git gives their content: most commits hold what others hold."""
 
@@ -84,11 +87,12 @@ class _Reader:
     def _held(self, tree: bytes, layout: bytes, dependent: str) -> None:
         """What a target holds; if it was computed, what it is computed from is needed too."""
         self.roots.add(tree, layout, dependent)
+        self.roots.held.add(tree)
         formula = self.formulas.get(tree)
         if formula is None:
-            self.roots.unexplained.add(tree)
             return
         self.roots.add(formula.start.tree, formula.start.layout, dependent)
+        self.roots.base_of[formula.start.tree] = formula.base
         for link in formula.links:
             for needed in (link.origin, link.result):
                 self.roots.trees[needed].add(dependent)

@@ -10,7 +10,7 @@ from pvc.errors import PvcError
 from pvc.repo.contents import content_of, save_target
 from pvc.repo.journal import Journal, JournalFile, Writing
 from pvc.repo.pruning import limit_of, prune
-from pvc.repo.realise import known, realise
+from pvc.repo.realise import identify, realise
 from pvc.repo.recovery import position, recover
 from pvc.repo.revision import resolve
 from pvc.repo.target import Target
@@ -46,23 +46,23 @@ class Step:
     moves: bool
     before: tuple[str, str]
 
-    def build(
-        self, crew: Crew, drafting: Drafting | None = None, held: Built | None = None
-    ) -> Built:
-        """Find or compute the tree.
+    def identify(self, crew: Crew) -> Built:
+        """Find the tree; it is computed only if it was not before.  Raises as `build`."""
+        self.built = identify(self.repository, self.config, self.revision.formula, crew)
+        prune(self.repository, limit_of(self.repository, self.config))
+        return self.built
+
+    def build(self, crew: Crew, drafting: Drafting | None = None) -> Built:
+        """Find or compute the tree, so that its blocks can be had.
 
         Args:
             crew: who does the work.
-            held: what the target holds: no block of it is needed.
             drafting: where computed blocks go instead of the store.
 
         Raises:
             IdentityError, LayoutMissingError: it cannot be computed, or not laid out.
         """
         formula = self.revision.formula
-        if held is not None and known(self.repository, self.config, formula) == held:
-            self.built = held
-            return held
         self.built = realise(self.repository, self.config, formula, crew, drafting).built
         prune(self.repository, limit_of(self.repository, self.config))
         return self.built

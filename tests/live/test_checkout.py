@@ -10,10 +10,11 @@ import pytest
 import pvc
 from pvc.live import status as status_module
 from pvc.live.connection import RefusedError
-from pvc.live.holding import TornEngineError, UnknownWeightsError, identity
+from pvc.live.holding import TornEngineError, UnknownWeightsError, identity, is_kept
 from pvc.live.keeper import OtherRepositoryError
 from pvc.live.reading import OtherModelError
 from pvc.live.updating import DriftedEngineError
+from pvc.repo.built_trees import BuiltTrees
 from pvc.repo.checkout import checkout as checkout_directory
 from pvc.repo.commit import NothingChangedError
 from pvc.repo.fsck import fsck
@@ -166,6 +167,36 @@ def test_a_server_of_a_directory_that_was_checked_out_is_recognised(
     served.answer()
     assert go(repository, served, "base").rescue is None
     assert held(served, repository) == repository.head().config.base_tree
+
+
+def test_a_server_of_a_directory_whose_tree_was_computed(
+    repository: Repository,
+    engine: EngineProcess,
+    start: Starter,
+    tmp_path: Path,  # noqa: F811
+) -> None:
+    """It was not stored: it is known, and computed again when it is to be written."""
+    engine.ask("train")
+    keep(repository, engine, "listening")
+    half, packs = "base + 0.5*listening", repository.store.packs.names()
+    checkout_directory(repository, half, tmp_path / "out", keep_head=True, crew=CREW)
+    served = start(f"tiny:{tmp_path / 'out'}", name="served")
+    served.answer()
+    before = outputs(served, tmp_path)
+    assert go(repository, served, half).written_bytes == 0
+    assert repository.store.packs.names() == packs
+    assert go(repository, served, "base").rescue is None
+    assert go(repository, served, half).written_bytes > 0
+    assert np.array_equal(outputs(served, tmp_path), before)
+    (built,) = BuiltTrees(repository.folder).all()
+    BuiltTrees(repository.folder).forget(built.digest)
+    assert is_kept(repository, built.tree)  # its blocks are stored by now
+    for pack in built.packs:
+        (repository.folder / "packs" / pack.hex()[:2] / f"{pack.hex()}.pack").unlink()
+    with Repository.open(repository.root) as again:
+        assert not is_kept(again, built.tree)
+        with pytest.raises(UnknownWeightsError):
+            go(again, served, "base")
 
 
 def test_a_restarted_engine(repository: Repository, engine: EngineProcess, start: Starter) -> None:

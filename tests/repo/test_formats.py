@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pvc.repo import personality, vector_file
+from pvc.repo.built_trees import BuiltTree
 from pvc.repo.config import Config, ConfigError
 from pvc.repo.edits import rename
 from pvc.repo.engine import EngineTarget
 from pvc.repo.finding import Findings
-from pvc.repo.formula import Built
+from pvc.repo.formula import Built, Formula, Link, Part
 from pvc.repo.journal import Journal, JournalError, JournalFile, Writing
 from pvc.repo.names import VectorNameError, check_name, is_name
 from pvc.repo.personality import EMPTY, MAX_TERMS, Personality, PersonalityError, Term
@@ -627,6 +628,11 @@ def test_names_never_hold_what_expressions_are_made_of(text: str) -> None:
 # Format pages
 
 
+BUILT_TREE = BuiltTree(
+    Formula(ONE, Built(ONE, TWO), (Part(-0.5, Link(ONE, ONE, THREE, TWO), "quiet"),)), FOUR, ()
+)
+
+
 def read_note_text(text: str) -> Built:
     note = json.loads(text)
     return Built(bytes.fromhex(note["tree"]), bytes.fromhex(note["layout"]))
@@ -642,6 +648,7 @@ def read_note_text(text: str) -> Built:
         ("engine-target", lambda text: EngineTarget.parse(text, "x").engine, "chat"),
         ("journal", lambda text: Journal.parse(text, "x").head_after, None),
         ("note", read_note_text, Built(ONE, TWO)),
+        ("built", BuiltTree.parse, BUILT_TREE),
     ],
 )
 def test_examples_of_the_pages(page: str, read: Callable[[str], object], expected: object) -> None:
@@ -653,5 +660,7 @@ def test_examples_of_the_pages(page: str, read: Callable[[str], object], expecte
         assert example == (GOLDEN / golden).read_text(encoding="utf-8")
     if page == "target":
         assert Target.parse(example, "x").to_text() == example
+    if page == "built":
+        assert BUILT_TREE.to_text() == example
     if page == "engine-target":
         assert EngineTarget.parse(example, "x").to_text() == example

@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pvc.merge.dialect import DIALECTS
+from pvc.repo import checkout as checkout_module
 from pvc.repo import directory as directory_module
+from pvc.repo.building import build
 from pvc.repo.built_trees import BuiltTree, BuiltTrees, keys_of
 from pvc.repo.checkout import checkout
+from pvc.repo.commit import Wish, commit
+from pvc.repo.contents import DriftedError
+from pvc.repo.directory import update
 from pvc.repo.edits import remove
+from pvc.repo.finding import Findings
 from pvc.repo.formula import Built, Formula, Link, Mix, Part
 from pvc.repo.formula_text import formula_json, read_formula
 from pvc.repo.fsck import fsck
+from pvc.repo.initialise import initialise
 from pvc.repo.pruning import prune
-from pvc.repo.realise import OtherTreeComputedError
+from pvc.repo.realise import OtherTreeComputedError, UnkeptTreeError, can_be_had, keep
+from pvc.repo.repository import Repository
+from pvc.repo.roots import read_roots
 from tests.repo import models
 from tests.repo.conftest import CREW, git
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pvc.repo.repository import Repository
     from tests.repo.conftest import Commit
+    from tests.repo.models import Model
 
 SUM = "base + 0.5*listening - 0.25*quiet"
 
@@ -71,24 +81,30 @@ def test_it_is_stored_before_it_is_overwritten(made: Repository, out: Path) -> N
     assert not fsck(made, CREW).findings
 
 
-@pytest.mark.parametrize("moment", ["early", "late"])
-def test_an_update_that_fails_is_undone(
-    made: Repository, out: Path, monkeypatch: pytest.MonkeyPatch, moment: str
-) -> None:
-    before, update = models.contents(out), directory_module.update
-    calls: list[object] = []
+class Failing:
+    """An update of a directory whose first call fails, before it did anything or afterwards."""
 
-    def failing(*arguments: object) -> None:
-        calls.append(arguments)
-        if moment == "late" or len(calls) > 1:
-            update(*arguments)  # type: ignore[arg-type]
-        if len(calls) == 1:
+    def __init__(self, *, late: bool) -> None:
+        self.late = late
+        self.calls = 0
+
+    def __call__(self, *arguments: Any) -> None:
+        self.calls += 1
+        if self.late or self.calls > 1:
+            update(*arguments)
+        if self.calls == 1:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
+
+@pytest.mark.parametrize("late", [True, False])
+def test_an_update_that_fails_is_undone(
+    made: Repository, out: Path, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    before, failing = models.contents(out), Failing(late=late)
     monkeypatch.setattr(directory_module, "update", failing)
     with pytest.raises(OSError, match="Input/output"):
         checkout(made, "main", out, keep_head=True, crew=CREW)
-    assert len(calls) == 2
+    assert failing.calls == 2
     assert models.contents(out) == before
     assert not fsck(made, CREW).findings
 
@@ -108,6 +124,8 @@ def test_training_goes_on_from_it(
     assert not fsck(made, CREW).findings
     if known:
         made.targets.forget(out)
+        checkout(made, f"{SUM} + further", tmp_path / "after", keep_head=True, crew=CREW)
+        assert models.contents(tmp_path / "after") == after
         checkout(made, SUM, tmp_path / "before", keep_head=True, crew=CREW)
         assert models.contents(tmp_path / "before") == before
     assert models.contents(out) == after
@@ -134,22 +152,41 @@ def test_what_it_is_computed_from_is_needed(made: Repository, out: Path) -> None
 
 
 def test_fsck_names_what_cannot_be_computed(made: Repository, out: Path) -> None:
-    quiet = models.captured(made.head(), "quiet")
+    quiet, built = models.captured(made.head(), "quiet"), record(made)
     git(made.root, "reset", "-q", "--hard", "v1")
     git(made.root, "reflog", "expire", "--expire=now", "--all")
     path = made.store.object_path("tree", quiet.result)
     kept = path.read_bytes()
     path.unlink()
-    (one,) = fsck(made, CREW).findings
-    assert (one.what, one.name) == ("tree", quiet.result.hex())
-    assert one.dependents == (f"the target {out}",)
+    found = fsck(made, CREW).findings
+    assert {one.name for one in found} == {quiet.result.hex(), built.tree.hex()}
+    assert {one.dependents for one in found} == {(f"the target {out}",)}
     path.write_bytes(kept)
-    built = record(made)
+    assert not fsck(made, CREW).findings
     BuiltTrees(made.folder).forget(built.digest)
     (one,) = fsck(made, CREW).findings
     assert (one.what, one.name) == ("tree", built.tree.hex())
     assert one.dependents == (f"the target {out}",)
     assert "not known how" in one.detail
+
+
+def test_what_a_formula_starts_from_is_needed_too(made: Repository, tmp_path: Path) -> None:
+    checkout(made, "v1 + 0.5*quiet", tmp_path / "out", keep_head=True, crew=CREW)
+    first = git(made.root, "rev-list", "--max-parents=0", "HEAD").strip()
+    start = record(made).formula.start
+    git(made.root, "reset", "-q", "--hard", first)
+    git(made.root, "tag", "-d", "v1")
+    git(made.root, "reflog", "expire", "--expire=now", "--all")
+    roots = read_roots(made, Findings())
+    assert roots.trees[start.tree] == {f"the target {tmp_path / 'out'}"}
+    assert roots.base_of[start.tree] == made.head().config.base_tree
+    base = made.store.tree(made.head().config.base_tree)
+    (own, *_) = keys_of(made.store.tree(start.tree)) - keys_of(base)
+    for pack, keys in made.store.keys_in(set(made.store.packs.names())).items():
+        if own in keys:
+            (made.folder / "packs" / pack.hex()[:2] / f"{pack.hex()}.pack").unlink()
+    with Repository.open(made.root) as again:
+        assert own.hex() in {one.name for one in fsck(again, CREW).findings}
 
 
 def test_a_formula_that_gives_another_tree_is_noticed(made: Repository, out: Path) -> None:
@@ -160,24 +197,112 @@ def test_a_formula_that_gives_another_tree_is_noticed(made: Repository, out: Pat
     cache.forget(built.digest)
     cache.write(BuiltTree(other.formula, built.tree, ()))
     made.store.object_path("tree", other.tree).unlink()
-    with pytest.raises(OtherTreeComputedError) as caught:
-        checkout(made, "main", out, keep_head=True, crew=CREW)
-    assert (caught.value.tree, caught.value.found) == (built.tree, other.tree)
+    for _ in range(2):
+        with pytest.raises(OtherTreeComputedError) as caught:
+            checkout(made, "main", out, keep_head=True, crew=CREW)
+        assert (caught.value.tree, caught.value.found) == (built.tree, other.tree)
+    with pytest.raises(OtherTreeComputedError):
+        checkout(made, SUM + " + 0.5*quiet", out.with_name("third"), keep_head=True, crew=CREW)
     assert models.contents(out) == before
 
 
-@pytest.mark.parametrize("damage", ["formula", "tree", "check", "name"])
+def test_nothing_is_written_over_what_cannot_be_had_again(
+    made: Repository, out: Path, tmp_path: Path
+) -> None:
+    before, tree = models.contents(out), record(made).tree
+    BuiltTrees(made.folder).forget(record(made).digest)
+    assert not can_be_had(made, made.head().config, tree)
+    with pytest.raises(UnkeptTreeError):
+        checkout(made, "main", out, keep_head=True, crew=CREW)
+    train(out)
+    with pytest.raises(UnkeptTreeError):
+        commit(made, Wish("further", out, aside=True), CREW)
+    commit(made, Wish("further", out, onto="base", aside=True), CREW)
+    trained = models.contents(out)
+    assert trained != before
+    checkout(made, "further", tmp_path / "again", keep_head=True, crew=CREW)
+    assert models.contents(tmp_path / "again") == trained
+
+
+def test_another_formula_of_the_tree_will_do(made: Repository, out: Path) -> None:
+    before, built = models.contents(out), record(made)
+    vector = models.captured(made.head(), "suggesting")
+    same = f"{SUM} + 1e-300*(HEAD - v1)"
+    assert build(made, same, CREW).built.tree == built.tree
+    (newer, older) = BuiltTrees(made.folder).of(built.tree)
+    assert (newer.formula.links[-1].result, older) == (vector.result, built)
+    for pack in newer.packs:
+        (made.folder / "packs" / pack.hex()[:2] / f"{pack.hex()}.pack").unlink()
+    made.store.object_path("tree", vector.result).unlink()
+    with Repository.open(made.root) as again:
+        checkout(again, "v1", out, keep_head=True, crew=CREW)
+        checkout(again, SUM, out, keep_head=True, crew=CREW)
+    assert models.contents(out) == before
+
+
+def test_training_while_it_is_stored_is_noticed(
+    made: Repository, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[dict[str, bytes]] = []
+
+    def slowly(*arguments: Any) -> None:
+        keep(*arguments)
+        trained.append(train(out))
+
+    monkeypatch.setattr(checkout_module, "keep", slowly)
+    with pytest.raises(DriftedError):
+        checkout(made, "main", out, keep_head=True, crew=CREW)
+    assert [models.contents(out)] == trained
+
+
+def test_a_second_name_of_a_file_needs_no_block(made: Repository, out: Path) -> None:
+    before, packs = models.contents(out), made.store.packs.names()
+    os.link(out / "model.safetensors", out.with_name("snapshot"))
+    checkout(made, SUM, out, keep_head=True, crew=CREW)
+    assert made.store.packs.names() == packs
+    checkout(made, "main", out, keep_head=True, crew=CREW)
+    assert out.with_name("snapshot").read_bytes() == before["model.safetensors"]
+    assert models.contents(out) != before
+
+
+@pytest.mark.parametrize("damage", ["formula", "base", "tree", "check", "arithmetic", "name"])
 def test_a_damaged_record_is_none(made: Repository, out: Path, damage: str) -> None:
     (file,) = (made.folder / "built").glob("*.json")
-    text = file.read_text()
+    document = json.loads(file.read_text())
     if damage == "name":
         file.rename(file.with_name(f"{'0' * 64}.json"))
     elif damage == "formula":
-        file.write_text(text.replace((0.5).hex(), (0.25).hex()))
+        document["formula"]["parts"][0]["scale"] = (0.25).hex()
+    elif damage == "base":
+        document["formula"]["base"] = "0" * 64
     else:
-        start = text.index(f'"{damage}"', text.index('"label"')) + len(damage) + 5
-        file.write_text(text[:start] + ("1" if text[start] == "0" else "0") + text[start + 1 :])
+        document[damage] = 2 if damage == "arithmetic" else "0" * 64
+    if damage != "name":
+        file.write_text(json.dumps(document))
     assert BuiltTrees(made.folder).all() == []
+
+
+def test_two_bases(
+    made: Repository,
+    out: Path,
+    tmp_path: Path,
+    base_model: Model,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An update from what is relative to one base to what is relative to another is undone."""
+    before = models.contents(out)
+    other = models.save(tmp_path / "other", models.tuned(base_model, 50))
+    git(made.root, "checkout", "-q", "--orphan", "second")
+    git(made.root, "rm", "-rqf", ".")
+    initialise(made.root, other, by_value=True, crew=CREW)
+    with Repository.open(made.root) as again:
+        monkeypatch.setattr(directory_module, "update", Failing(late=True))
+        with pytest.raises(OSError, match="Input/output"):
+            checkout(again, "base", out, keep_head=True, crew=CREW)
+        assert models.contents(out) == before
+        checkout(again, "base", out, keep_head=True, crew=CREW)
+        assert models.contents(out)["model.safetensors"] != before["model.safetensors"]
+        assert not fsck(again, CREW).findings
 
 
 ids = st.binary(min_size=32, max_size=32)
