@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LIGHT = (("--help",), ("serve", "--help"), ("log",), ("status",), ("show", "listening"))
-HEAVY = ("torch", "transformers", "numba", "rich", "fastapi", "uvicorn")
+HEAVY = ("torch", "transformers", "numba", "llvmlite", "rich", "fastapi", "uvicorn")
 LOADED = """
 import sys
 from pvc.cli import main
