@@ -210,10 +210,12 @@ def _stored(repository: Repository, tree: bytes) -> Tree | None:
 
 def _whole(repository: Repository, config: Config, tree_id: bytes) -> Tree | None:
     """A stored tree, unless it or a block of it was lost."""
-    tree, base = _stored(repository, tree_id), _stored(repository, config.base_tree)
+    store, tree = repository.store, _stored(repository, tree_id)
+    base = _stored(repository, config.base_tree)
     if tree is None or base is None:
         return None
-    return tree if all(map(repository.store.has, keys_of(tree) - keys_of(base))) else None
+    store.refresh()
+    return tree if all(map(store.has, keys_of(tree) - keys_of(base))) else None
 
 
 def _compute(

@@ -224,6 +224,15 @@ def test_nothing_is_written_over_what_cannot_be_had_again(
     assert models.contents(tmp_path / "again") == trained
 
 
+def test_what_another_process_stored_is_seen(made: Repository, out: Path) -> None:
+    built, config = record(made), made.head().config
+    assert made.store.packs.names()
+    with Repository.open(made.root) as other:
+        build(other, SUM, CREW)
+    BuiltTrees(made.folder).forget(built.digest)
+    assert can_be_had(made, config, built.tree)
+
+
 def test_another_formula_of_the_tree_will_do(made: Repository, out: Path) -> None:
     before, built = models.contents(out), record(made)
     vector = models.captured(made.head(), "suggesting")
