@@ -142,17 +142,15 @@ class _Switch:
         self._check_repository(state)
         believed = held(repository, self.connection.manifest, state)
         drift: DriftedEngineError | None = None
-        if believed is not None and not state.torn and self._can_be_had(believed.tree):
+        tree = None if believed is None or state.torn else believed.tree
+        if tree is not None and can_be_had(repository, self.step.config, tree):
             try:
-                self._update(repository.store.tree(believed.tree))
+                self._update(repository.store.tree(tree))
             except DriftedEngineError as error:
                 drift = error
             else:
                 return
         self._update(self._content(drift))
-
-    def _can_be_had(self, tree: bytes) -> bool:
-        return can_be_had(self.step.repository, self.step.config, tree)
 
     @property
     def _goal(self) -> Tree:

@@ -168,8 +168,8 @@ def is_kept(repository: Repository, tree: bytes) -> bool:
 
     if not can_be_had(repository, repository.head().config, tree):
         return False
-    built = (one.tree for one in BuiltTrees(repository.folder).all())
-    return tree in read_roots(repository, Findings()).trees or tree in built
+    was_built = bool(BuiltTrees(repository.folder).of(tree))
+    return was_built or tree in read_roots(repository, Findings()).trees
 
 
 def nearest(candidates: dict[str, Tree], found: Tree) -> tuple[str, tuple[str, ...]]:

@@ -5,7 +5,7 @@
                    one module for each use case, or for a few small ones of a kind
     capture, blocks, outfile, directory
                    weights on their way into the store, and out of it
-    personality, vector, config, target, journal
+    personality, vector_file, config, target, built_trees, journal
                    the text files: what is kept in git, and what is kept beside it
     revision, build, origin, plan, terms
                    what names mean, and what a change will come to; no bytes of weights

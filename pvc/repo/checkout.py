@@ -197,8 +197,8 @@ def _update(step: Step, target: Target, crew: Crew) -> CheckedOut:
         check_undrifted(target, before, blocks, crew)
     directory.check_free(target.path, before, after)
     if step.built != Built(target.tree, target.layout):
-        step.build(crew)
         keep(repository, config, target.tree, crew)  # so that it can be had back
+        step.build(crew)
     with blocks_of(repository, config) as blocks:
         check_undrifted(target, before, blocks, crew)  # building and keeping may have taken long
         if not config.by_value:  # what is overwritten could not be had back either

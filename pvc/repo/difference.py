@@ -118,7 +118,7 @@ def block_change(
         before: the stored tensor, of the same shape.
     """
     raw, kind, old = block.raw, block.kind, before.kind
-    if is_same(block, index, before):
+    if _is_same(block, index, before):
         return measure(raw, kind, raw, kind), False
     changes = []
     piece = min(BLOCK_BYTES, BLOCK_BYTES * kind.bits // old.bits)
@@ -131,7 +131,7 @@ def block_change(
     return change, old == kind or change.changed > 0
 
 
-def is_same(block: RawBlock, index: int, before: Tensor) -> bool:
+def _is_same(block: RawBlock, index: int, before: Tensor) -> bool:
     """Whether a stored tensor has the same block at the same place."""
     return before.kind == block.kind and before.key(index) == block.key
 

@@ -154,6 +154,14 @@ def test_force_keeps_what_was_there(
     assert fsck(repository, CREW).findings == ()
 
 
+def serve(repository: Repository, text: str, directory: Path, start: Starter) -> EngineProcess:
+    """An engine of its own, started from a directory that is checked out first."""
+    checkout_directory(repository, text, directory, keep_head=True, crew=CREW)
+    served = start(f"tiny:{directory}", name="served")
+    served.answer()
+    return served
+
+
 def test_a_server_of_a_directory_that_was_checked_out_is_recognised(
     repository: Repository,
     engine: EngineProcess,
@@ -162,9 +170,7 @@ def test_a_server_of_a_directory_that_was_checked_out_is_recognised(
 ) -> None:
     engine.ask("train")
     keep(repository, engine, "listening")
-    checkout_directory(repository, "main", tmp_path / "out", keep_head=True, crew=CREW)
-    served = start(f"tiny:{tmp_path / 'out'}", name="served")
-    served.answer()
+    served = serve(repository, "main", tmp_path / "out", start)
     assert go(repository, served, "base").rescue is None
     assert held(served, repository) == repository.head().config.base_tree
 
@@ -179,9 +185,7 @@ def test_a_server_of_a_directory_whose_tree_was_computed(
     engine.ask("train")
     keep(repository, engine, "listening")
     half, packs = "base + 0.5*listening", repository.store.packs.names()
-    checkout_directory(repository, half, tmp_path / "out", keep_head=True, crew=CREW)
-    served = start(f"tiny:{tmp_path / 'out'}", name="served")
-    served.answer()
+    served = serve(repository, half, tmp_path / "out", start)
     before = outputs(served, tmp_path)
     assert go(repository, served, half).written_bytes == 0
     assert repository.store.packs.names() == packs
