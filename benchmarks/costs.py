@@ -39,16 +39,16 @@ if TYPE_CHECKING:
     Steps: TypeAlias = dict[str, Step]
 
 WRAPPED = {
-    "pvc.repo.capture:_TensorRun._read": "read new",
-    "pvc.repo.blocks:BaseFiles.read": "read base",
-    "pvc.repo.fill:key_at": "read target",
+    "pvc.repo.trees.capture:_TensorRun._read": "read new",
+    "pvc.repo.trees.blocks:BaseFiles.read": "read base",
+    "pvc.repo.targets.write_and_verify:key_at": "read target",
     "pvc_store.packed:PackedBlocks.get": "read pack",
-    "pvc.repo.capture:same": "compare",
-    "pvc.repo.difference:measure": "measure",
-    "pvc.repo.capture:measure": "measure",
+    "pvc.repo.trees.capture:same": "compare",
+    "pvc.repo.trees.changes:measure": "measure",
+    "pvc.repo.trees.capture:measure": "measure",
     "xxhash:xxh3_128_digest": "xxh3",
     "xxhash:xxh3_64_intdigest": "xxh3",
-    "pvc.repo.capture:blake3": "blake3",
+    "pvc.repo.trees.capture:blake3": "blake3",
     "pvc_store.pack:blake3": "blake3",
     "pvc.codec.kernels:keys_of": "order kernels",
     "pvc.codec.kernels:key_starts": "order kernels",
@@ -68,7 +68,7 @@ WRAPPED = {
     "pvc.merge.ties:_vote": "ties: vote",
     "pvc.merge.ties:_count": "ties: count",
     "pvc.merge.ties:_combine": "ties: mean",
-    "pvc.repo.compute:blake3": "blake3",
+    "pvc.repo.build.compute:blake3": "blake3",
     "zstandard:ZstdCompressor": "zstd coding",
     "zstandard:ZstdDecompressor": "zstd decoding",
     "os:pwrite": "write",
@@ -158,10 +158,10 @@ def _charged(costs: Costs, label: str, found: Any) -> Any:
 
 def steps(root: Path, base: Path, second: Path, threads: int) -> Steps:
     """What is measured, in this order."""
-    from pvc.repo.checkout import checkout
-    from pvc.repo.commit import Wish, commit
-    from pvc.repo.initialise import initialise
-    from pvc.repo.workers import Crew
+    from pvc.parallel import Crew
+    from pvc.repo.commands.checkout import checkout
+    from pvc.repo.commands.commit import Wish, commit
+    from pvc.repo.commands.init import initialise
 
     crew, within = Crew(threads), functools.partial(_within, root)
 
@@ -181,12 +181,12 @@ def steps(root: Path, base: Path, second: Path, threads: int) -> Steps:
 def merge_steps(root: Path, models: dict[str, Path], threads: int) -> Steps:
     """The steps of `merge`, in this order."""
     from benchmarks.merge import DENSITY, SUM
-    from pvc.repo.building import build
-    from pvc.repo.checkout import checkout
-    from pvc.repo.commit import Wish, commit
-    from pvc.repo.compose import Combination, combine
-    from pvc.repo.initialise import initialise
-    from pvc.repo.workers import Crew
+    from pvc.parallel import Crew
+    from pvc.repo.commands.build import build
+    from pvc.repo.commands.checkout import checkout
+    from pvc.repo.commands.combine import Combination, combine
+    from pvc.repo.commands.commit import Wish, commit
+    from pvc.repo.commands.init import initialise
 
     crew, within = Crew(threads), functools.partial(_within, root)
 

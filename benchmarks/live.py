@@ -34,10 +34,9 @@ from blake3 import blake3
 from benchmarks import models
 from benchmarks.pairs import DATA
 from benchmarks.store import header
-from pvc import live
-from pvc.live.memory import gather
-from pvc.repo import workers
-from pvc.repo.workers import Crew
+from pvc import live, parallel
+from pvc.live.memory.host import gather
+from pvc.parallel import Crew
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.ids import block_key
 from pvc_store.tree import Tensor, Tree
@@ -48,8 +47,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pvc.live.manifest import LiveTensor
-    from pvc.repo.workers import Stop
+    from pvc.live.protocol.manifest import LiveTensor
+    from pvc.parallel import Stop
 
     Bytes = NDArray[np.uint8]
 
@@ -105,7 +104,7 @@ class Target:
             found[name] = Tensor(name, tensor.kind, tensor.shape, hasher.digest(), bytes(keys))
 
         wanted = [tensor for tensor in self.base.values() if part in tensor.name]
-        workers.run(wanted, change, self.crew.threads)
+        parallel.run(wanted, change, self.crew.threads)
         return Tree(found.values())
 
     def flipped(self, tensor: Tensor, index: int, out: Bytes) -> None:
@@ -136,7 +135,7 @@ class Target:
                 block = gather(tensor, index, memories, scratch)
                 np.add.reduce(block[: len(block) // 8 * 8].view(np.uint64))
 
-        workers.run(jobs, add, self.crew.threads)
+        parallel.run(jobs, add, self.crew.threads)
 
 
 class Copied:
@@ -165,7 +164,7 @@ class Copied:
         def copy(pair: tuple[Bytes, Bytes], _: Stop) -> None:
             np.copyto(*pair)
 
-        workers.run(list(zip(*self._parts, strict=True)), copy, self._threads)
+        parallel.run(list(zip(*self._parts, strict=True)), copy, self._threads)
 
 
 def engine(model: Path, device: str, folder: Path, pipe: Pipe) -> None:
@@ -234,7 +233,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=DATA, help="where the model lies")
     parser.add_argument("--device", default="cpu", help="cpu, or cuda")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=workers.default_threads())
+    parser.add_argument("--threads", type=int, default=parallel.default_threads())
     parser.add_argument("--layers", type=int, default=SHAPE.num_hidden_layers)
     return parser.parse_args()
 

@@ -40,9 +40,8 @@ from benchmarks import models
 from benchmarks.live import CHANGES, SHAPE, Copied, Row, Target
 from benchmarks.pairs import DATA
 from benchmarks.store import header
-from pvc import live
-from pvc.repo import workers
-from pvc.repo.workers import Crew
+from pvc import live, parallel
+from pvc.parallel import Crew
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -217,7 +216,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Weights of a vLLM for CPUs, replaced.")
     parser.add_argument("--data", type=Path, default=DATA, help="where the model lies")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=workers.default_threads())
+    parser.add_argument("--threads", type=int, default=parallel.default_threads())
     parser.add_argument("--layers", type=int, default=SHAPE.num_hidden_layers)
     return parser.parse_args()
 

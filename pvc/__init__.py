@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pvc.api import open_repository as open  # noqa: A004  # read as pvc.open
-    from pvc.live.share import share
+    from pvc.live.pytorch.share import share
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "open", "share"]
@@ -17,7 +17,7 @@ __all__ = ["__version__", "open", "share"]
 
 def __getattr__(name: str) -> Any:
     if name == "share":  # imports torch
-        from pvc.live.share import share
+        from pvc.live.pytorch.share import share
 
         return share
     if name == "open":

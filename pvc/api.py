@@ -15,19 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack, overload
 
 from pvc import live
+from pvc.parallel import Crew
 from pvc.repo.repository import Repository
-from pvc.repo.workers import Crew
 
 if TYPE_CHECKING:
     import os
 
-    from pvc.live.checking import Checked
-    from pvc.live.checkout import EngineCheckedOut
-    from pvc.live.commit import EngineCommitted
-    from pvc.live.status import EngineStatus
-    from pvc.repo.checkout import CheckedOut
-    from pvc.repo.commit import Committed
-    from pvc.repo.status import Status
+    from pvc.live.commands.checkout import EngineCheckedOut
+    from pvc.live.commands.commit import EngineCommitted
+    from pvc.live.commands.status import EngineStatus
+    from pvc.live.commands.verify import Verified
+    from pvc.repo.commands.checkout import CheckedOut
+    from pvc.repo.commands.commit import Committed
+    from pvc.repo.commands.status import Status
 
     AnyPath = str | os.PathLike[str]
     Engine = str | Literal[True]
@@ -119,15 +119,15 @@ class OpenRepository:
             force: overwrite what an engine holds and no commit does, after keeping it.
         """
         if engine is None:
-            from pvc.repo.checkout import checkout
+            from pvc.repo.commands.checkout import checkout
 
             path = None if to is None else Path(to)
             return checkout(self._repository, revision, path, keep_head=keep_head, crew=self._crew)
-        from pvc.live.checkout import Request
-        from pvc.live.checkout import checkout as checkout_engine
+        from pvc.live.commands.checkout import EngineCheckout
+        from pvc.live.commands.checkout import checkout as checkout_engine
 
         with _connect(engine) as connection:
-            request = Request(revision, keep_head=keep_head, force=force)
+            request = EngineCheckout(revision, keep_head=keep_head, force=force)
             return checkout_engine(self._repository, request, connection, self._crew)
 
     @overload
@@ -166,18 +166,18 @@ class OpenRepository:
         Raises:
             ValueError: neither a checkpoint nor an engine was named.
         """
-        from pvc.repo.commit import Wish, commit
+        from pvc.repo.commands.commit import Wish, commit
 
         path = None if source is None else Path(source)
         wish = Wish(name, path, **how)
         if engine is None:
             return commit(self._repository, wish, self._crew)
-        from pvc.live.commit import commit as commit_engine
+        from pvc.live.commands.commit import commit as commit_engine
 
         with _connect(engine) as connection:
             return commit_engine(self._repository, wish, connection, self._crew)
 
-    def verify(self, engine: Engine = True, revision: str | None = None) -> Checked:
+    def verify(self, engine: Engine = True, revision: str | None = None) -> Verified:
         """Compare every block of an engine with a revision.
 
         Args:
@@ -185,20 +185,20 @@ class OpenRepository:
             revision: what to compare with; None stands for what was last checked out into it or
                 committed from it, or for HEAD.
         """
-        from pvc.live.checking import check
+        from pvc.live.commands.verify import check
 
         with _connect(engine) as connection:
             return check(self._repository, connection, revision, self._crew)
 
     def status(self) -> Status:
         """Where HEAD is, what is edited, and what the directories hold; no weights are read."""
-        from pvc.repo.status import status
+        from pvc.repo.commands.status import status
 
         return status(self._repository)
 
     def engines(self) -> tuple[EngineStatus, ...]:
         """What the engines hold, as far as they know themselves; no weights are read."""
-        from pvc.live.status import status
+        from pvc.live.commands.status import status
 
         return status(self._repository, self.status().tree)
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 import pvc
-from pvc.live import folder as folder_module
-from pvc.live import status as status_module
+from pvc.live.announced import folder as folder_module
+from pvc.live.commands import status as status_module
 from pvc.repo.git import NoRepositoryError
 from tests.live.conftest import Starter
-from tests.live.engine_process import make, save
-from tests.live.scenes import create
 from tests.repo.conftest import git_config, memory, plain_git, tmp_path  # noqa: F401
+from tests.support.engine_process import make, save
+from tests.support.engines import create
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

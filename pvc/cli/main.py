@@ -38,7 +38,7 @@ class Sections(click.Group):
         """Load the module of a command."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        command = import_module(f"pvc.cli.{cmd_name}").command
+        command = import_module(f"pvc.cli.commands.{cmd_name}").command
         return command if isinstance(command, click.Command) else None
 
     def resolve_command(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pvc.cli.output import Output
-    from pvc.repo.workers import Crew
+    from pvc.parallel import Crew
 
 SHOWN_AFTER_SECONDS = 0.8
 REDRAWN_AFTER_SECONDS = 0.1
@@ -24,7 +24,7 @@ LINE_EVERY_SECONDS = 10.0
 
 
 class Reporter:
-    """Draws what `pvc.repo.progress.Progress` reports; nothing for work that is done at once."""
+    """Draws what `pvc.parallel.Progress` reports; nothing for work that is done at once."""
 
     def __init__(self, *, terminal: bool, unit: str = "bytes") -> None:
         self._terminal = terminal
@@ -98,7 +98,7 @@ class Reporter:
 @contextlib.contextmanager
 def crew(output: Output, threads: int | None) -> Iterator[Crew]:
     """Who does long work, telling the terminal how far it is."""
-    from pvc.repo.workers import Crew, default_threads
+    from pvc.parallel import Crew, default_threads
 
     count = threads or default_threads()
     if not output.tells():

@@ -18,15 +18,15 @@ Limits: little-endian machines.  The stored forms are described in docs/format/b
 """
 
 from pvc.codec.base import BaseBlock, BaseError, base_place, can_be_base
-from pvc.codec.block import ContentError, PayloadError, decode, encode
-from pvc.codec.change import Change, element_count, measure, same
+from pvc.codec.block import BlockPayloadError, ContentError, decode, encode
+from pvc.codec.change import ChangeSums, element_count, measure, same
 
 __all__ = [
     "BaseBlock",
     "BaseError",
-    "Change",
+    "BlockPayloadError",
+    "ChangeSums",
     "ContentError",
-    "PayloadError",
     "base_place",
     "can_be_base",
     "decode",

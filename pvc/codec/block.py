@@ -31,7 +31,7 @@ DOUBTFUL_PERCENT = 60
 RAW_PERCENT = 98
 
 
-class PayloadError(FormatError):
+class BlockPayloadError(FormatError):
     """The payload of a block is not what its stored form requires."""
 
 
@@ -80,14 +80,16 @@ def decode(block: EncodedBlock, base_raw: NDArray[np.uint8] | None, out: NDArray
             undefined.
 
     Raises:
-        PayloadError: the payload does not follow its form.
+        BlockPayloadError: the payload does not follow its form.
         BaseError: `base_raw` is missing, is another block, or cannot be the base of this one.
         ContentError: the decoded bytes do not have the block's key.
         ValueError: `out` does not have the right size.
     """
     form = block.form
     if not _is_block(form.raw_length, form.kind):
-        raise PayloadError(_name(form), f"{form.raw_length} bytes are no block of {form.kind.name}")
+        raise BlockPayloadError(
+            _name(form), f"{form.raw_length} bytes are no block of {form.kind.name}"
+        )
     if out.size != form.raw_length:
         raise ValueError(f"{out.size} bytes cannot receive a block of {form.raw_length}")
     if form.codec is Codec.RAW:
@@ -130,7 +132,7 @@ def _encode_planes(raw: NDArray[np.uint8], key: bytes, kind: Kind) -> EncodedBlo
 def _decode_raw(block: EncodedBlock, out: NDArray[np.uint8]) -> None:
     payload = np.frombuffer(memoryview(block.payload), np.uint8)
     if payload.size != out.size:
-        raise PayloadError(
+        raise BlockPayloadError(
             _name(block.form), f"{payload.size} bytes are stored for {out.size} raw ones"
         )
     out[:] = payload
@@ -172,8 +174,10 @@ def _decompress(block: EncodedBlock) -> NDArray[np.uint8]:
             planes = SCRATCH.decompressor.decompress(payload, allow_extra_data=False)
             return np.frombuffer(planes, np.uint8)
     except zstandard.ZstdError as error:
-        raise PayloadError(_name(form), f"its payload is not a zstd frame ({error})") from error
-    raise PayloadError(
+        raise BlockPayloadError(
+            _name(form), f"its payload is not a zstd frame ({error})"
+        ) from error
+    raise BlockPayloadError(
         _name(form), f"its payload claims {size} bytes, and {form.raw_length} are expected"
     )
 

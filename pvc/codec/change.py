@@ -42,7 +42,7 @@ _memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ChangeSums:
     """What distinguishes a block, or several, from their base; tau = new - base.
 
     Attributes:
@@ -59,8 +59,8 @@ class Change:
     base_square: float = 0.0
     nonfinite: int = 0
 
-    def __add__(self, other: Change) -> Change:
-        return Change(
+    def __add__(self, other: ChangeSums) -> ChangeSums:
+        return ChangeSums(
             self.elements + other.elements,
             self.changed + other.changed,
             self.tau_square + other.tau_square,
@@ -79,7 +79,9 @@ def element_count(length: int, kind: Kind) -> int:
     return length // elements_of(kind).word.itemsize
 
 
-def measure(new: NDArray[np.uint8], kind: Kind, base: NDArray[np.uint8], base_kind: Kind) -> Change:
+def measure(
+    new: NDArray[np.uint8], kind: Kind, base: NDArray[np.uint8], base_kind: Kind
+) -> ChangeSums:
     """Measure the change from a base's elements to a block's.
 
     Floats of any two kinds are compared as float32, or as float64 if one of them is F64; integers
@@ -105,27 +107,27 @@ def measure(new: NDArray[np.uint8], kind: Kind, base: NDArray[np.uint8], base_ki
     if {kind, base_kind} <= REALS or (kind == base_kind and kind in FORMATS):
         return _measure_floats(new, kind, base, base_kind)
     if kind != base_kind:
-        return Change(elements, elements)
+        return ChangeSums(elements, elements)
     if kind in _INTEGERS:
         return _measure_integers(new, base, _INTEGERS[kind])
-    return Change(elements, int(np.count_nonzero(new != base)))
+    return ChangeSums(elements, int(np.count_nonzero(new != base)))
 
 
 def _measure_integers(
     new: NDArray[np.uint8], base: NDArray[np.uint8], dtype: np.dtype[Any]
-) -> Change:
+) -> ChangeSums:
     numbers = as_numbers(new, dtype)
     kernels.integer_squares(numbers, as_numbers(base, dtype), SCRATCH.sums)
-    return Change(numbers.size, *_summed(SCRATCH.sums))
+    return ChangeSums(numbers.size, *_summed(SCRATCH.sums))
 
 
 def _measure_floats(
     new: NDArray[np.uint8], kind: Kind, base: NDArray[np.uint8], base_kind: Kind
-) -> Change:
+) -> ChangeSums:
     wide = _F64 if _F64 in {kind, base_kind} else _F32
     strip, sums = SCRATCH.strips[wide.bits // 8], SCRATCH.sums
     number = strip[1].dtype
-    total = Change()
+    total = ChangeSums()
     for x, y in zip(_pieces(new, kind, wide), _pieces(base, base_kind, wide), strict=True):
         words, scale = _scaled(x, kind, wide, SCRATCH.front)
         base_words, base_scale = _scaled(y, base_kind, wide, SCRATCH.back)
@@ -139,7 +141,7 @@ def _measure_floats(
             words, base_words = as_words(wide_x, wide), as_words(wide_y, wide)
             kernels.float_squares(words, base_words, (1, 1), strip, sums)
             _, tau_square, base_square = _summed(sums)
-        total += Change(words.size, changed, tau_square, base_square, int(nonfinite[0]))
+        total += ChangeSums(words.size, changed, tau_square, base_square, int(nonfinite[0]))
     return total
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pvc.codec.elements import FloatFormat, Numbers, Words
-from pvc.codec.jit import jit
+from pvc.jit.decorator import jit
 
 # A little less than a quarter: lanes that lie a multiple of 4 KiB apart would evict each other.
 LANE_PERMILLE = 248

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pvc.codec.jit import jit
+from pvc.jit.decorator import jit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

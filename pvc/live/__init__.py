@@ -21,17 +21,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pvc.live.connection import Connection, connect, engines
-    from pvc.live.reading import content, verify
-    from pvc.live.share import share
-    from pvc.live.source import LiveSource
-    from pvc.live.updating import Goal, Updated, update
+    from pvc.live.client.connection import Connection, connect, engines
+    from pvc.live.client.reading import content, verify
+    from pvc.live.client.source import LiveSource
+    from pvc.live.client.updating import Updated, UpdateGoal, update
+    from pvc.live.pytorch.share import share
     from pvc.live.vllm.offline import attach
 
 __all__ = [
     "Connection",
-    "Goal",
     "LiveSource",
+    "UpdateGoal",
     "Updated",
     "attach",
     "connect",
@@ -44,17 +44,17 @@ __all__ = [
 
 
 _MODULES = {
-    "Connection": "connection",
-    "Goal": "updating",
-    "LiveSource": "source",
-    "Updated": "updating",
+    "Connection": "client.connection",
+    "UpdateGoal": "client.updating",
+    "LiveSource": "client.source",
+    "Updated": "client.updating",
     "attach": "vllm.offline",
-    "connect": "connection",
-    "content": "reading",
-    "engines": "connection",
-    "share": "share",
-    "update": "updating",
-    "verify": "reading",
+    "connect": "client.connection",
+    "content": "client.reading",
+    "engines": "client.connection",
+    "share": "pytorch.share",
+    "update": "client.updating",
+    "verify": "client.reading",
 }
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pvc.codec.jit import jit
 from pvc.codec.kernels import STRIP
 from pvc.codec.scratch import SCRATCH
+from pvc.jit.decorator import jit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

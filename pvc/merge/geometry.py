@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pvc.codec.jit import jit
 from pvc.codec.kernels import SUMS
 from pvc.codec.scratch import SCRATCH
+from pvc.jit.decorator import jit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

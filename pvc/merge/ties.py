@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pvc.codec.jit import jit
 from pvc.codec.kernels import STRIP
 from pvc.codec.scratch import SCRATCH, room
+from pvc.jit.decorator import jit
 from pvc.merge.dialect import AUTHORS, Dialect
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pvc.codec.jit import jit
+from pvc.jit.decorator import jit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -15,12 +15,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo import config
-from pvc.repo.engine import EngineTarget, EngineTargets
 from pvc.repo.git import Git, NoRepositoryError, UnfinishedError
-from pvc.repo.norms import Norms
-from pvc.repo.state import PATHS, State
-from pvc.repo.target import Target, Targets
+from pvc.repo.personality import config
+from pvc.repo.snapshot import PATHS, Snapshot
+from pvc.repo.targets.directory_record import DirectoryRecord, DirectoryRecords
+from pvc.repo.targets.engine_record import EngineRecord, EngineRecords
+from pvc.repo.trees.norms import Norms
 from pvc_store.lock import hold, holder_of
 
 if TYPE_CHECKING:
@@ -100,18 +100,18 @@ class Repository:
         return FileStore(self.folder)
 
     @property
-    def targets(self) -> Targets:
+    def targets(self) -> DirectoryRecords:
         """The directories that pvc has written."""
-        return Targets(self.folder / "targets")
+        return DirectoryRecords(self.folder / "targets")
 
     @property
-    def engines(self) -> EngineTargets:
+    def engines(self) -> EngineRecords:
         """The engines that pvc has written to, or read."""
-        return EngineTargets(self.folder / "targets" / "engines")
+        return EngineRecords(self.folder / "targets" / "engines")
 
-    def adopt(self, target: Target | EngineTarget) -> None:
+    def adopt(self, target: DirectoryRecord | EngineRecord) -> None:
         """Record what a directory or an engine is known to hold."""
-        if isinstance(target, Target):
+        if isinstance(target, DirectoryRecord):
             self.targets.save(target)
         else:
             self.engines.save(target)
@@ -121,7 +121,7 @@ class Repository:
         """How large the tensors of known trees are."""
         return Norms(self.folder)
 
-    def head(self) -> State:
+    def head(self) -> Snapshot:
         """What HEAD says.
 
         Raises:
@@ -132,7 +132,7 @@ class Repository:
         if commit is None:
             self.git.run("rev-parse", "--git-dir")  # git may refuse it: another user owns it
             raise NoRepositoryError(self.root, "its branch has no commit yet")
-        return State(self.git, commit)
+        return Snapshot(self.git, commit)
 
     def edited(self) -> tuple[str, ...]:
         """Pvc's own files that differ from HEAD."""

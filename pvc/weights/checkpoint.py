@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pvc.weights.errors import ChangedError, CheckpointError, UnreadableError
 from pvc.weights.fingerprint import Fingerprint, open_stamped, stamp_now
-from pvc.weights.folder import Folder, LeftOut
+from pvc.weights.folder import CheckpointFolder, LeftOut
 from pvc.weights.index import WeightIndex
 from pvc.weights.shard import Shard, read_shard
 
@@ -67,7 +67,7 @@ class Checkpoint:
             CheckpointError: the directory is not a checkpoint, or something in it is wrong; each
                 kind of mistake has its own subclass.
         """
-        folder = Folder.scan(directory)
+        folder = CheckpointFolder.scan(directory)
         index = _read_index(folder)
         if index:
             index.check_shards(folder.stamps)
@@ -104,7 +104,7 @@ class Checkpoint:
             raise ChangedError(self.directory / path, "the file is another one or was written to")
 
 
-def _read_index(folder: Folder) -> WeightIndex | None:
+def _read_index(folder: CheckpointFolder) -> WeightIndex | None:
     name = folder.index()
     if name is None:
         return None
@@ -116,7 +116,7 @@ def _read_index(folder: Folder) -> WeightIndex | None:
         raise UnreadableError(path, str(error.strerror)) from error
 
 
-def _read_shards(folder: Folder) -> tuple[tuple[Shard, ...], dict[str, TensorPlace]]:
+def _read_shards(folder: CheckpointFolder) -> tuple[tuple[Shard, ...], dict[str, TensorPlace]]:
     shards = []
     tensors: dict[str, TensorPlace] = {}
     for file in folder.weights():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
-from pvc.weights.names import role
+from pvc.weights.tensor_names import role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ _WIDER = {
 }
 
 
-class Form(Protocol):
+class TensorForm(Protocol):
     """What is compared of a tensor."""
 
     @property
@@ -39,7 +39,7 @@ class Form(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class CheckpointDifference:
     """One tensor that is not the same in two sets, in words by `str`.
 
     Attributes:
@@ -61,8 +61,8 @@ class Difference:
 
 
 def differences(
-    base: Mapping[str, Form], new: Mapping[str, Form], *, allow_wider: bool = False
-) -> Iterator[Difference]:
+    base: Mapping[str, TensorForm], new: Mapping[str, TensorForm], *, allow_wider: bool = False
+) -> Iterator[CheckpointDifference]:
     """The tensors that are missing, added, of another shape or of another dtype, sorted by name.
 
     Args:
@@ -73,16 +73,16 @@ def differences(
     for name in sorted(base.keys() | new.keys()):
         old, now = base.get(name), new.get(name)
         if old is None or now is None or not _fits(old, now, allow_wider=allow_wider):
-            yield Difference(name, _words(old), _words(now))
+            yield CheckpointDifference(name, _words(old), _words(now))
 
 
 def first_differences(
-    base: Mapping[str, Form],
-    new: Mapping[str, Form],
+    base: Mapping[str, TensorForm],
+    new: Mapping[str, TensorForm],
     limit: int = 3,
     *,
     allow_wider: bool = False,
-) -> tuple[Difference, ...]:
+) -> tuple[CheckpointDifference, ...]:
     """At most `limit` of `differences`; none means that both are of one model."""
     return tuple(islice(differences(base, new, allow_wider=allow_wider), limit))
 
@@ -92,7 +92,9 @@ def is_wider(kind: Kind, than: Kind) -> bool:
     return kind.name in _WIDER.get(than.name, ())
 
 
-def renamed(base: Mapping[str, Form], new: Mapping[str, Form]) -> tuple[str, str] | None:
+def renamed(
+    base: Mapping[str, TensorForm], new: Mapping[str, TensorForm]
+) -> tuple[str, str] | None:
     """A guess whether both sets are one model whose tensors go by other names.
 
     So it is if all names that only one set has find their like in the other: the same name from the
@@ -109,19 +111,21 @@ def renamed(base: Mapping[str, Form], new: Mapping[str, Form]) -> tuple[str, str
     return only_base[tail][0], only_new[tail][0]
 
 
-def _fits(base: Form, new: Form, *, allow_wider: bool) -> bool:
+def _fits(base: TensorForm, new: TensorForm, *, allow_wider: bool) -> bool:
     same = base.kind == new.kind or (allow_wider and is_wider(new.kind, base.kind))
     return same and base.shape == new.shape
 
 
-def _words(form: Form | None) -> str | None:
+def _words(form: TensorForm | None) -> str | None:
     return None if form is None else f"{form.kind.name} {list(form.shape)}"
 
 
 _Tail = tuple[str, tuple[int, ...]]
 
 
-def _by_tail(mine: Mapping[str, Form], other: Mapping[str, Form]) -> dict[_Tail, list[str]]:
+def _by_tail(
+    mine: Mapping[str, TensorForm], other: Mapping[str, TensorForm]
+) -> dict[_Tail, list[str]]:
     """The names that only `mine` has, by what renaming leaves of them."""
     found: defaultdict[_Tail, list[str]] = defaultdict(list)
     for name in sorted(mine.keys() - other.keys()):

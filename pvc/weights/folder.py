@@ -134,7 +134,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class CheckpointFolder:
     """What was found in a model's folder.
 
     Attributes:
@@ -149,7 +149,7 @@ class Folder:
     left_out: tuple[LeftOut, ...]
 
     @classmethod
-    def scan(cls, directory: Path) -> Folder:
+    def scan(cls, directory: Path) -> CheckpointFolder:
         """Look at everything in `directory`, and read none of it.
 
         Raises:
@@ -193,7 +193,7 @@ class Folder:
             raise AmbiguousWeightsError(self.directory, indexes)
         return indexes[0]
 
-    def keep_weights(self, shards: set[str] | None) -> Folder:
+    def keep_weights(self, shards: set[str] | None) -> CheckpointFolder:
         """This folder, with the weights left out as unused that are not meant.
 
         Args:
@@ -215,7 +215,9 @@ class Folder:
         unused = set(weights) - shards
         kept = {path: stamp for path, stamp in self.stamps.items() if path not in unused}
         left_out = [*self.left_out, *(LeftOut(path, "unused") for path in unused)]
-        return Folder(self.directory, kept, tuple(sorted(left_out, key=attrgetter("path"))))
+        return CheckpointFolder(
+            self.directory, kept, tuple(sorted(left_out, key=attrgetter("path")))
+        )
 
     def _no_weights(self) -> CheckpointError:
         pickles = tuple(

@@ -26,8 +26,8 @@ from typing import TypeGuard
 
 from safetensors import SafetensorError, safe_open
 
+from pvc.strict_json import JsonError, RepeatedKeyError, parse
 from pvc.weights.errors import CheckpointError, UnreadableError
-from pvc.weights.strict_json import JsonError, RepeatedKeyError, parse
 from pvc_store.kinds import KIND_BY_NAME, Kind
 
 LENGTH_BYTES = 8
@@ -66,7 +66,7 @@ class HeaderFormError(HeaderError):
     """The header is JSON, but not of the form that the format prescribes."""
 
 
-class RepeatedNameError(HeaderError):
+class RepeatedTensorError(HeaderError):
     """The header holds one name more than once.
 
     Attributes:
@@ -252,7 +252,7 @@ def _entries(header: bytes, path: Path) -> dict[str, object]:
     try:
         document = parse(header)
     except RepeatedKeyError as error:
-        raise RepeatedNameError(path, error.key) from error
+        raise RepeatedTensorError(path, error.key) from error
     except JsonError as error:
         raise HeaderJsonError(path, f"its header is not JSON: {error}") from error
     if not isinstance(document, dict):

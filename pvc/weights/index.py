@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pvc.strict_json import JsonError, parse
 from pvc.weights.errors import CheckpointError
-from pvc.weights.strict_json import JsonError, parse
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -39,7 +39,7 @@ class FileSizeError(HeaderError):
         super().__init__(path, f"it has {found} bytes, but {expected} are expected")
 
 
-class TruncatedError(FileSizeError):
+class TruncatedShardError(FileSizeError):
     """The file ends before its data does."""
 
 
@@ -90,7 +90,7 @@ def read_shard(path: Path, file: str, stamp: Stamp) -> tuple[Shard, tuple[Tensor
     places = placements(header, file, path)
     expected = LENGTH_BYTES + len(header) + sum(place.nbytes for place in places)
     if stamp.size < expected:
-        raise TruncatedError(path, stamp.size, expected)
+        raise TruncatedShardError(path, stamp.size, expected)
     if stamp.size > expected:
         raise TrailingBytesError(path, stamp.size, expected)
     return Shard(file, header, stamp.size, tuple(place.name for place in places)), places
@@ -106,5 +106,5 @@ def _read_header(fd: int, size: int, path: Path) -> bytes:
         raise HeaderLengthError(path, f"a header of {length} bytes exceeds its {size} bytes")
     header = os.pread(fd, length, LENGTH_BYTES)
     if len(header) != length:
-        raise TruncatedError(path, LENGTH_BYTES + len(header), LENGTH_BYTES + length)
+        raise TruncatedShardError(path, LENGTH_BYTES + len(header), LENGTH_BYTES + length)
     return header

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pvc.live import folder as folder_module
-from pvc.live import status as status_module
-from tests.cli.runner import Pvc
+from pvc.live.announced import folder as folder_module
+from pvc.live.commands import status as status_module
 from tests.repo.conftest import (  # noqa: F401
     base,
     base_model,
@@ -23,6 +22,7 @@ from tests.repo.conftest import (  # noqa: F401
     template,
     tmp_path,
 )
+from tests.support.runner import Pvc
 
 if TYPE_CHECKING:
     from pathlib import Path

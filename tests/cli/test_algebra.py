@@ -10,7 +10,7 @@ from tests.cli.test_commands import fields
 from tests.repo.conftest import git
 
 if TYPE_CHECKING:
-    from tests.cli.runner import Pvc
+    from tests.support.runner import Pvc
 
 VECTOR = {
     "name", "sort", "method", "terms", "density", "lambda", "compat", "counts", "provenance",

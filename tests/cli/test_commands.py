@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pvc.cli.main import SECTIONS
-from tests.cli.runner import Pvc
 from tests.repo.conftest import git
-from tests.repo.models import contents
+from tests.support.models import contents
+from tests.support.runner import Pvc
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pvc.cli.demo import ENGINE, STORY
-from tests.cli.runner import Done, spawn
+from pvc.cli.commands.demo import ENGINE
+from pvc.demo.story import STORY
+from tests.support.runner import Done, spawn
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,14 +21,14 @@ import pvc
 import pvc_store
 from pvc.cli import errors
 from pvc.errors import PvcError
-from tests.cli.runner import Pvc, environment, spawn
-from tests.repo import models
 from tests.repo.conftest import git
+from tests.support import models
+from tests.support.runner import Pvc, environment, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.repo.models import Model
+    from tests.support.models import Model
 
 HOLDER = """
 import sys
@@ -501,7 +501,7 @@ def test_too_little_memory(pvc: Pvc, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **_options: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("pvc.repo.status.status", fail)
+    monkeypatch.setattr("pvc.repo.commands.status.status", fail)
     done = pvc("status")
     assert (done.code, done.err) == (19, "error: There is too little memory.\n")
 
@@ -510,7 +510,7 @@ def test_a_mistake(pvc: Pvc, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("so it goes")
 
-    monkeypatch.setattr("pvc.repo.history.resolve", broken)
+    monkeypatch.setattr("pvc.repo.commands.log.resolve", broken)
     done = pvc("show", "HEAD")
     assert (done.code, done.out) == (255, "")
     assert done.err == (

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pvc.repo.initialise import initialise
-from tests.cli.runner import Pvc
+from pvc.repo.commands.init import initialise
 from tests.cli.test_commands import fields
 from tests.live.conftest import CREW, Starter
-from tests.live.engine_process import make, save
+from tests.support.engine_process import make, save
+from tests.support.runner import Pvc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pvc.repo.initialise import initialise
-from tests.cli.runner import PVC, Done, Pvc, environment, spawn
-from tests.repo import models
+from pvc.repo.commands.init import initialise
 from tests.repo.conftest import CREW, git
+from tests.support import models
+from tests.support.runner import PVC, Done, Pvc, environment, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ import pytest
 
 from pvc.cli.output import Output
 from pvc.cli.progress import LINE_EVERY_SECONDS, SHOWN_AFTER_SECONDS, Reporter, crew
-from tests.cli.runner import PVC, Pvc, environment, spawn
+from tests.support.runner import PVC, Pvc, environment, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from pvc.codec import (
     BaseBlock,
     BaseError,
+    BlockPayloadError,
     ContentError,
-    PayloadError,
     base_place,
     can_be_base,
     decode,
@@ -278,13 +278,15 @@ class TestDamage:
             good + skippable,
             skippable + good,
         ):
-            with pytest.raises(PayloadError):
+            with pytest.raises(BlockPayloadError):
                 self.decode(EncodedBlock(form, payload), self.old)
 
     def test_a_bomb_allocates_nothing(self) -> None:
         bomb = zstandard.ZstdCompressor().compress(bytes(1 << 28))
         tracemalloc.start()
-        with pytest.raises(PayloadError, match="claims 268435456 bytes, and 8000 are expected"):
+        with pytest.raises(
+            BlockPayloadError, match="claims 268435456 bytes, and 8000 are expected"
+        ):
             self.decode(EncodedBlock(self.delta().form, bomb), self.old)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -293,7 +295,7 @@ class TestDamage:
     def test_raw_payloads_have_the_length_of_the_block(self) -> None:
         form = BlockForm(block_key(b"abc"), 3, Codec.RAW, I8)
         for payload in (b"", b"ab", b"abcd"):
-            with pytest.raises(PayloadError, match="bytes are stored for 3 raw ones"):
+            with pytest.raises(BlockPayloadError, match="bytes are stored for 3 raw ones"):
                 self.decode(EncodedBlock(form, payload))
         with pytest.raises(ContentError):
             self.decode(EncodedBlock(form, b"abd"))
@@ -304,7 +306,7 @@ def test_what_is_no_block_is_refused(size: int, kind: Kind) -> None:
     raw = np.zeros(size, np.uint8)
     with pytest.raises(ValueError, match="are no block of"):
         encode(raw, kind)
-    with pytest.raises(PayloadError, match="are no block of"):
+    with pytest.raises(BlockPayloadError, match="are no block of"):
         decode(EncodedBlock(BlockForm(NO_KEY, size, Codec.RAW, kind), b"x"), None, raw)
 
 

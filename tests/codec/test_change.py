@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvc.codec import Change, measure, same
+from pvc.codec import ChangeSums, measure, same
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.kinds import BYTES, KIND_BY_CODE, KIND_BY_NAME, Kind
 
@@ -94,7 +94,7 @@ def test_blocks_of_any_length(kind: str, elements: int) -> None:
     base = as_kind(np.ones(elements), kind)
     new = as_kind(np.full(elements, 3.0), kind)
     new[: K[kind].bits // 8] = base[: K[kind].bits // 8]
-    assert measure(new, K[kind], base, K[kind]) == Change(
+    assert measure(new, K[kind], base, K[kind]) == ChangeSums(
         elements, elements - 1, 4.0 * (elements - 1), float(elements)
     )
 
@@ -102,7 +102,7 @@ def test_blocks_of_any_length(kind: str, elements: int) -> None:
 def test_bits_count_as_changed_where_values_are_equal() -> None:
     base = np.array([0.0, -0.0, np.nan, 1.0], np.float32)
     new = np.array([-0.0, -0.0, np.nan, 1.0], np.float32)
-    assert measure(new.view(np.uint8), K["F32"], base.view(np.uint8), K["F32"]) == Change(
+    assert measure(new.view(np.uint8), K["F32"], base.view(np.uint8), K["F32"]) == ChangeSums(
         4, 1, 0.0, 1.0
     )
 
@@ -111,7 +111,7 @@ def test_infinities_and_nans_are_counted_and_left_out() -> None:
     inf, nan = np.inf, np.nan
     base = np.array([1, 1, 1, inf, inf, nan, -inf, 2], np.float64)
     new = np.array([inf, nan, 4, inf, 1, nan, inf, 2], np.float64)
-    expected = Change(8, 5, 9.0, 7.0, nonfinite=2)
+    expected = ChangeSums(8, 5, 9.0, 7.0, nonfinite=2)
     for kind in ("F64", "F32", "F16", "BF16", "F8_E5M2"):
         assert measure(as_kind(new, kind), K[kind], as_kind(base, kind), K[kind]) == expected
         change = measure(as_kind(new, kind), K[kind], as_kind(base, "BF16"), K["BF16"])
@@ -121,14 +121,14 @@ def test_infinities_and_nans_are_counted_and_left_out() -> None:
 def test_a_difference_beyond_float32_is_left_out() -> None:
     largest = np.array([3.3e38, 2.0], np.float32)
     change = measure((-largest).view(np.uint8), K["F32"], largest.view(np.uint8), K["F32"])
-    assert change == Change(2, 2, 16.0, float(largest[0]) ** 2 + 4.0)
+    assert change == ChangeSums(2, 2, 16.0, float(largest[0]) ** 2 + 4.0)
 
 
 def test_nonfinite_elements_of_several_pieces_are_summed() -> None:
     base = np.zeros(BLOCK_BYTES, np.uint8)
     new = base.copy()
     new[[3, 300_000, 600_000, 900_000, 1_048_575]] = [0x7F, 0x38, 0xFF, 0x38, 0x38]
-    assert measure(new, K["F8_E4M3"], base, K["F8_E4M3"]) == Change(
+    assert measure(new, K["F8_E4M3"], base, K["F8_E4M3"]) == ChangeSums(
         BLOCK_BYTES, 5, 3.0, 0.0, nonfinite=2
     )
 
@@ -157,19 +157,19 @@ def test_kinds_without_numbers_are_compared_byte_by_byte(kind: Kind) -> None:
     base = np.arange(100).astype(np.uint8)
     new = base.copy()
     new[10:13] ^= 1
-    assert measure(new, kind, base, kind) == Change(100, 3)
+    assert measure(new, kind, base, kind) == ChangeSums(100, 3)
 
 
 @pytest.mark.parametrize(("kind", "base_kind"), [("I32", "F32"), ("F32", "I32"), ("C64", "F32")])
 def test_kinds_with_nothing_in_common_change_everywhere(kind: str, base_kind: str) -> None:
     raw = np.zeros(80, np.uint8)
-    assert measure(raw, K[kind], raw, K[base_kind]) == Change(20, 20)
+    assert measure(raw, K[kind], raw, K[base_kind]) == ChangeSums(20, 20)
 
 
 def test_complex_numbers_count_as_their_parts() -> None:
     base = np.array([1 + 2j, 3], np.complex64)
     new = np.array([1 + 4j, 3], np.complex64)
-    assert measure(new.view(np.uint8), K["C64"], base.view(np.uint8), K["C64"]) == Change(
+    assert measure(new.view(np.uint8), K["C64"], base.view(np.uint8), K["C64"]) == ChangeSums(
         4, 1, 4.0, 14.0
     )
 
@@ -186,10 +186,10 @@ def test_every_kind_is_measured() -> None:
 
 
 def test_changes_add_up() -> None:
-    assert Change(1, 2, 3.0, 4.0, 5) + Change(10, 20, 30.0, 40.0, 50) == Change(
+    assert ChangeSums(1, 2, 3.0, 4.0, 5) + ChangeSums(10, 20, 30.0, 40.0, 50) == ChangeSums(
         11, 22, 33.0, 44.0, 55
     )
-    assert Change() + Change(3, 2, 1.0, 1.0, 1) == Change(3, 2, 1.0, 1.0, 1)
+    assert ChangeSums() + ChangeSums(3, 2, 1.0, 1.0, 1) == ChangeSums(3, 2, 1.0, 1.0, 1)
 
 
 @pytest.mark.parametrize(("kind", "rows"), [("BF16", 4), ("F32", 4), ("F64", 4), ("I32", 1)])

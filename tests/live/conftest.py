@@ -14,7 +14,7 @@ import pytest
 from blake3 import blake3
 
 from pvc import live
-from pvc.repo.workers import Crew
+from pvc.parallel import Crew
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.ids import block_key
 from pvc_store.tree import Tensor, Tree, block_count
@@ -141,7 +141,7 @@ class Starter:
     def __call__(
         self, kind: str = "tiny", name: str = "chat", limit: int | None = None
     ) -> EngineProcess:
-        program = [sys.executable, "-m", "tests.live.engine_process", kind, name]
+        program = [sys.executable, "-m", "tests.support.engine_process", kind, name]
         limits = [] if limit is None else [str(limit)]
         process = subprocess.Popen(
             [*program, str(self.folder), *limits],

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pvc.parallel import Crew
 from pvc.repo import repository as repository_module
-from pvc.repo.commit import Committed, Wish, commit
-from pvc.repo.initialise import initialise
-from pvc.repo.refs import create_tag
+from pvc.repo.commands.branches import create_tag
+from pvc.repo.commands.commit import Committed, Wish, commit
+from pvc.repo.commands.init import initialise
 from pvc.repo.repository import Repository
-from pvc.repo.workers import Crew
-from tests.repo import models
+from tests.support import models
 
 if TYPE_CHECKING:
-    from tests.repo.models import Model
+    from tests.support.models import Model
 
 CREW = Crew(threads=2)
 MEMORY = Path("/dev/shm")

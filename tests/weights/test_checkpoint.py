@@ -28,10 +28,10 @@ from pvc.weights.shard import (
     HEADER_LIMIT,
     HeaderLengthError,
     TrailingBytesError,
-    TruncatedError,
+    TruncatedShardError,
 )
 from pvc_store.kinds import KIND_BY_NAME
-from tests.weights.shards import age, bytes_shard, entry, shard, write_index
+from tests.support.shards import age, bytes_shard, entry, shard, write_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,7 +139,7 @@ def test_what_torch_writes_is_read(tmp_path: Path) -> None:
         pytest.param(b"\0" * 7, HeaderLengthError, id="no length"),
         pytest.param(b"\3" + b"\0" * 7 + b"{}", HeaderLengthError, id="header beyond the file"),
         pytest.param(b"\xff" * 8 + b"{}", HeaderLengthError, id="endless header"),
-        pytest.param(bytes_shard(a=b"xyz")[:-1], TruncatedError, id="truncated"),
+        pytest.param(bytes_shard(a=b"xyz")[:-1], TruncatedShardError, id="truncated"),
         pytest.param(bytes_shard(a=b"xyz") + b"!", TrailingBytesError, id="trailing byte"),
         pytest.param(bytes_shard() + b"!", TrailingBytesError, id="trailing byte without tensors"),
     ],
@@ -164,7 +164,7 @@ def test_a_header_over_the_limit_is_not_read(tmp_path: Path) -> None:
 def test_truncation_says_how_much_is_missing(tmp_path: Path) -> None:
     raw = bytes_shard(a=b"xyz")
     (tmp_path / "model.safetensors").write_bytes(raw[:-2])
-    with pytest.raises(TruncatedError) as caught:
+    with pytest.raises(TruncatedShardError) as caught:
         Checkpoint.open(tmp_path)
     assert (caught.value.found, caught.value.expected) == (len(raw) - 2, len(raw))
 

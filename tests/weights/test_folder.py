@@ -15,7 +15,7 @@ from pvc.weights.folder import (
     PickleError,
 )
 from pvc.weights.reader import CheckpointReader
-from tests.weights.shards import bytes_shard, write_index
+from tests.support.shards import bytes_shard, write_index
 
 if TYPE_CHECKING:
     from pathlib import Path

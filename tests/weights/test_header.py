@@ -14,7 +14,7 @@ from pvc.weights.header import (
     HeaderFormError,
     HeaderJsonError,
     HeaderRejectedError,
-    RepeatedNameError,
+    RepeatedTensorError,
     TensorNameError,
     TensorOffsetError,
     TensorSizeError,
@@ -23,7 +23,7 @@ from pvc.weights.header import (
     shard_prefix,
 )
 from pvc_store.kinds import KIND_BY_NAME
-from tests.weights.shards import entry, shard
+from tests.support.shards import entry, shard
 
 if TYPE_CHECKING:
     from pvc.weights.header import HeaderError
@@ -66,9 +66,9 @@ A_TEXT = b'{"dtype":"U8","shape":[2],"data_offsets":[0,2]}'
             header(a=A | {"data_offsets": [0, 2, 2]}), HeaderFormError, id="three offsets"
         ),
         pytest.param(header(a=A | {"data_offsets": [2, 0]}), HeaderFormError, id="backwards"),
-        pytest.param(b'{"a":%s,"a":%s}' % (A_TEXT, A_TEXT), RepeatedNameError, id="same twice"),
-        pytest.param(b'{"__metadata__":{"a":"","a":""}}', RepeatedNameError, id="metadata twice"),
-        pytest.param(b'{"a":{"dtype":"U8","dtype":"U8"}}', RepeatedNameError, id="field twice"),
+        pytest.param(b'{"a":%s,"a":%s}' % (A_TEXT, A_TEXT), RepeatedTensorError, id="same twice"),
+        pytest.param(b'{"__metadata__":{"a":"","a":""}}', RepeatedTensorError, id="metadata twice"),
+        pytest.param(b'{"a":{"dtype":"U8","dtype":"U8"}}', RepeatedTensorError, id="field twice"),
         pytest.param(header(**{"": A}), TensorNameError, id="no name"),
         pytest.param(header(**{"a\0": A}), TensorNameError, id="NUL in name"),
         pytest.param(header(**{"a\n": A}), TensorNameError, id="newline in name"),

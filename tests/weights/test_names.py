@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pvc.weights.names import ROLES, layer, role
+from pvc.weights.tensor_names import ROLES, layer, role
 
 NAMES = [
     # Llama, Qwen3

@@ -10,7 +10,7 @@ import pytest
 from pvc.weights.checkpoint import Checkpoint
 from pvc.weights.errors import ChangedError
 from pvc.weights.reader import MAX_OPEN, CheckpointReader
-from tests.weights.shards import age, bytes_shard
+from tests.support.shards import age, bytes_shard
 
 DATA = bytes(range(256)) * 40
 

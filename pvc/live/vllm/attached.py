@@ -8,15 +8,15 @@ import logging
 import os
 from typing import TYPE_CHECKING, Self
 
-from pvc.live.control import Control
-from pvc.live.keeper import Hooks, Keeper
-from pvc.live.registry import announcing
+from pvc.live.announced.registry import announcing
+from pvc.live.engine.control import Control
+from pvc.live.engine.keeper import Hooks, Keeper
 
 if TYPE_CHECKING:
-    from pvc.live.folder import Folder
-    from pvc.live.manifest import Manifest
-    from pvc.live.state import Origin, State
-    from pvc.live.vllm.ranks import Ranks
+    from pvc.live.announced.folder import EngineFolder
+    from pvc.live.protocol.engine_state import ContentLabel, EngineState
+    from pvc.live.protocol.manifest import Manifest
+    from pvc.live.vllm.ranks.ranks import Ranks
     from pvc.live.vllm.steps import VllmSteps
 
 log = logging.getLogger("vllm.pvc")
@@ -35,12 +35,12 @@ class Attached:
         NotPrivateError, FolderError, ControlError: it cannot be announced.
     """
 
-    def __init__(self, ranks: Ranks, steps: VllmSteps, folder: Folder) -> None:
+    def __init__(self, ranks: Ranks, steps: VllmSteps, folder: EngineFolder) -> None:
         self.manifest: Manifest = ranks.manifest
         self._pid = os.getpid()
         name = self.manifest.name
 
-        def committed(origin: Origin) -> None:
+        def committed(origin: ContentLabel) -> None:
             steps.renew(f"pvc:{origin.tree.hex()}")
 
         # What vLLM itself might write to its weights is not counted; their content shows it.
@@ -65,7 +65,7 @@ class Attached:
         self.close()
 
     @property
-    def state(self) -> State:
+    def state(self) -> EngineState:
         """What is known of its weights."""
         return self._keeper.state()
 

@@ -44,8 +44,8 @@ from vllm.model_executor.model_loader.reload.layerwise import (
 from vllm.model_executor.model_loader.reload.meta import materialize_layer, restore_layer_on_meta
 from vllm.platforms import current_platform
 
-from pvc.live.vllm.part import Handling
-from pvc.live.vllm.rank import Rank
+from pvc.live.vllm.ranks.rank import Rank
+from pvc.live.vllm.ranks.share_part import Handling
 from pvc.live.vllm.refusals import (
     BACKEND,
     UnsupportedEngineError,
@@ -53,7 +53,7 @@ from pvc.live.vllm.refusals import (
     has_backend,
     keeps_packing,
 )
-from pvc.live.vllm.tracecache import Setting, TraceCache
+from pvc.live.vllm.tracing.cache import Setting, TraceCache
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from vllm.config import VllmConfig
     from vllm.config.weight_transfer import WeightTransferConfig
 
-    from pvc.live.vllm.trace import Described, Trace
+    from pvc.live.vllm.tracing.trace import Described, Trace
 
 log = logging.getLogger("vllm.pvc")
 
@@ -84,7 +84,7 @@ def install() -> None:
 
 @dataclass
 class Call(WeightTransferInitInfo):
-    """Where the process is that all ranks are to join; see pvc.live.vllm.ranks."""
+    """Where the process is that all ranks are to join; see pvc.live.vllm.ranks.ranks."""
 
     address: str
 

@@ -4,7 +4,7 @@
     pvc = "pvc.live.vllm.endpoint:Endpoint"
 
 vLLM loads it only if the environment variable VLLM_PLUGINS names it.  It adds no route: clients
-talk to a Unix socket, see pvc.live.control.
+talk to a Unix socket, see pvc.live.engine.control.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pvc.live.folder import Folder, check_name
-from pvc.live.registry import EngineNameTakenError
+from pvc.live.announced.folder import EngineFolder, check_name
+from pvc.live.announced.registry import EngineNameTakenError
 from pvc.live.vllm.attached import Attached
-from pvc.live.vllm.ranks import Meeting
+from pvc.live.vllm.ranks.ranks import Meeting
 from pvc.live.vllm.refusals import BACKEND, check_config, has_backend, options
 from pvc.live.vllm.steps import ServedSteps
 
@@ -73,7 +73,7 @@ def _name(config: Any) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", model.name).lstrip("_.-")[:60] or BACKEND
 
 
-def _folder(config: Any) -> Folder:
+def _folder(config: Any) -> EngineFolder:
     """Where the engine is announced."""
     found = options(config).get("folder")
-    return Folder(None if found is None else Path(str(found)))
+    return EngineFolder(None if found is None else Path(str(found)))

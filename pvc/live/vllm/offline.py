@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pvc.live.folder import Folder, check_name
-from pvc.live.registry import check_free
+from pvc.live.announced.folder import EngineFolder, check_name
+from pvc.live.announced.registry import check_free
 from pvc.live.vllm.attached import Attached
-from pvc.live.vllm.ranks import Meeting
+from pvc.live.vllm.ranks.ranks import Meeting
 from pvc.live.vllm.refusals import UnsupportedEngineError, check_backend, check_config
 from pvc.live.vllm.steps import OfflineSteps
 
@@ -38,7 +38,7 @@ def attach(llm: Any, name: str = "default", *, folder: Path | None = None) -> At
         NotPrivateError, FolderError, ControlError: it cannot be announced.
     """
     check_name(name)
-    place = Folder(folder)
+    place = EngineFolder(folder)
     check_free(place, name)
     engine = llm.llm_engine
     config = engine.vllm_config

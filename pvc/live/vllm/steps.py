@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from pvc.errors import PvcError
-from pvc.live.gate import Gate
+from pvc.live.engine.step_gate import StepGate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -59,7 +59,7 @@ class StaleCacheError(PvcError):
 
 
 class VllmSteps(abc.ABC):
-    """The steps of a vLLM; see pvc.live.keeper.Steps."""
+    """The steps of a vLLM; see pvc.live.engine.keeper.Steps."""
 
     def __init__(self) -> None:
         self._shut = False
@@ -178,7 +178,7 @@ class OfflineSteps(VllmSteps):
         self._engine = engine
         self._client = engine.engine_core
         self._own = getattr(self._client, "engine_core", None)  # the engine, if it is in here
-        self._gate = Gate()
+        self._gate = StepGate()
         for name in self._METHODS:
             setattr(engine, name, self._gated(getattr(engine, name)))
         if self._own is None:

@@ -9,7 +9,7 @@
 Each adds to the one before it; `Git` is all of them.
 """
 
-from pvc.repo.git.index import remove_indexes
+from pvc.repo.git.commits import remove_indexes
 from pvc.repo.git.objects import LogEntry, UnknownRevisionError
 from pvc.repo.git.process import GitError, NoRepositoryError, ObjectFormatError
 from pvc.repo.git.worktree import BlockedMoveError, Git, UnfinishedError

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pvc.repo.git.index import MODE, Index, file_of
+from pvc.repo.git.commits import MODE, Index, file_of
 from pvc.repo.git.process import GitError, refused
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import git
 
 from pvc.errors import PvcError
 from pvc.repo.git.locks import remove_stale
-from pvc.repo.git.process import ENDED, GitError, Process
+from pvc.repo.git.process import ENDED, GitError, GitProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -58,7 +58,7 @@ class LogEntry:
 _ENTRY = fields(LogEntry)
 
 
-class Objects(Process):
+class Objects(GitProcess):
     """A git repository, as far as its objects and refs go."""
 
     def head(self) -> str | None:

@@ -65,7 +65,7 @@ class ObjectFormatError(PvcError):
         super().__init__(f"The git repository {directory} uses {found}; pvc reads sha1 only.")
 
 
-class Process:
+class GitProcess:
     """A working tree of a git repository, in which git is run.
 
     Args:

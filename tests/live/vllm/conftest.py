@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.live.conftest import EngineProcess
-from tests.live.vllm.checkpoints import PROMPTS, make
-from tests.live.vllm.models import QUIET, Workers
+from tests.support.vllm_checkpoints import PROMPTS, make
+from tests.support.vllm_models import QUIET, Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,7 +66,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
 
 def start_llms(folder: Path, **environment: str) -> Llms:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.live.vllm.llm_process"],
+        [sys.executable, "-m", "tests.support.llm_process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -20,13 +20,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pvc.live import folder as folder_module
-from pvc.live import status as status_module
-from tests.cli.runner import Pvc, environment
-from tests.live.test_client_kills import Victims
+from pvc.live.announced import folder as folder_module
+from pvc.live.commands import status as status_module
+from tests.live.crash.test_client_kills import Victims
 from tests.live.vllm.conftest import ROOT, needs_vllm
-from tests.live.vllm.serving import Load, Server, start
 from tests.repo.conftest import git_config, plain_git  # noqa: F401
+from tests.support.runner import Pvc, environment
+from tests.support.vllm_server import Load, Server, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,7 +105,7 @@ def scene(
     plain_git: None,  # noqa: F811
 ) -> Iterator[Scene]:
     base = checkpoint("untied")
-    poking = "tests.live.vllm.poking.Poking"
+    poking = "tests.support.poking.Poking"
     server = start(base, place, NAME, "--worker-extension-cls", poking, VLLM_SERVER_DEV_MODE="1")
     try:
         (place / "work").mkdir()

@@ -8,8 +8,8 @@ import pytest
 
 from pvc import live
 from tests.live.conftest import CREW, update
-from tests.live.vllm.checkpoints import content
 from tests.live.vllm.conftest import end, needs_vllm, start_llms
+from tests.support.vllm_checkpoints import content
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

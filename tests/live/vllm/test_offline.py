@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pvc import live
-from pvc.live import status
-from pvc.live.connection import RefusedError
-from pvc.live.updating import DriftedEngineError
+from pvc.live.client.connection import RefusedError
+from pvc.live.client.updating import DriftedEngineError
+from pvc.live.commands import status
 from tests.live.conftest import CREW, held, update
-from tests.live.vllm.checkpoints import PROMPTS, content
 from tests.live.vllm.conftest import end, needs_vllm, start_llms
+from tests.support.vllm_checkpoints import PROMPTS, content
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pvc.live.folder import EngineNameError
+from pvc.live.announced.folder import EngineNameError
 from pvc.live.vllm.endpoint import Endpoint, _name
 from pvc.live.vllm.plugin import is_supported, register
 from pvc.live.vllm.refusals import (

@@ -11,10 +11,10 @@ from pvc import live
 from tests.live.conftest import CREW
 from tests.live.conftest import held as now
 from tests.live.conftest import update as update_from
-from tests.live.test_kills import Clients
-from tests.live.vllm.checkpoints import content
+from tests.live.crash.test_kills import Clients
 from tests.live.vllm.conftest import needs_vllm
-from tests.live.vllm.serving import Load, Server, start
+from tests.support.vllm_checkpoints import content
+from tests.support.vllm_server import Load, Server, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,0 +1,45 @@
+"""`pvc build`."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from pvc.cli.output import answers, current, short
+from pvc.cli.progress import crew, threads_option
+from pvc.cli.shared.repository import REVISION, opened
+
+
+@click.command(
+    "build",
+    epilog="Exit status: 0 done, 12 stored bytes are damaged, 14 there is no such revision, 19 it "
+    "cannot be computed.",
+)
+@click.argument("revision", type=REVISION, default="HEAD", metavar="[REV]")
+@threads_option
+@answers
+def command(revision: str, threads: int | None) -> None:
+    """Compute the weights of a revision and store them, so that checkout need not.
+
+    The same revision always builds to the same tree, on every machine.
+
+    \b
+    pvc build
+    pvc build main
+    """
+    from pvc.repo.commands.build import build
+
+    output, began = current(), time.monotonic()
+    with opened() as repository, crew(output, threads) as workers:
+        done = build(repository, revision, workers)
+    seconds = time.monotonic() - began
+    document = {
+        "revision": revision,
+        "tree": done.built.tree.hex(),
+        "layout": done.built.layout.hex(),
+        "computed": done.fresh,
+        "seconds": round(seconds, 3),
+    }
+    how = f"computed in {seconds:.1f} s" if done.fresh else "known already"
+    output.answer(document, [f"{revision} is {short(done.built.tree)}, {how}"])

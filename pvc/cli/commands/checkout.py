@@ -1,0 +1,151 @@
+"""`pvc checkout`: to a directory, or into an engine."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pvc.cli.output import answers, current, short, size
+from pvc.cli.progress import crew, threads_option
+from pvc.cli.shared.engine import connected, live_option, unread
+from pvc.cli.shared.repository import REVISION, opened, path
+
+if TYPE_CHECKING:
+    from pvc.live.commands.checkout import EngineCheckedOut
+    from pvc.repo.commands.checkout import CheckedOut
+
+    Done = CheckedOut | EngineCheckedOut
+
+
+@click.command(
+    "checkout",
+    epilog="Exit status: 0 done, 2 which directory or engine is not clear, 12 stored bytes are "
+    "damaged, 13 the engine refuses, drifted or is gone, 14 there is no such revision, 17 edits "
+    "are in the way, 19 the directory is not pvc's or was changed.",
+)
+@click.argument("revision", type=REVISION, required=False, metavar="REV")
+@click.option(
+    "--to", type=click.Path(path_type=Path), metavar="DIR",
+    help="Where the weights go: a new directory, or one that pvc wrote. Without it, the only "
+    "target there is, if there is one.",
+)  # fmt: skip
+@live_option("Write into a running engine instead; without ENGINE, the only one there is.")
+@click.option("--keep-head", is_flag=True, help="Write the weights, but leave HEAD where it is.")
+@click.option(
+    "--force", is_flag=True,
+    help="With --live: overwrite weights that are in no commit, or another repository's; they are "
+    "kept first, at a tag rescue/ENGINE-TIME.",
+)  # fmt: skip
+@threads_option
+@answers
+def command(
+    revision: str | None,
+    to: Path | None,
+    engine: str | None,
+    threads: int | None,
+    *,
+    keep_head: bool,
+    force: bool,
+) -> None:
+    """Write a revision's weights to a directory or an engine, verify them, and move HEAD there.
+
+    A vector's name, an expression, or base, writes the weights only.
+
+    \b
+    pvc checkout main --to served
+    pvc checkout HEAD~1                roll the only target back
+    pvc checkout listening --to try    base + listening
+    pvc checkout main --live           into the engine that runs, between two of its steps
+    pvc checkout HEAD~1 --live chat    roll the engine chat back
+    """
+    if revision is None:
+        taken = f"{engine} was taken for an engine: `pvc checkout {engine} --live`?"
+        raise click.MissingParameter(
+            taken if engine else None, param_hint="'REV'", param_type="argument"
+        )
+    if engine is not None and to is not None:
+        raise click.UsageError("--to names a directory, and --live an engine: choose one.")
+    if force and engine is None:
+        raise click.UsageError("--force belongs to --live.")
+    output, began = current(), time.monotonic()
+    with opened() as repository, crew(output, threads) as workers:
+        done: Done
+        if engine is None:
+            from pvc.repo.commands.checkout import checkout
+
+            target = None if to is None else path(to)
+            done = checkout(repository, revision, target, keep_head=keep_head, crew=workers)
+        else:
+            from pvc.live.commands.checkout import EngineCheckout
+            from pvc.live.commands.checkout import checkout as checkout_engine
+
+            request = EngineCheckout(revision, keep_head=keep_head, force=force)
+            with connected(engine) as connection:
+                done = checkout_engine(repository, request, connection, workers)
+        branch = repository.git.branch()
+    seconds = time.monotonic() - began
+    place = _place(done)
+    document = {
+        "revision": revision,
+        "tree": done.built.tree.hex(),
+        "layout": done.built.layout.hex(),
+        **place,
+        "written_bytes": done.written_bytes,
+        "head_moved": done.head_moved,
+        "branch": branch,
+        "commit": done.revision.state.commit,
+        "seconds": round(seconds, 3),
+    }
+    output.answer(document, [*_written(done, place, seconds), *_head(done, branch)])
+
+
+def _place(done: Done) -> dict[str, Any]:
+    """The fields of where it was written."""
+    from pvc.repo.commands.checkout import CheckedOut
+
+    into = done if isinstance(done, CheckedOut) else None
+    live = None if isinstance(done, CheckedOut) else done
+    rescue = None if live is None else live.rescue
+    return {
+        "directory": None if into is None or into.directory is None else str(into.directory),
+        "created": into is not None and into.created,
+        "engine": None if live is None else live.engine,
+        "paused_seconds": None if live is None else live.paused_seconds,
+        "unread": None if live is None else live.unread,
+        "rescue": None
+        if rescue is None
+        else {"tag": rescue.tag, "vector": rescue.vector, "tree": rescue.tree.hex()},
+    }
+
+
+def _written(done: Done, place: dict[str, Any], seconds: float) -> list[str]:
+    where, how = place["directory"], "written" if place["created"] else "updated in place"
+    if place["engine"] is not None:
+        where = f"engine {place['engine']}"
+        how = f"written in {1000 * place['paused_seconds']:.1f} ms"
+    if where is None:
+        return []
+    checked = "verified as far as it can be read" if place["unread"] else "verified"
+    rescue = place["rescue"]
+    kept = [] if rescue is None else [f"{where} held what is at the tag {rescue['tag']} now"]
+    return [
+        *kept,
+        f"{where}: tree {short(done.built.tree)}, {size(done.written_bytes)} {how} and {checked}, "
+        f"{seconds:.1f} s",
+        *([f"{where}: {unread(place['unread'])}"] if place["unread"] else []),
+    ]
+
+
+def _head(done: Done, branch: str | None) -> list[str]:
+    lines = []
+    if done.head_moved:
+        where = f"on {branch}" if branch else "detached; `pvc switch -c NAME` begins a branch"
+        lines.append(f"HEAD is at {done.revision.state.commit[:10]} ({where})")
+        lines.append(str(done.revision.state.personality))
+    place = _place(done)
+    if place["directory"] is None and place["engine"] is None:
+        lines.append("no weights were written; --to DIR or --live says where they should go")
+    return lines

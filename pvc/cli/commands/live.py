@@ -1,0 +1,135 @@
+"""`pvc live`: engines, seen by themselves."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pvc.cli.errors import NO
+from pvc.cli.output import answers, columns, current, number, short, size
+from pvc.cli.progress import crew, threads_option
+from pvc.cli.shared.engine import ENGINE, connected, unread
+from pvc.cli.shared.repository import REVISION, opened
+
+if TYPE_CHECKING:
+    from pvc.live.commands.status import Seen
+    from pvc.live.commands.verify import Verified
+
+NAMES_SHOWN = 20
+
+
+@click.group("live", epilog="Exit status: 0 done, 1 weights differ, 13 an engine cannot be read.")
+def command() -> None:
+    """List running engines, and compare what they hold.
+
+    \b
+    pvc live ls
+    pvc live verify chat
+    """
+
+
+@command.command("ls", epilog="Exit status: 0 done, 13 their folder cannot be trusted.")
+@answers
+def ls() -> None:
+    """List the engines of this user, with what they know of their weights.
+
+    \b
+    pvc live ls
+    """
+    from pvc.live.commands.status import see
+
+    found = see()
+    current().answer({"engines": [_engine(one) for one in found]}, _lines(found))
+
+
+def _engine(one: Seen) -> dict[str, Any]:
+    manifest, state = one.manifest, one.state
+    origin = None if state is None else state.origin
+    return {
+        "name": one.name,
+        "model": None if manifest is None else manifest.model,
+        "pid": None if manifest is None else manifest.process.pid,
+        "tensors": None if manifest is None else len(manifest.tensors),
+        "repository": None if origin is None else origin.repository,
+        "revision": None if origin is None else origin.revision,
+        "tree": None if origin is None else origin.tree.hex(),
+        "generation": None if state is None else state.generation,
+        "dirty": None if state is None else state.dirty,
+        "torn": None if state is None else state.torn,
+        "problem": one.problem,
+    }
+
+
+def _lines(found: tuple[Seen, ...]) -> list[str]:
+    if not found:
+        return ["no engine runs"]
+    return columns([_row(one) for one in found], left=4)
+
+
+def _row(one: Seen) -> tuple[str, str, str, str]:
+    if one.manifest is None or one.state is None:
+        return one.name, "", "", one.problem or ""
+    state, origin = one.state, one.state.origin
+    dirty = ", written to since" if state.dirty else ""
+    held = "as it was loaded" if origin is None else f"{origin.revision} of {origin.repository}"
+    told = f"{held}{dirty}" if state.torn is None else f"TORN: {state.torn}"
+    return one.name, one.manifest.model, f"process {one.manifest.process.pid}", told
+
+
+@command.command(
+    "verify",
+    epilog="Exit status: 0 they are the same, 1 they differ, 2 which engine is not clear, 13 it "
+    "cannot be read, 14 there is no such revision.",
+)
+@click.argument("engine", type=ENGINE, required=False)
+@click.argument("revision", type=REVISION, required=False, metavar="[REV]")
+@threads_option
+@answers
+def verify(engine: str | None, revision: str | None, threads: int | None) -> None:
+    """Compare every block of an engine with a revision; the engine goes on meanwhile.
+
+    Without REV, with what was last checked out into it or committed from it; else with HEAD.
+
+    \b
+    pvc live verify
+    pvc live verify chat main
+    """
+    from pvc.live.commands.verify import check
+
+    output, began = current(), time.monotonic()
+    with (
+        opened() as repository,
+        connected(engine) as connection,
+        crew(output, threads) as workers,
+    ):
+        found = check(repository, connection, revision, workers)
+    seconds = time.monotonic() - began
+    document = {
+        "engine": found.engine,
+        "revision": found.revision,
+        "tree": found.tree.hex(),
+        "compared_bytes": found.nbytes,
+        "drifted": list(found.drifted),
+        "unread": list(found.unread),
+        "seconds": round(seconds, 3),
+    }
+    output.answer(document, _verdict(found, seconds))
+    if found.drifted:
+        raise click.exceptions.Exit(NO)
+
+
+def _verdict(found: Verified, seconds: float) -> list[str]:
+    what = f"{found.revision}, tree {short(found.tree)}"
+    how = f"{size(found.nbytes)} compared, {seconds:.1f} s"
+    if found.unread:
+        how += f"; {unread(len(found.unread))}"
+    if not found.drifted:
+        seen = ", as far as it can be read" if found.unread else ""
+        return [f"engine {found.engine} holds {what}{seen}; {how}"]
+    count = len(found.drifted)
+    differ = "1 tensor differs" if count == 1 else f"{number(count)} tensors differ"
+    more = [f"  and {count - NAMES_SHOWN} more"] if count > NAMES_SHOWN else []
+    names = [f"  {name}" for name in found.drifted[:NAMES_SHOWN]]
+    return [f"engine {found.engine} does not hold {what}: {differ}; {how}", *names, *more]

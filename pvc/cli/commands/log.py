@@ -1,0 +1,83 @@
+"""`pvc log`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pvc.cli.output import answers, colours, current, terminal
+from pvc.cli.shared.repository import REVISION, opened
+
+if TYPE_CHECKING:
+    from pvc.repo.commands.log import Event
+
+
+@click.command(
+    "log",
+    epilog="Exit status: 0 done, 14 there is no such vector or revision.",
+)
+@click.argument("name", type=REVISION, required=False)
+@click.option(
+    "-n", "--number", type=click.IntRange(1), metavar="N", help="Show that many commits at most."
+)
+@answers
+def command(name: str | None, number: int | None) -> None:
+    """Show what was committed, newest first; with NAME, of one vector or revision.
+
+    \b
+    pvc log
+    pvc log listening -n 3
+    """
+    from pvc.repo.commands.log import log
+
+    output = current()
+    with opened() as repository:
+        events = list(log(repository, name, number))
+    document = {"commits": [event_document(event) for event in events]}
+    lines = [line for event in events for line in event_lines(event)]
+    paged = terminal(sys.stdout) and not output.as_json
+    if paged and len(lines) > shutil.get_terminal_size().lines:
+        click.echo_via_pager("\n".join(lines), color=colours(sys.stdout))
+        return
+    output.answer(document, lines)
+
+
+def event_document(event: Event) -> dict[str, Any]:
+    """The fields of a commit."""
+    from pvc.cli.shared.vector import document
+
+    entry = event.entry
+    return {
+        "commit": entry.commit,
+        "date": entry.date,
+        "author": entry.author,
+        "refs": entry.refs,
+        "subject": entry.subject,
+        "personality": None if event.personality is None else str(event.personality),
+        "vectors": [
+            {
+                "name": change.name,
+                "action": change.action,
+                "vector": None if change.vector is None else document(change.name, change.vector),
+            }
+            for change in event.vectors
+        ],
+    }
+
+
+def event_lines(event: Event) -> list[str]:
+    """A commit in a few lines."""
+    from pvc.cli.shared.vector import summary
+
+    entry = event.entry
+    refs = f" ({entry.refs})" if entry.refs else ""
+    day = entry.date[:10]
+    lines = [f"{click.style(entry.short, fg='yellow')}{refs} {day} {entry.subject}"]
+    lines.append(f"    {event.personality or 'the personality cannot be read'}")
+    for change in event.vectors:
+        numbers = f": {summary(change.vector)}" if change.vector is not None else ""
+        lines.append(f"    {change.action} {change.name}{numbers}")
+    return lines

@@ -1,0 +1,157 @@
+"""`pvc merge`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pvc.cli.output import answers, columns, current, share
+from pvc.cli.progress import crew, threads_option
+from pvc.cli.shared.edited import document as edited_document
+from pvc.cli.shared.edited import lines as edited_lines
+from pvc.cli.shared.repository import REVISION, opened
+from pvc.merge.dialect import COMPAT, DIALECTS
+
+if TYPE_CHECKING:
+    from pvc.repo.commands.combine import Combined
+    from pvc.repo.commands.three_way import Side
+    from pvc.repo.personality.vector import Recipe
+    from pvc.repo.repository import Repository
+
+
+METHOD = "sum"
+DENSITY = 0.2
+
+
+@click.command(
+    "merge",
+    epilog="Exit status: 0 done, 1 nothing changed, or a conflict, 14 there is no such name, or "
+    "it is taken, 17 edits are in the way, 19 it cannot be computed.",
+)
+@click.argument("names", type=REVISION, nargs=-1, metavar="[NAME]...|BRANCH")
+@click.option("--sum", "method", flag_value="sum", help="Add vectors (the default).")
+@click.option("--ties", "method", flag_value="ties", help="Trim vectors, elect signs, average.")
+@click.option(
+    "--density",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="D",
+    help=f"Share of each vector that --ties keeps; {DENSITY} if not given.",
+)
+@click.option(
+    "--compat",
+    type=click.Choice(COMPAT),
+    help="Whose rule --ties follows, if not that of its authors.",
+)
+@click.option("--lambda", "factor", type=float, metavar="L", help="Factor of the result.")
+@click.option("-o", "new", metavar="NEW", help="Name of the vector, which is then not applied.")
+@click.option("--ours", "favour", flag_value="ours", help="In conflicts, take HEAD's side.")
+@click.option("--theirs", "favour", flag_value="theirs", help="In conflicts, take BRANCH's side.")
+@click.option("-m", "--message", help="Message of the commit that merges BRANCH.")
+@click.option("--abort", is_flag=True, help="Go back to before the merge that is under way.")
+@threads_option
+@answers
+def command(
+    names: tuple[str, ...],
+    threads: int | None,
+    *,
+    abort: bool,
+    favour: Side | None,
+    message: str | None,
+    **how: Any,
+) -> None:
+    """Combine vectors to one, in the place of their terms; or merge a branch.
+
+    Without names, all terms of the personality are combined. A branch is merged term by term and
+    vector by vector. What both sides changed in different ways is a conflict: take a side, or edit
+    the files and conclude with `pvc commit -m MESSAGE`.
+
+    \b
+    pvc merge --ties listening brevity -o calm
+    pvc merge --sum
+    pvc merge experiment --theirs
+    """
+    of_vectors = any(value is not None for value in how.values())
+    of_branch = favour is not None or message is not None
+    if abort:
+        if names or of_vectors or of_branch:
+            raise click.UsageError("--abort stands alone.")
+        _abort()
+        return
+    with opened() as repository:
+        branch = len(names) == 1 and not of_vectors and names[0] not in repository.head().names
+        if of_branch and not branch:
+            raise click.UsageError("--ours, --theirs and -m belong to merging one BRANCH.")
+        if branch:
+            _branch(repository, names[0], favour, message)
+        else:
+            _vectors(repository, names, threads, how)
+
+
+def _abort() -> None:
+    from pvc.repo.commands.merge_branch import abort
+
+    with opened() as repository:
+        abort(repository)
+        head = repository.head()
+        answer = {"commit": head.commit, "personality": str(head.personality)}
+        current().answer(answer, [f"[{head.commit[:10]}] {head.personality}"])
+
+
+def _branch(repository: Repository, name: str, favour: Side | None, message: str | None) -> None:
+    from pvc.cli.shared.edited import answer
+    from pvc.repo.commands.merge_branch import merge_branch
+
+    answer(merge_branch(repository, name, favour, message))
+
+
+def _vectors(
+    repository: Repository, names: tuple[str, ...], threads: int | None, how: dict[str, Any]
+) -> None:
+    from pvc.repo.commands.combine import Combination, combine
+
+    method, density, compat = how["method"] or METHOD, how["density"], how["compat"]
+    for option in ("density", "compat"):
+        if how[option] is not None and method != "ties":
+            raise click.UsageError(f"--{option} belongs to --ties.")
+    part = 1.0 if method != "ties" else density or DENSITY
+    factor = 1.0 if how["factor"] is None else how["factor"]
+    wish = Combination(names, method, part, factor, how["new"], compat)
+    with crew(current(), threads) as workers:
+        done = combine(repository, wish, workers)
+    _warn(done.vector.recipe)
+    _answer(done)
+
+
+def _warn(recipe: Recipe) -> None:
+    """Tell that a rule divides by negative scales, which undoes what they are for."""
+    negative = [term.vector for term in recipe.terms if term.scale < 0]
+    if negative and recipe.compat is not None and DIALECTS[recipe.compat].scaled_mean:
+        current().warn(
+            f"{recipe.compat} divides by scales, and some are below 0 ({', '.join(negative)}): "
+            "where only such vectors agree, they are added, not subtracted."
+        )
+
+
+def _answer(done: Combined) -> None:
+    edited, trim = done.edited, done.trim
+    document: dict[str, Any] = {**edited_document(edited), "vector": vector_document(done)}
+    lines = edited_lines(edited)
+    if trim is not None:
+        names = [term.vector for term in done.vector.recipe.terms]
+        document["conflicts"] = [list(row) for row in trim.conflicts]
+        rows = [("vector", "kept", "outvoted", *(f"against {name}" for name in names))]
+        for name, kept, outvoted, row in zip(
+            names, trim.kept, trim.outvoted, trim.conflicts, strict=True
+        ):
+            against = (share(count, kept) for count in row)
+            rows.append((name, share(kept, trim.elements), share(outvoted, kept), *against))
+        lines += columns(rows, indent="  ")
+    current().answer(document, lines)
+
+
+def vector_document(done: Combined) -> dict[str, Any]:
+    """The fields of the new vector."""
+    from pvc.cli.shared.vector import document
+
+    return document(done.name, done.vector)

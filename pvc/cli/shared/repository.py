@@ -1,0 +1,105 @@
+"""The repository that a command works on, and the names that it can complete."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pvc.repo.repository import Repository
+
+CLOSE_NAMES = 2
+
+
+def directory() -> Path:
+    """Where the command works: -C, or here."""
+    found = click.get_current_context().find_object(Path) or Path()
+    return Path(os.path.realpath(found))
+
+
+def path(found: Path) -> Path:
+    """A path from the command line, seen from where the command works."""
+    return Path(os.path.realpath(directory() / found))
+
+
+@contextlib.contextmanager
+def opened() -> Iterator[Repository]:
+    """The repository around the directory; unknown revisions come with close names."""
+    from pvc.repo.git import UnknownRevisionError
+    from pvc.repo.history.revision import UnknownOperandError
+    from pvc.repo.repository import Repository
+
+    with Repository.open(directory()) as repository:
+        try:
+            yield repository
+        except (UnknownRevisionError, UnknownOperandError) as error:
+            error.close = _close(repository, error.revision)
+            raise
+
+
+def _close(repository: Repository, text: str) -> tuple[str, ...]:
+    from difflib import get_close_matches
+
+    if set(text) & set("~^@:"):
+        return ()  # a name in it may be right, and what is done with it wrong
+    names = [name for name in _names(repository) if name != text]
+    return tuple(get_close_matches(text, names, n=CLOSE_NAMES))
+
+
+def _names(repository: Repository) -> list[str]:
+    refs = {*_branches(repository), *_tags(repository)}
+    return ["HEAD", "base", *sorted({*refs, *_vectors(repository)})]
+
+
+def _branches(repository: Repository) -> list[str]:
+    return [name for name, _ in repository.git.branches()]
+
+
+def _tags(repository: Repository) -> list[str]:
+    return [name for name, _ in repository.git.tags()]
+
+
+def _vectors(repository: Repository) -> list[str]:
+    return list(repository.head().names)
+
+
+class Name(click.ParamType[str]):
+    """A name of something in the repository, which the shell completes.
+
+    Args:
+        sort: what it names.
+        names: gives all there are.
+    """
+
+    def __init__(self, sort: str, names: Callable[[Repository], list[str]]) -> None:
+        self.name = sort
+        self._names = names
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        """Names that begin with what was typed; none where there is no repository."""
+        from click.shell_completion import CompletionItem
+
+        from pvc.errors import PvcError
+        from pvc.repo.repository import Repository
+
+        root = ctx.find_root().params.get("directory") or Path()
+        try:
+            with Repository.open(root) as repository:
+                names = self._names(repository)
+        except (PvcError, OSError):
+            return []
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+REVISION = Name("rev", _names)
+BRANCH = Name("branch", _branches)
+TAG = Name("tag", _tags)
+VECTOR = Name("vector", _vectors)

@@ -1,0 +1,211 @@
+"""Reading an engine's weights: what they are, and where they are not what they should be.
+
+The engine goes on meanwhile.  Whether its weights changed while they were read is seen from its
+generation and stamp before and after; then they are read again.
+
+Limits: what torch does not count (writes to `tensor.data`, or from other libraries) is not noticed.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from blake3 import blake3
+
+from pvc import parallel
+from pvc.errors import PvcError
+from pvc.live.engine.keeper import UNDER_WAY
+from pvc.live.memory.host import gather, key_of
+from pvc_store.block import BLOCK_BYTES
+from pvc_store.ids import block_key
+from pvc_store.tree import Tensor, Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pvc.live.client.connection import Connection
+    from pvc.live.protocol.engine_state import EngineState
+    from pvc.live.protocol.manifest import LiveTensor, Manifest
+    from pvc.parallel import Crew, Stop
+
+T = TypeVar("T")
+
+ATTEMPTS = 5
+PAUSE_SECONDS = 0.1
+_SLICE = 16
+"""Blocks that a thread reads at a time."""
+
+
+class OtherModelError(PvcError):
+    """A tree is not one of the model that an engine runs.
+
+    Attributes:
+        engine: its name.
+        differences: the first tensors that do not fit, in words.
+    """
+
+    def __init__(self, engine: str, differences: tuple[str, ...]) -> None:
+        self.engine = engine
+        self.differences = differences
+        super().__init__(
+            f"The engine {engine} does not run the model of this tree: {'; '.join(differences)}."
+        )
+
+
+class UnsteadyError(PvcError):
+    """An engine's weights changed whenever they were read.
+
+    Attributes:
+        engine: its name.
+        times: how often they were read.
+    """
+
+    def __init__(self, engine: str, times: int = 1) -> None:
+        self.engine = engine
+        self.times = times
+        often = "" if times == 1 else f", {times} times"
+        super().__init__(f"The weights of the engine {engine} changed while they were read{often}.")
+
+
+def check_model(manifest: Manifest, tree: Tree) -> None:
+    """Make sure that a tree has the tensors of an engine; tied ones may be there once or twice.
+
+    Raises:
+        OtherModelError: it has not.
+    """
+    found = []
+    for name in sorted(manifest.tensors.keys() | tree.keys()):
+        live, tensor = manifest.tensors.get(name), tree.get(name)
+        if tensor is None and _is_tied_into(name, manifest, tree):
+            continue
+        one, two = _form(live), _form(tensor)
+        if one != two:
+            found.append(f"{name} is {one} in the engine and {two} in the tree")
+    for group in manifest.ties:
+        named = [tree[name] for name in group if name in tree]
+        if len({tensor.keys for tensor in named}) > 1:
+            found.append(
+                f"{named[0].name} and {named[1].name} are one in the engine, not in the tree"
+            )
+    if found:
+        raise OtherModelError(manifest.name, tuple(found[:3]))
+
+
+def verify(connection: Connection, tree: Tree, crew: Crew) -> tuple[tuple[str, ...], EngineState]:
+    """Which tensors of an engine are not those of a tree, and the state in which that was seen.
+
+    Of tensors that the engine keeps in another form (`LiveTensor.direct`), its word is taken for
+    what they were made of.
+
+    Raises:
+        OtherModelError: the engine runs another model.
+        UnsteadyError: its weights change all the time.
+    """
+    check_model(connection.manifest, tree)
+    return _steadily(connection, lambda: _drifted(connection, tree, crew))
+
+
+def content(
+    connection: Connection, crew: Crew, names: Iterable[str] | None = None
+) -> tuple[Tree, EngineState]:
+    """What an engine holds, as a tree, and the state in which that was seen.
+
+    Of tensors that it keeps in another form, its word is taken; see `pvc.live.protocol.applied`.
+
+    Args:
+        connection: to the engine.
+        crew: who does the work.
+        names: which tensors; None takes all, and of tied ones the first.
+
+    Raises:
+        OtherModelError: the engine has no tensor of one of the names.
+        UnsteadyError: its weights change all the time.
+    """
+    tied = connection.manifest.tied_to
+    every = connection.manifest.tensors
+    wanted = [name for name in every if name not in tied] if names is None else list(names)
+    missing = [name for name in wanted if name not in every]
+    if missing:
+        differences = tuple(f"{name} is not in the engine" for name in missing[:3])
+        raise OtherModelError(connection.name, differences)
+    return _steadily(connection, lambda: _tree(connection, wanted, crew))
+
+
+def _steadily(connection: Connection, read: Callable[[], T]) -> tuple[T, EngineState]:
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(PAUSE_SECONDS)
+        before = connection.state()
+        if before.torn == UNDER_WAY:
+            continue
+        found = read()
+        after = connection.state()
+        if moment(before) == moment(after):
+            return found, after
+    raise UnsteadyError(connection.name, ATTEMPTS)
+
+
+def moment(state: EngineState) -> tuple[int, int, str | None]:
+    """Equal for two states between which nothing was written, unless something is right now."""
+    return state.generation, state.stamp, state.torn
+
+
+def _drifted(connection: Connection, tree: Tree, crew: Crew) -> tuple[str, ...]:
+    tensors = connection.manifest.tensors
+    jobs = [
+        (tensors[name], tensor, first)
+        for name, tensor in tree.items()
+        if tensors[name].direct
+        for first in range(0, tensor.block_count, _SLICE)
+    ]
+    applied = connection.applied()
+    drifted = {
+        name for name, one in applied.items() if name in tree and one.keys != tree[name].keys
+    }
+    memories = connection.memories
+
+    def compare(job: tuple[LiveTensor, Tensor, int], stop: Stop) -> None:
+        live, tensor, first = job
+        scratch = np.empty(BLOCK_BYTES, np.uint8)
+        for index in range(first, min(first + _SLICE, tensor.block_count)):
+            stop.check()
+            if key_of(live, index, memories, scratch) != tensor.key(index):
+                drifted.add(tensor.name)
+            crew.progress.advance(tensor.block_length(index))
+
+    crew.progress.start("Comparing", tree.nbytes)
+    parallel.run(jobs, compare, crew.threads)
+    return tuple(name for name in tree if name in drifted)
+
+
+def _tree(connection: Connection, names: list[str], crew: Crew) -> Tree:
+    wanted = [connection.manifest.tensors[name] for name in names]
+    chosen = [live for live in wanted if live.direct]
+    applied = connection.applied()
+    found = [applied[live.name] for live in wanted if not live.direct]
+    memories = connection.memories
+
+    def identify(live: LiveTensor, stop: Stop) -> None:
+        scratch = np.empty(BLOCK_BYTES, np.uint8)
+        hasher, keys = blake3(), bytearray()
+        for index in range(live.block_count):
+            stop.check()
+            raw = gather(live, index, memories, scratch)
+            hasher.update(raw.data)
+            keys += block_key(raw.data)
+            crew.progress.advance(len(raw))
+        found.append(Tensor(live.name, live.kind, live.shape, hasher.digest(), bytes(keys)))
+
+    crew.progress.start("Reading", sum(live.nbytes for live in chosen))
+    parallel.run(sorted(chosen, key=lambda live: -live.nbytes), identify, crew.threads)
+    return Tree(found)
+
+
+def _is_tied_into(name: str, manifest: Manifest, tree: Tree) -> bool:
+    return any(name in group and any(one in tree for one in group) for group in manifest.ties)
+
+
+def _form(found: LiveTensor | Tensor | None) -> str:
+    return "absent" if found is None else f"{found.kind.name} {list(found.shape)}"

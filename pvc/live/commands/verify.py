@@ -1,0 +1,76 @@
+"""Checking: every block of an engine against a revision's tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pvc.live.client.reading import verify
+from pvc.live.commands.engine_content import held, stored
+from pvc.repo.build.builds import identify
+from pvc.repo.history.recovery import recover
+from pvc.repo.history.revision import resolve
+
+if TYPE_CHECKING:
+    from pvc.live.client.connection import Connection
+    from pvc.parallel import Crew
+    from pvc.repo.repository import Repository
+    from pvc_store.tree import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """An engine, compared with a tree.
+
+    Attributes:
+        engine: its name.
+        revision: what it was compared with, in words.
+        tree: tree id of that.
+        nbytes: bytes that were compared.
+        drifted: names of the tensors that differ.
+        unread: names of those that the engine keeps in another form; of these it was only compared
+            what it says was last applied to them.
+    """
+
+    engine: str
+    revision: str
+    tree: bytes
+    nbytes: int
+    drifted: tuple[str, ...]
+    unread: tuple[str, ...] = ()
+
+
+def check(repository: Repository, connection: Connection, text: str | None, crew: Crew) -> Verified:
+    """Compare an engine's weights with a revision; the engine goes on meanwhile.
+
+    Args:
+        repository: where.
+        connection: to the engine.
+        text: a revision, vector or expression; None stands for what was last checked out into the
+            engine or committed from it, or for HEAD.
+        crew: who does the work.
+
+    Raises:
+        OtherModelError: the engine runs another model.
+        UnsteadyError: its weights change all the time.
+    """
+    revision, tree = _wanted(repository, connection, text, crew)
+    drifted, _ = verify(connection, tree, crew)
+    unread = tuple(name for name in tree if name in connection.manifest.indirect)
+    nbytes = tree.nbytes - sum(tree[name].nbytes for name in unread)
+    return Verified(connection.name, revision, tree.id, nbytes, drifted, unread)
+
+
+def _wanted(
+    repository: Repository, connection: Connection, text: str | None, crew: Crew
+) -> tuple[str, Tree]:
+    if text is None:
+        now = held(repository, connection.manifest, connection.state())
+        tree = None if now is None else stored(repository, now.tree)
+        if now is not None and tree is not None:
+            return now.revision, tree
+    with repository.lock():
+        recover(repository)
+        revision = resolve(repository, text or "HEAD")
+        built = identify(repository, revision.state.config, revision.formula, crew)
+        return revision.text, repository.store.tree(built.tree)

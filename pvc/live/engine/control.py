@@ -1,0 +1,230 @@
+"""The control socket of an engine: one thread listens, one more serves each client.
+
+    request                      answer
+    {"request": "state"}         the state
+    {"request": "applied"}       what was last written to the tensors that are not direct
+    {"request": "storages"}      descriptors of the host's storages, for reading
+    {"request": "prepare", ...}  the state; the stage comes as a descriptor
+    {"request": "commit"}        the state
+    {"request": "drop"}          the state
+
+A refusal is {"error": class, "message": sentence}.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import logging
+import os
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from pvc.errors import PvcError
+from pvc.live.protocol import applied, wire
+from pvc.live.protocol.update import WeightUpdate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pvc.live.announced.folder import EngineFolder
+    from pvc.live.engine.keeper import Keeper
+    from pvc.live.protocol.fields import Fields
+
+log = logging.getLogger("pvc.live")
+
+MAX_CLIENTS = 16
+PREPARED_SECONDS = 60.0
+"""How long a prepared change waits for its commit, so that a client which hangs holds nobody up."""
+
+SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ECONNABORTED}
+SCARCE_SECONDS = 0.2
+"""Pause after an error of the system that may go away."""
+
+
+class FailedError(PvcError):
+    """The engine could not do what it was asked for; what that changed, its state tells.
+
+    Attributes:
+        reason: what was raised.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"Its process cannot do that: {reason}.")
+
+
+class ControlError(PvcError):
+    """The control socket cannot be opened.
+
+    Attributes:
+        reason: what the system says.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"The engine's control socket cannot be opened: {reason}.")
+
+
+class Control:
+    """Listens, answers, and stops.
+
+    Args:
+        folder: where the socket is.
+        name: the engine.
+        keeper: does what clients ask for.
+        storages: descriptors of the host's storages that cannot write; they stay the caller's.
+
+    Raises:
+        ControlError: the socket cannot be opened.
+    """
+
+    def __init__(
+        self, folder: EngineFolder, name: str, keeper: Keeper, storages: Sequence[int]
+    ) -> None:
+        self._keeper = keeper
+        self._storages = tuple(storages)
+        self._clients: dict[int, socket.socket] = {}
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._listener = _listen(folder, name)
+        self._thread = threading.Thread(target=self._accept, name=f"pvc {name}", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Hang up on everybody; a commit that is under way is finished first."""
+        with self._lock:
+            self._closed = True
+            clients = list(self._clients.values())
+        for one in (self._listener, *clients):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        self._thread.join(5)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while not self._closed:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError as error:
+                if error.errno not in SCARCE:
+                    return
+                time.sleep(SCARCE_SECONDS)
+                continue
+            number = next(self._numbers)
+            with self._lock:
+                if self._is_closed() or len(self._clients) >= MAX_CLIENTS:
+                    connection.close()
+                    continue
+                self._clients[number] = connection
+            thread = threading.Thread(
+                target=self._serve, args=(number, connection), name="pvc client", daemon=True
+            )
+            try:
+                thread.start()
+            except RuntimeError as error:  # there are too many, or too little memory for one
+                log.warning("pvc: a client is turned away: %s", error)
+                self._end(number, connection)
+
+    def _is_closed(self) -> bool:
+        return self._closed
+
+    def _serve(self, number: int, connection: socket.socket) -> None:
+        try:
+            _Client(number, connection, self._keeper, self._storages).serve()
+        finally:
+            self._keeper.drop(number)
+            self._end(number, connection)
+
+    def _end(self, number: int, connection: socket.socket) -> None:
+        with self._lock:
+            del self._clients[number]
+        connection.close()
+
+
+def _listen(folder: EngineFolder, name: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with folder.socket_address(name) as address:
+            listener.bind(address)
+            os.chmod(address, 0o600)  # noqa: PTH101  # nobody can connect before `listen`
+            listener.listen(MAX_CLIENTS)
+    except OSError as error:
+        listener.close()
+        raise ControlError(str(error.strerror)) from error
+    return listener
+
+
+class _Client:
+    """One client's connection."""
+
+    def __init__(
+        self, number: int, connection: socket.socket, keeper: Keeper, storages: tuple[int, ...]
+    ) -> None:
+        self._number = number
+        self._connection = connection
+        self._keeper = keeper
+        self._storages = storages
+        self._pid = 0
+
+    def serve(self) -> None:
+        """Answer until the client hangs up, or says what cannot be understood."""
+        with contextlib.suppress(wire.HungUpError, OSError):
+            try:
+                self._pid = wire.check_peer(self._connection)
+                while True:
+                    self._answer()
+            except wire.HungUpError:
+                raise
+            except PvcError as error:
+                log.warning("pvc: the connection of process %d is closed: %s", self._pid, error)
+                self._refuse(error)
+
+    def _answer(self) -> None:
+        fields, fds = wire.receive(self._connection, f"Process {self._pid}")
+        try:
+            request = fields.text("request")
+            try:
+                reply = self._do(request, fields, fds)
+            except (MemoryError, RuntimeError) as error:
+                log.exception("pvc: a request of process %d failed.", self._pid)
+                raise FailedError(str(error) or type(error).__name__) from error
+        except wire.MessageError:
+            raise
+        except PvcError as error:
+            self._refuse(error)
+        else:
+            wire.send(self._connection, reply, self._storages if request == "storages" else ())
+        finally:
+            wire.close_all(fds)
+
+    def _do(self, request: str, fields: Fields, fds: list[int]) -> dict[str, Any]:
+        if request not in {"commit", "drop"}:
+            self._keeper.check()
+        if request in {"storages", "applied"}:
+            fields.finish()
+            return {} if request == "storages" else applied.to_json(self._keeper.applied())
+        if request == "prepare":
+            change = WeightUpdate.parse(fields)
+            if len(fds) != 1:
+                raise fields.wrong(f"it brings {len(fds)} stages")
+            self._keeper.prepare(change, fds[0], self._number, self._pid)
+            self._connection.settimeout(PREPARED_SECONDS)
+            return self._keeper.state().to_json()
+        fields.finish()
+        if request == "commit":
+            self._connection.settimeout(None)
+            return self._keeper.commit(self._number).to_json()
+        if request == "drop":
+            self._connection.settimeout(None)
+            self._keeper.drop(self._number)
+        elif request != "state":
+            raise fields.wrong(f"it asks for {request[:60]!r}, which is unknown")
+        return self._keeper.state().to_json()
+
+    def _refuse(self, error: PvcError) -> None:
+        wire.send(self._connection, {"error": type(error).__name__, "message": str(error)})

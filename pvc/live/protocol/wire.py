@@ -1,0 +1,142 @@
+"""Messages over a Unix socket: a length, JSON, and perhaps descriptors.
+
+    message = length u32 little-endian | JSON object, UTF-8
+
+Descriptors come with the first byte of a message.  Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING, Any
+
+from pvc.errors import MalformedError, PvcError
+from pvc.live.protocol.fields import Fields
+from pvc.strict_json import JsonError, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MAX_MESSAGE_BYTES = 64 << 20
+MAX_DESCRIPTORS = 64
+
+_LENGTH = struct.Struct("<I")
+_CREDENTIALS = struct.Struct("3i")
+_CHUNK = 1 << 16
+
+
+class MessageError(MalformedError):
+    """A message does not follow the protocol."""
+
+
+class HungUpError(PvcError):
+    """The other side of a connection has gone.
+
+    Attributes:
+        peer: who it was.
+    """
+
+    def __init__(self, peer: str) -> None:
+        self.peer = peer
+        super().__init__(f"{peer} has ended, or has closed the connection.")
+
+
+class PeerError(PvcError):
+    """The other side of a connection is somebody else's process.
+
+    Attributes:
+        user: its user id.
+    """
+
+    def __init__(self, user: int) -> None:
+        self.user = user
+        super().__init__(
+            f"A process of user {user} cannot talk to one of user {os.geteuid()}: engine and "
+            "client must belong to the same user."
+        )
+
+
+def check_peer(connection: socket.socket) -> int:
+    """The process id of the other side, which must be of the same user.
+
+    Raises:
+        PeerError: it is another user's.
+    """
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, user, _ = _CREDENTIALS.unpack(raw)
+    if user != os.geteuid():
+        raise PeerError(user)
+    return int(pid)
+
+
+def send(connection: socket.socket, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
+    """Send one message.
+
+    Raises:
+        MessageError: it is too long.
+        HungUpError: nobody is there to read it.
+    """
+    body = json.dumps(message).encode()
+    if len(body) > MAX_MESSAGE_BYTES:
+        raise MessageError("A message", f"it has {len(body)} bytes, above {MAX_MESSAGE_BYTES}")
+    data = memoryview(_LENGTH.pack(len(body)) + body)
+    try:
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
+        sent = connection.sendmsg([data], [rights] if fds else [])
+        connection.sendall(data[sent:])
+    except (BrokenPipeError, ConnectionResetError):
+        raise HungUpError("The other side") from None
+
+
+def receive(connection: socket.socket, peer: str) -> tuple[Fields, list[int]]:
+    """Receive one message, and the descriptors that came with it, which the caller closes.
+
+    Raises:
+        HungUpError: the other side has closed the connection.
+        MessageError: what came is no message.
+        TimeoutError: nothing came in the connection's time.
+    """
+    fds: list[int] = []
+    try:
+        (length,) = _LENGTH.unpack(_read(connection, _LENGTH.size, fds, peer))
+        if length > MAX_MESSAGE_BYTES:
+            raise MessageError(f"A message of {peer}", f"it has {length} bytes")
+        body = _read(connection, length, fds, peer)
+        try:
+            return Fields(parse(body), f"A message of {peer}", MessageError), fds
+        except JsonError as error:
+            raise MessageError(f"A message of {peer}", f"it is not JSON ({error})") from None
+    except BaseException:
+        close_all(fds)
+        raise
+
+
+def close_all(fds: Sequence[int]) -> None:
+    """Close descriptors."""
+    for fd in fds:
+        os.close(fd)
+
+
+def _read(connection: socket.socket, length: int, fds: list[int], peer: str) -> bytes:
+    data = bytearray()
+    while len(data) < length:
+        try:
+            part, new, flags, _ = socket.recv_fds(
+                connection,
+                min(_CHUNK, length - len(data)),
+                MAX_DESCRIPTORS,
+                socket.MSG_CMSG_CLOEXEC,
+            )
+        except ConnectionResetError:
+            part, new, flags = b"", [], 0
+        fds += new
+        if not part:
+            raise HungUpError(peer)
+        if flags & socket.MSG_CTRUNC or len(fds) > MAX_DESCRIPTORS:
+            raise MessageError(f"A message of {peer}", "it brings too many descriptors")
+        data += part
+    return bytes(data)

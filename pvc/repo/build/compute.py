@@ -1,0 +1,165 @@
+"""Computing a tree: stored blocks and taus become new blocks, rounded once.
+
+For each element, with every step rounded to float32 (float64 where a tensor needs it):
+
+    acc = start
+    acc = acc + (scale * tau)       for each part, in order; no fused multiply-add
+    out = acc in the base's kind    to nearest, ties to even
+
+An element that no part changes keeps its bits.  One thread handles one tensor at a time, block by
+block, so the result does not depend on their number; the largest tensors come first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from blake3 import blake3
+
+from pvc.codec import encode, same
+from pvc.codec.numbers import float_type, from_numbers, keep_untouched
+from pvc.merge import arithmetic
+from pvc import parallel
+from pvc.repo.trees.capture import CollisionError
+from pvc.repo.personality.formula import links
+from pvc.repo.build.taus import BlockPlace, Taus
+from pvc_store.block import BLOCK_BYTES
+from pvc_store.ids import block_key
+from pvc_store.tree import Tensor, Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pvc.repo.trees.blocks import Blocks
+    from pvc.repo.build.tensor_routes import Route
+    from pvc.parallel import Crew, Stop
+    from pvc_store.store import Writing
+
+    Bytes = NDArray[np.uint8]
+
+
+class Sink(Protocol):
+    """Takes computed blocks."""
+
+    def put(self, tensor: str, index: int, raw: Bytes) -> None:
+        """Take one block of a tensor; called by several threads."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Storing:
+    """Computed blocks go to the store.
+
+    Attributes:
+        blocks: raw blocks of stored trees.
+        writing: the store.
+    """
+
+    blocks: Blocks
+    writing: Writing
+
+    def put(self, tensor: str, index: int, raw: Bytes) -> None:
+        """Store a block, unless it is there.
+
+        Raises:
+            CollisionError: another one has its key.
+        """
+        key, kind = block_key(raw.data), self.blocks.base[tensor].kind
+        if not (self.writing.has(key) or self.blocks.in_base(key)):
+            base = self.blocks.against(tensor, kind, index)
+            if self.writing.put(encode(raw, kind, base)):
+                return
+        stored = self.blocks.buffer("stored", len(raw))
+        self.blocks.read_key(key, stored, tensor, index)
+        if not same(raw, stored):
+            raise CollisionError(key.hex())
+
+
+def compute(
+    routes: Mapping[str, Route], blocks: Blocks, sink: Sink, taus: Taus, crew: Crew
+) -> Tree:
+    """Compute a tree.
+
+    Args:
+        routes: how each tensor is had.
+        blocks: raw blocks of stored trees.
+        sink: where computed ones go.
+        taus: the taus of the vectors.
+        crew: who does the work.
+
+    Raises:
+        MissingError, DamageError: a block cannot be had.
+    """
+    shared = _Shared(blocks, sink, taus, crew)
+    done = [route.stored for route in routes.values() if not route.computed]
+    jobs = [_TensorRun(shared, route) for route in routes.values() if route.computed]
+    jobs.sort(key=lambda job: -job.base.nbytes)
+    crew.progress.start("Building", sum(job.base.nbytes for job in jobs))
+
+    def one(job: _TensorRun, stop: Stop) -> None:
+        shared.computed.append(job.run(stop))
+
+    parallel.run(jobs, one, crew.threads)
+    return Tree([*(tensor for tensor in done if tensor is not None), *shared.computed])
+
+
+@dataclass
+class _Shared:
+    """What all threads share."""
+
+    blocks: Blocks
+    sink: Sink
+    taus: Taus
+    crew: Crew
+    computed: list[Tensor] = field(default_factory=list)
+
+
+class _TensorRun:
+    """One tensor while it is computed, by one thread."""
+
+    def __init__(self, shared: _Shared, route: Route) -> None:
+        if route.base is None or route.stored is None:
+            raise ValueError("a tensor is computed from a stored one, in the form of the base's")
+        self.shared = shared
+        self.base = base = route.base
+        self.start = route.stored
+        self.parts = route.parts
+        kinds = [base.kind, self.start.kind]
+        for part in route.parts:
+            for link in links(part.operand):
+                kinds += [shared.taus.kind(link.origin, base.name)]
+                kinds += [shared.taus.kind(link.result, base.name)]
+        self.dtype = float_type(*kinds)
+
+    def run(self, stop: Stop) -> Tensor:
+        keys, hasher = bytearray(), blake3()
+        for index in range(self.base.block_count):
+            stop.check()
+            raw = self._block(BlockPlace(self.base, index, self.dtype))
+            hasher.update(raw.data)
+            keys += block_key(raw.data)
+            self.shared.sink.put(self.base.name, index, raw)
+            self.shared.crew.progress.advance(len(raw))
+        base = self.base
+        return Tensor(base.name, base.kind, base.shape, hasher.digest(), bytes(keys))
+
+    def _block(self, place: BlockPlace) -> Bytes:
+        """The raw bytes of a block of the result."""
+        taus, blocks = self.shared.taus, self.shared.blocks
+        acc = taus.numbers(self.start, place, "acc")
+        touched = blocks.buffer("touched", place.size)
+        touched[:] = 0
+        for part in self.parts:
+            tau = taus.tau(part.operand, place)
+            if tau is not None:
+                arithmetic.add(acc, part.scale, tau, touched)
+        out = blocks.buffer("computed", self.base.block_length(place.index))
+        from_numbers(acc, self.base.kind, out)
+        if self.start.kind == self.base.kind:
+            stored = blocks.elements(self.start, place.index * BLOCK_BYTES, len(out))
+            keep_untouched(stored, self.start.kind, touched, out)
+        return out

@@ -1,0 +1,140 @@
+"""How each tensor of a formula is had: as it is stored, or by arithmetic.
+
+Arithmetic is for tensors of real floats that have one shape throughout.  All others (integers,
+added, removed or reshaped tensors) combine by identity only: a part replaces what it was trained
+from by what it leads to, at scale 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pvc.codec.numbers import is_real
+from pvc.errors import PvcError
+from pvc.repo.personality.formula import Formula, Link, Operand, FormulaPart, links
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pvc_store.tree import Tensor, Tree
+
+
+class IdentityError(PvcError):
+    """A tensor cannot be computed with, and a formula needs it to be.
+
+    Attributes:
+        name: the tensor.
+        vector: the vector that changes it.
+        reason: what arithmetic it would take.
+    """
+
+    def __init__(self, name: str, vector: str, reason: str) -> None:
+        self.name = name
+        self.vector = vector
+        self.reason = reason
+        super().__init__(
+            f"{name} cannot be computed: {vector} changes it in its shape, or it holds no floats, "
+            f"and {reason}."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How one tensor is had.
+
+    Attributes:
+        stored: the tensor to start from, or None if there is none in the end.
+        base: the tensor as the base has it, or None if it has none.
+        parts: what is added to it, in order; only for tensors of floats.
+        rounded: whether it is brought to the base's kind, even if nothing is added.
+    """
+
+    stored: Tensor | None
+    base: Tensor | None
+    parts: tuple[FormulaPart, ...]
+    rounded: bool
+
+    @property
+    def computed(self) -> bool:
+        """Whether there is arithmetic to do."""
+        return bool(self.parts) or self.rounded
+
+    @property
+    def form(self) -> Tensor | None:
+        """A tensor of the kind and shape of the result, or None if there is none."""
+        return self.base if self.computed else self.stored
+
+
+class Router:
+    """Finds the way to every tensor of a formula.
+
+    Args:
+        what: the formula.
+        base: the base's tree.
+        tree: the tree of an id.
+    """
+
+    def __init__(self, what: Formula, base: Tree, tree: Callable[[bytes], Tree]) -> None:
+        self._formula = what
+        self._base = base
+        self._tree = tree
+
+    def routes(self) -> dict[str, Route]:
+        """How every tensor is had that the start, the base or a vector has.
+
+        Raises:
+            IdentityError: one takes arithmetic that it is not fit for.
+        """
+        trees = [self._base, self._tree(self._formula.start.tree)]
+        trees += [self._tree(link.result) for link in self._formula.links]
+        names = {name for tree in trees for name in tree}
+        return {name: self._route(name) for name in sorted(names)}
+
+    def _route(self, name: str) -> Route:
+        base = self._base.get(name)
+        current = self._tree(self._formula.start.tree).get(name)
+        parts: list[FormulaPart] = []
+        for part in self._formula.parts:
+            if not self._changes(part.operand, name):
+                continue
+            if _is_like(base, current) and self._is_arithmetic(part.operand, name, base):
+                parts.append(part)
+                continue
+            if parts:
+                raise IdentityError(name, part.label, "other vectors change it too")
+            current = self._replaced(part, name, current)
+        wider = base is not None and current is not None and current.kind != base.kind
+        return Route(current, base, tuple(parts), wider and _is_like(base, current))
+
+    def _changes(self, operand: Operand, name: str) -> bool:
+        return any(
+            self._tree(link.origin).get(name) != self._tree(link.result).get(name)
+            for link in links(operand)
+        )
+
+    def _is_arithmetic(self, operand: Operand, name: str, base: Tensor | None) -> bool:
+        return all(
+            _is_like(base, self._tree(tree).get(name))
+            for link in links(operand)
+            for tree in (link.origin, link.result)
+        )
+
+    def _replaced(self, part: FormulaPart, name: str, current: Tensor | None) -> Tensor | None:
+        link = part.operand
+        if not isinstance(link, Link):
+            raise IdentityError(name, part.label, "it is derived from others")
+        before, after = self._tree(link.origin).get(name), self._tree(link.result).get(name)
+        if part.scale != 1:
+            raise IdentityError(name, part.label, f"its scale is {part.scale:g}, not 1")
+        if current not in {before, after}:
+            raise IdentityError(name, part.label, "what was reached is not what it started from")
+        return after
+
+
+def _is_like(base: Tensor | None, tensor: Tensor | None) -> bool:
+    """Whether a tensor holds real floats, as many as the base's and no narrower."""
+    if base is None or tensor is None:
+        return False
+    real = is_real(base.kind) and is_real(tensor.kind)
+    return real and base.shape == tensor.shape and tensor.kind.bits >= base.kind.bits

@@ -1,0 +1,294 @@
+"""Commit: a training result becomes a captured vector, and a term of the personality."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pvc.errors import PvcError
+from pvc.repo.build.builds import check_possible, known
+from pvc.repo.commands.commit_action import plan
+from pvc.repo.commands.commit_origin import Claim, check_nearest, find_origin
+from pvc.repo.commands.commit_source import CheckpointSource
+from pvc.repo.history.contents import blocks_of
+from pvc.repo.history.recording import PendingCommit, check_ready, record
+from pvc.repo.history.recovery import recover
+from pvc.repo.history.revision import AmbiguousError
+from pvc.repo.personality import personality_file, vector_file
+from pvc.repo.personality.resolve import formula
+from pvc.repo.personality.vector import CapturedVector, Statistics
+from pvc.repo.personality.vector_names import check_name
+from pvc.repo.snapshot import Snapshot, vector_path
+from pvc.repo.trees.capture import CaptureOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pvc.parallel import Crew
+    from pvc.repo.commands.commit_origin import Distances
+    from pvc.repo.commands.commit_source import CommitSource, Opener
+    from pvc.repo.personality.formula import Formula
+    from pvc.repo.personality.personality_file import Personality
+    from pvc.repo.personality.vector import Vector
+    from pvc.repo.repository import Repository
+    from pvc.repo.trees.statistics import Capture
+    from pvc.weights.folder import LeftOut
+
+ROUNDED_SHARE = 0.5
+"""Below this share of changed elements, 16-bit rounding has probably swallowed the update."""
+
+
+class NothingChangedError(PvcError):
+    """There is nothing to commit.
+
+    Attributes:
+        what: what is the same, and as what.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"Nothing changed: {what}.")
+
+
+class NonFiniteError(PvcError):
+    """A result holds NaN or Inf where the base has numbers.
+
+    Attributes:
+        where: the result, in words.
+        names: the tensors.
+    """
+
+    def __init__(self, where: str, names: tuple[str, ...]) -> None:
+        self.where = where
+        self.names = names
+        more = " and others" if len(names) > 3 else ""
+        super().__init__(
+            f"There are NaN or Inf where {where} started from numbers: "
+            f"{', '.join(names[:3])}{more}."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be committed.
+
+    Attributes:
+        name: the vector's name.
+        source: the checkpoint's directory; None for what is not one.
+        onto: what it was trained from, as a revision; None lets pvc find out.
+        aside: store it, but leave the personality as it is.
+        message: the commit message; None lets pvc word it.
+        allow_nonfinite: accept NaN and Inf.
+    """
+
+    name: str
+    source: Path | None
+    onto: str | None = None
+    aside: bool = False
+    message: str | None = None
+    allow_nonfinite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a commit did.
+
+    Attributes:
+        name: the vector.
+        vector: what is stored of it.
+        action: "captured", "extended" or "replaced".
+        origin: what it was measured against, in words.
+        distances: to the base and to HEAD, where both were looked at.
+        personality: the personality of the new commit.
+        applied: whether the vector is a term of it.
+        commit: id of the new commit.
+        left_out: files that do not belong to the checkpoint.
+        rounded_share: share of changed elements in the 16-bit tensors that changed, if it is so
+            low that rounding probably swallowed the update; else None.
+    """
+
+    name: str
+    vector: CapturedVector
+    action: str
+    origin: str
+    distances: Distances | None
+    personality: Personality
+    applied: bool
+    commit: str
+    left_out: tuple[LeftOut, ...]
+    rounded_share: float | None
+
+
+def commit(
+    repository: Repository, wish: Wish, crew: Crew, opener: Opener | None = None
+) -> Committed:
+    """Commit a training result.
+
+    Args:
+        repository: where.
+        wish: what.
+        crew: who does the work.
+        opener: opens the result; None stands for the checkpoint that the wish names.
+
+    Raises:
+        OtherBaseError, NothingChangedError, NonFiniteError: see there.
+        ContainedError, AppliedError, IdentityError: what it would do to the personality.
+        OtherTreeError, NearerHeadError, NearerBaseError: what it started from is in doubt.
+        HeadMovedError: somebody moved HEAD meanwhile.
+        EditedError: the personality was edited and not committed.
+        CheckpointError: the source is no checkpoint that can be read.
+    """
+    check_name(wish.name)
+    with repository.lock():
+        recover(repository)
+        repository.check_clean()
+        before = check_ready(repository)
+        if repository.git.is_ref(wish.name):
+            raise AmbiguousError(wish.name)
+        head = Snapshot(repository.git, before[1])
+        result = (opener or _opener(wish))(repository, head, crew)
+        return _Commit(repository, wish, crew, before, result).run()
+
+
+def _opener(wish: Wish) -> Opener:
+    def opened(repository: Repository, head: Snapshot, _: Crew) -> CommitSource:
+        if wish.source is None:
+            raise ValueError("a wish without a source needs an opener")
+        base = repository.store.tree(head.config.base_tree)
+        return CheckpointSource(repository, wish.source, base)
+
+    return opened
+
+
+class _Commit:
+    """One commit under way; the repository is locked and clean."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        wish: Wish,
+        crew: Crew,
+        before: tuple[str, str],
+        result: CommitSource,
+    ) -> None:
+        self.repository = repository
+        self.wish = wish
+        self.crew = crew
+        self.result = result
+        self.before = before
+        self.head = Snapshot(repository.git, before[1])
+        self.base = repository.store.tree(self.head.config.base_tree)
+        claim = Claim(wish.onto, wish.aside)
+        self.origin = find_origin(repository, self.head, result.held, claim, crew)
+        self.plan = plan(self.head, wish.name, self.origin, aside=wish.aside)
+
+    def run(self) -> Committed:
+        store = self.repository.store
+        with (
+            store.writing() as writing,
+            blocks_of(self.repository, self.head.config, writing) as blocks,
+        ):
+            start = store.tree(self.plan.start)
+            goal = CaptureOptions(start, self.repository.norms.read(start))
+            captured = self.result.capture(blocks, writing, goal, self.crew)
+            self._check(captured)
+            distances = check_nearest(
+                self.repository, self.origin, captured.tree, blocks, self.crew
+            )
+            writing.put_tree(captured.tree, self.base)
+            writing.put_layout(captured.layout)
+            statistics = captured.statistics(writing.stored_bytes)
+        vector = self._vector(captured, statistics)
+        self._check_new(vector)
+        check_possible(self.repository, self._formula(vector))
+        state = self._record(vector)
+        return Committed(
+            name=self.wish.name,
+            vector=vector,
+            action=self.plan.action,
+            origin=self.origin.text,
+            distances=distances,
+            personality=self.plan.personality,
+            applied=self.wish.name in self.plan.personality.names(),
+            commit=state.commit,
+            left_out=self.result.left_out,
+            rounded_share=rounded_share(captured),
+        )
+
+    def _check(self, captured: Capture) -> None:
+        where, tree, origin = self.result.where, captured.tree.id, self.origin
+        if tree == origin.tree and self.plan.action != "extended":  # its layout may be another
+            raise NothingChangedError(f"{where} holds the weights of {origin.text}")
+        if tree == origin.doubted:
+            rival = "HEAD" if origin.tree == self.base.id else "the base"
+            raise NothingChangedError(f"{where} holds the weights of {rival}")
+        nonfinite = captured.nonfinite()
+        if nonfinite and not self.wish.allow_nonfinite:
+            raise NonFiniteError(where, nonfinite)
+
+    def _check_new(self, vector: CapturedVector) -> None:
+        name, head = self.wish.name, self.head
+        old = head.vector(name) if name in head.names else None
+        same = isinstance(old, CapturedVector) and old.link == vector.link
+        if same and self.plan.personality == head.personality:
+            raise NothingChangedError(f"{self.result.where} is what {name} leads to already")
+
+    def _vector(self, captured: Capture, statistics: Statistics) -> CapturedVector:
+        where = (
+            self.result.where if self.wish.source is None else os.path.realpath(self.wish.source)
+        )
+        provenance = {"origin": _plain(where)}
+        if self.wish.message:
+            provenance["message"] = _plain(self.wish.message)
+        return CapturedVector(
+            base=self.base.id,
+            origin=self.plan.start,
+            result=captured.tree.id,
+            layout=captured.layout.id,
+            statistics=statistics,
+            provenance=tuple(sorted(provenance.items())),
+            origin_recipe=self._origin_recipe(),
+        )
+
+    def _origin_recipe(self) -> bytes | None:
+        if self.plan.start == self.origin.tree:
+            return self.origin.recipe
+        old = self.head.vector(self.wish.name)  # extended: it keeps where it started
+        return old.origin_recipe if isinstance(old, CapturedVector) else None
+
+    def _formula(self, vector: CapturedVector) -> Formula:
+        """What the personality is afterwards."""
+
+        def named(name: str) -> Vector:
+            return vector if name == self.wish.name else self.head.vector(name)
+
+        return formula(self.head.config, self.plan.personality, named)
+
+    def _record(self, vector: CapturedVector) -> Snapshot:
+        name, head = self.wish.name, self.head
+        changes: dict[str, bytes | None] = {vector_path(name): vector_file.to_text(vector).encode()}
+        if self.plan.personality != head.personality:
+            text = personality_file.edit(head.personality_text, self.plan.personality)
+            changes[personality_file.PATH] = text.encode()
+        built = known(self.repository, head.config, self._formula(vector))
+        message = self.wish.message or f"{name}: {self.plan.action}"
+        adopted = self.result.adopted(vector, name, self.plan.reached)
+        return record(self.repository, PendingCommit(self.before, changes, message, built, adopted))
+
+
+def _plain(text: str) -> str:
+    """What the command line gave, with bytes that are not UTF-8 written out."""
+    return os.fsencode(text).decode(errors="backslashreplace")
+
+
+def rounded_share(captured: Capture) -> float | None:
+    """Share of changed elements in the 16-bit tensors that changed, if it is suspiciously low."""
+    changed = [
+        one.change
+        for one in captured.tensors
+        if one.changed_blocks and one.tensor.kind.name in {"BF16", "F16"}
+    ]
+    elements = sum(change.elements for change in changed)
+    share = sum(change.changed for change in changed) / elements if elements else 1.0
+    return share if share < ROUNDED_SHARE else None

@@ -1,0 +1,97 @@
+"""Committing what people edited by hand, and concluding the merges that were left to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pvc.errors import PvcError
+from pvc.repo.commands.editing import Edited, build_with, recorded
+from pvc.repo.git import UnfinishedError
+from pvc.repo.history.journal import Journal, JournalFile
+from pvc.repo.history.recording import PendingCommit, at, check_ready, note_quietly
+from pvc.repo.history.recovery import recover, recovering
+from pvc.repo.personality import personality_file
+from pvc.repo.personality.personality_file import Personality
+
+if TYPE_CHECKING:
+    from pvc.repo.commands.editing import Changes
+    from pvc.repo.repository import Repository
+    from pvc.repo.snapshot import Snapshot
+
+MARKERS = (b"<<<<<<< ", b">>>>>>> ")
+
+
+class NothingEditedError(PvcError):
+    """There are no edits to commit."""
+
+    def __init__(self) -> None:
+        super().__init__("Nothing changed: no file of the personality was edited.")
+
+
+class UnresolvedError(PvcError):
+    """Files are still in conflict.
+
+    Attributes:
+        paths: the files.
+    """
+
+    def __init__(self, paths: tuple[str, ...]) -> None:
+        self.paths = paths
+        super().__init__(f"The merge is not resolved in {', '.join(paths)}.")
+
+
+def commit_edits(repository: Repository, message: str) -> Edited:
+    """Commit what people edited by hand; concludes a merge that is under way.
+
+    Raises:
+        NothingEditedError: nothing.
+        UnresolvedError: a file of the merge is still in conflict.
+        UnfinishedError: git is in the middle of something else.
+        MalformedError: a file does not follow its format.
+        NoVectorError: a term names no vector.
+        IdentityError: the personality cannot be computed.
+        MissingError: the store lacks what the personality leads to.
+    """
+    with repository.lock():
+        recover(repository)
+        git = repository.git
+        operation = git.unfinished()
+        if operation not in {None, "merge"}:
+            raise UnfinishedError(str(operation))
+        check_ready(repository)
+        head = repository.head()
+        changes: Changes = {path: git.read_edited(path) for path in repository.edited()}
+        if operation == "merge":
+            return _conclude(repository, head, changes, message)
+        if not changes:
+            raise NothingEditedError
+        edited = _edited(repository)
+        built = build_with(repository, head, edited, changes)
+        return recorded(repository, edited, PendingCommit(at(head), changes, message, built))
+
+
+def _edited(repository: Repository) -> Personality:
+    text = repository.git.read_edited(personality_file.PATH) or b""
+    return Personality.parse(text.decode(errors="replace"))
+
+
+def _conclude(repository: Repository, head: Snapshot, changes: Changes, message: str) -> Edited:
+    git = repository.git
+    marked = {path for path, data in changes.items() if data and _has_markers(data)}
+    unresolved = marked | (set(git.unmerged()) - set(changes))
+    if unresolved:
+        raise UnresolvedError(tuple(sorted(unresolved)))
+    edited = _edited(repository)
+    built = build_with(repository, head, edited, changes)
+    git.stage(sorted(changes))
+    file = JournalFile(repository.folder)
+    with recovering(repository):
+        file.begin(Journal(repository.root, at(head), None))
+        commit = git.conclude_merge(message)
+        note_quietly(repository, commit, built)
+        file.end()
+    return Edited(commit, message, edited, tuple(sorted(changes)))
+
+
+def _has_markers(data: bytes) -> bool:
+    return any(line.startswith(MARKERS) for line in data.splitlines())

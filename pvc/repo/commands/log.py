@@ -1,0 +1,137 @@
+"""History: what each commit did to the personality and to the vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pvc.errors import PvcError
+from pvc.repo.build.builds import known
+from pvc.repo.git import LogEntry, UnknownRevisionError
+from pvc.repo.history.recording import read_note
+from pvc.repo.history.revision import AmbiguousError, Revision, resolve
+from pvc.repo.personality.vector_names import is_name
+from pvc.repo.snapshot import PATHS, Snapshot, vector_name, vector_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pvc.repo.personality.formula import Built
+    from pvc.repo.personality.personality_file import Personality
+    from pvc.repo.personality.vector import Vector
+    from pvc.repo.repository import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class VectorChange:
+    """What a commit did to a vector.
+
+    Attributes:
+        name: the vector.
+        action: "added", "changed" or "removed".
+        vector: the vector afterwards, or None.
+    """
+
+    name: str
+    action: str
+    vector: Vector | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One commit.
+
+    Attributes:
+        entry: what git says of it.
+        personality: its personality, or None if that cannot be read.
+        vectors: what it did to vectors.
+    """
+
+    entry: LogEntry
+    personality: Personality | None
+    vectors: tuple[VectorChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One commit or vector, in full.
+
+    Attributes:
+        revision: what was asked for.
+        event: the commit; for a vector, the one that wrote it last; None for the base.
+        built: its tree and layout, or None if nobody built it yet.
+        noted: whether that was noted when the commit was made.
+    """
+
+    revision: Revision
+    event: Event | None
+    built: Built | None
+    noted: bool
+
+
+def log(repository: Repository, text: str | None, limit: int | None) -> Iterator[Event]:
+    """The commits that changed files of pvc, newest first.
+
+    Args:
+        repository: where.
+        text: a vector, for its own history; or a revision to begin at; None for HEAD.
+        limit: the most commits; None for all.
+
+    Raises:
+        UnknownRevisionError: `text` names nothing.
+        AmbiguousError: it is both a vector and a branch or tag.
+    """
+    repository.head()
+    arguments = [] if limit is None else ["-n", str(limit)]
+    if text is None:
+        return _events(repository, arguments, PATHS)
+    if text in repository.head().names and repository.git.is_ref(text):
+        raise AmbiguousError(text)
+    if is_name(text) and not repository.git.is_ref(text):
+        path = vector_path(text)
+        if text in repository.head().names or any(repository.git.log(["-n", "1"], [path])):
+            return _events(repository, arguments, [path])
+    commit = repository.git.find(text)
+    if commit is None:
+        raise UnknownRevisionError(text)
+    return _events(repository, [*arguments, commit], PATHS)
+
+
+def show(repository: Repository, text: str) -> Shown:
+    """One commit, vector, expression, or the base, in full."""
+    revision = resolve(repository, text)
+    built = known(repository, revision.state.config, revision.formula)
+    if revision.is_base or revision.parts is not None:
+        return Shown(revision, None, built, noted=False)
+    commit = revision.state.commit
+    paths = [] if revision.vector is None else [vector_path(revision.vector[0])]
+    event = next(_events(repository, ["-n", "1", commit], paths), None)
+    noted = revision.vector is None and read_note(repository, commit) is not None
+    return Shown(revision, event, built, noted)
+
+
+def _events(repository: Repository, arguments: list[str], paths: Sequence[str]) -> Iterator[Event]:
+    for entry, changed in repository.git.log_changes(arguments, paths):
+        state = Snapshot(repository.git, entry.commit)
+        vectors = tuple(
+            _change(state, name, letter)
+            for letter, path in changed
+            if (name := vector_name(path)) is not None
+        )
+        yield Event(entry, _personality(state), vectors)
+
+
+def _change(state: Snapshot, name: str, letter: str) -> VectorChange:
+    action = {"A": "added", "D": "removed"}.get(letter, "changed")
+    try:
+        vector = None if action == "removed" else state.vector(name)
+    except PvcError:
+        vector = None
+    return VectorChange(name, action, vector)
+
+
+def _personality(state: Snapshot) -> Personality | None:
+    try:
+        return state.personality
+    except PvcError:
+        return None

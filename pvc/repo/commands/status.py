@@ -1,0 +1,126 @@
+"""Status: where HEAD is, what is edited, and what the targets hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pvc.repo.build.builds import known_tree
+from pvc.repo.history.journal import JournalError, JournalFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pvc.errors import MalformedError
+    from pvc.repo.personality.config import Config
+    from pvc.repo.personality.personality_file import Personality
+    from pvc.repo.repository import Repository
+    from pvc.repo.snapshot import Snapshot
+    from pvc.repo.targets.directory_record import DirectoryRecord
+
+
+@dataclass(frozen=True, slots=True)
+class TargetStatus:
+    """A directory that pvc has written.
+
+    Attributes:
+        path: the directory.
+        revision: what was checked out there.
+        tree: tree id that was written.
+        state: "clean", "changed" (its files were touched since) or "missing".
+        changed: files that were touched.
+        is_head: whether HEAD's tree was written there.
+    """
+
+    path: Path
+    revision: str
+    tree: bytes
+    state: str
+    changed: tuple[str, ...]
+    is_head: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where a repository stands.
+
+    Attributes:
+        root: top of the working tree.
+        branch: the branch, or None if HEAD is detached.
+        commit: HEAD's commit.
+        personality: HEAD's personality.
+        tree: tree id that it builds to, or None if nobody built it yet.
+        aside: vectors that are not terms.
+        edited: pvc's files that differ from HEAD.
+        unfinished: the git operation that is under way, or None.
+        busy: which other pvc is at work, or None.
+        interrupted: whether an operation of pvc was cut short; the next one that changes anything
+            finishes or undoes it.
+        config: the base pin.
+        base_present: whether the directory that the base was read from is there.
+        targets: the directories.
+        malformed: records beside the store that cannot be read: the journal, targets.
+    """
+
+    root: Path
+    branch: str | None
+    commit: str
+    personality: Personality
+    tree: bytes | None
+    aside: tuple[str, ...]
+    edited: tuple[str, ...]
+    unfinished: str | None
+    busy: str | None
+    interrupted: bool
+    config: Config
+    base_present: bool
+    targets: tuple[TargetStatus, ...]
+    malformed: tuple[MalformedError, ...]
+
+
+def status(repository: Repository) -> Status:
+    """Look at a repository; reads no weights."""
+    head, busy = repository.head(), repository.busy()
+    tree = _tree(repository, head)
+    applied = head.personality.names()
+    return Status(
+        root=repository.root,
+        branch=repository.git.branch(),
+        commit=head.commit,
+        personality=head.personality,
+        tree=tree,
+        aside=tuple(name for name in head.names if name not in applied),
+        edited=repository.edited(),
+        unfinished=repository.git.unfinished(),
+        busy=busy,
+        interrupted=busy is None and JournalFile(repository.folder).exists(),
+        config=head.config,
+        base_present=(repository.root / head.config.base_origin).is_dir(),
+        targets=tuple(_target(target, tree) for target in repository.targets.all()),
+        malformed=(
+            *_malformed_journal(repository),
+            *repository.targets.malformed(),
+            *repository.engines.malformed(),
+        ),
+    )
+
+
+def _malformed_journal(repository: Repository) -> tuple[JournalError, ...]:
+    try:
+        JournalFile(repository.folder).read()
+    except JournalError as error:
+        return (error,)
+    return ()
+
+
+def _tree(repository: Repository, head: Snapshot) -> bytes | None:
+    return known_tree(repository, head.formula)
+
+
+def _target(target: DirectoryRecord, head_tree: bytes | None) -> TargetStatus:
+    present = target.path.is_dir()
+    changed = tuple(target.changed()) if present else ()
+    state = "missing" if not present else "changed" if changed else "clean"
+    return TargetStatus(
+        target.path, target.revision, target.tree, state, changed, target.tree == head_tree
+    )

@@ -1,0 +1,145 @@
+"""Recording a change of pvc's text files as a git commit, together with what it builds to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pvc.errors import PvcError
+from pvc.repo.git import GitError
+from pvc.repo.history.journal import Journal, JournalFile
+from pvc.repo.history.recovery import position, recovering
+from pvc.repo.personality.formula import Built
+from pvc.repo.snapshot import PATHS, Snapshot
+from pvc_store.ids import IdError, parse_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pvc.repo.repository import Repository
+    from pvc.repo.targets.directory_record import DirectoryRecord
+    from pvc.repo.targets.engine_record import EngineRecord
+
+
+class DetachedError(PvcError):
+    """HEAD is not on a branch, so that a commit would be lost from sight.
+
+    Attributes:
+        commit: where HEAD stands, abbreviated.
+    """
+
+    def __init__(self, commit: str) -> None:
+        self.commit = commit
+        super().__init__(f"HEAD is at {commit} and on no branch.")
+
+
+class HeadMovedError(PvcError):
+    """Somebody moved HEAD while a command was at work on what it was before.
+
+    Attributes:
+        before: branch and commit that the command began at.
+        now: where HEAD stands.
+    """
+
+    def __init__(self, before: tuple[str, str], now: tuple[str, str]) -> None:
+        self.before = before
+        self.now = now
+        super().__init__(
+            f"HEAD moved from {before[0]} at {before[1][:10]} to {now[0]} at {now[1][:10]} "
+            "while this command was at work; nothing was committed."
+        )
+
+
+def check_ready(repository: Repository) -> tuple[str, str]:
+    """Make sure that a commit can be made, before long work is done for it.
+
+    Returns:
+        Where HEAD stands; `record` makes sure that it still does.
+
+    Raises:
+        DetachedError: HEAD is on no branch.
+        GitError: git does not know who commits.
+        LockedError: another git command is at work.
+    """
+    git = repository.git
+    git.check_unlocked()
+    branch, commit = git.branch(), git.head() or ""
+    if branch is None:
+        raise DetachedError(commit[:10])
+    git.run("var", "GIT_COMMITTER_IDENT")
+    return branch, commit
+
+
+def at(head: Snapshot) -> tuple[str, str]:
+    """Where HEAD stands if it stands at this state, in the manner of `position`."""
+    return head.git.branch() or head.commit, head.commit
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCommit:
+    """What is to be committed.
+
+    Attributes:
+        before: where HEAD stood when the change was worked out.
+        files: new bytes by path; None removes a file.
+        message: the commit message.
+        built: what the new commit's personality is, as far as that is known.
+        adopted: what targets are known to hold from then on.
+    """
+
+    before: tuple[str, str]
+    files: Mapping[str, bytes | None]
+    message: str
+    built: Built | None
+    adopted: tuple[DirectoryRecord | EngineRecord, ...] = ()
+
+
+def record(repository: Repository, change: PendingCommit) -> Snapshot:
+    """Commit changes of pvc's files, and note what the commit builds to.
+
+    The caller holds the repository's lock.
+
+    Returns:
+        The new HEAD.
+
+    Raises:
+        HeadMovedError: somebody moved HEAD since the change was worked out.
+    """
+    git, before = repository.git, change.before
+    if position(git) != before:
+        raise HeadMovedError(before, position(git))
+    file = JournalFile(repository.folder)
+    with recovering(repository):
+        file.begin(Journal(repository.root, before, None, adopted=change.adopted))
+        commit = git.commit(change.files, change.message, repository.folder)
+        git.follow_head(PATHS, [before[1]])
+        for target in change.adopted:
+            repository.adopt(target)
+        note_quietly(repository, commit, change.built)
+        file.end()
+    return Snapshot(git, commit)
+
+
+def note_quietly(repository: Repository, commit: str, built: Built | None) -> None:
+    """Note what a commit builds to, if that is known; the commit stands without it."""
+    if built is not None:
+        with contextlib.suppress(GitError):
+            write_note(repository, commit, built)
+
+
+def write_note(repository: Repository, commit: str, built: Built) -> None:
+    """Note what a commit builds to, for people and for other clones."""
+    note = {"tree": built.tree.hex(), "layout": built.layout.hex()}
+    repository.git.add_note(commit, json.dumps(note, sort_keys=True))
+
+
+def read_note(repository: Repository, commit: str) -> Built | None:
+    """What a commit was built to, as noted; None if it was not, or the note is not pvc's."""
+    text = repository.git.note(commit)
+    try:
+        note = json.loads(text or "null")
+        return Built(parse_id(note["tree"]), parse_id(note["layout"]))
+    except (ValueError, TypeError, KeyError, IdError):
+        return None

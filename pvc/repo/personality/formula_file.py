@@ -1,0 +1,77 @@
+"""Formulas as they are kept: JSON values, scales to the last bit.
+
+  formula  {"base": tree id, "start": [tree id, layout id], "parts": [part, ...]}
+  part     {"scale": float, "label": text, "vector": link or mix}
+  link     {"base", "origin", "result": tree ids, "layout": layout id, "recipe": digest or null}
+  mix      {"method": text, "density": float, "factor": float, "compat": text or null, "parts"}
+
+Floats are hexadecimal texts.  Reading raises what `pvc.strict_json.MALFORMATIONS` lists.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pvc.repo.personality.formula import Built, Formula, FormulaPart, Link, Mix, Operand
+from pvc_store.ids import parse_id
+
+
+def formula_json(formula: Formula) -> dict[str, object]:
+    """A formula as a JSON value."""
+    return {
+        "base": formula.base.hex(),
+        "start": [formula.start.tree.hex(), formula.start.layout.hex()],
+        "parts": _parts_json(formula.parts),
+    }
+
+
+def read_formula(found: dict[str, Any]) -> Formula:
+    """The same, read."""
+    tree, layout = map(parse_id, found["start"])
+    return Formula(parse_id(found["base"]), Built(tree, layout), _read_parts(found["parts"]))
+
+
+def _parts_json(parts: tuple[FormulaPart, ...]) -> list[dict[str, object]]:
+    return [
+        {"scale": float(part.scale).hex(), "label": part.label, "vector": _vector(part.operand)}
+        for part in parts
+    ]
+
+
+def _read_parts(found: list[dict[str, Any]]) -> tuple[FormulaPart, ...]:
+    return tuple(
+        FormulaPart(float.fromhex(part["scale"]), _read_vector(part["vector"]), str(part["label"]))
+        for part in found
+    )
+
+
+def _vector(operand: Operand) -> dict[str, object]:
+    if isinstance(operand, Link):
+        return {
+            "base": operand.base.hex(),
+            "origin": operand.origin.hex(),
+            "result": operand.result.hex(),
+            "layout": operand.layout.hex(),
+            "recipe": None if operand.recipe is None else operand.recipe.hex(),
+        }
+    return {
+        "method": operand.method,
+        "density": operand.density.hex(),
+        "factor": operand.factor.hex(),
+        "compat": operand.compat,
+        "parts": _parts_json(operand.parts),
+    }
+
+
+def _read_vector(found: dict[str, Any]) -> Operand:
+    if "method" in found:
+        density, factor = map(float.fromhex, (found["density"], found["factor"]))
+        parts = _read_parts(found["parts"])
+        return Mix(str(found["method"]), parts, density, factor, found["compat"])
+    return Link(
+        base=parse_id(found["base"]),
+        origin=parse_id(found["origin"]),
+        result=parse_id(found["result"]),
+        layout=parse_id(found["layout"]),
+        recipe=None if found["recipe"] is None else parse_id(found["recipe"]),
+    )

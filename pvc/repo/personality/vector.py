@@ -1,0 +1,143 @@
+"""Vectors, and all that `log` and `show` print of them.
+
+A captured vector names two stored trees, `from` and `to`; tau = fp32(to) - fp32(from) is computed
+from them and never stored.  A derived vector names others, and how they are combined.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from pvc.repo.personality.formula import Link
+
+if TYPE_CHECKING:
+    from pvc.repo.personality.personality_file import Term
+
+METHODS = ("sum", "ties")
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """How much a vector changes, in all or in one role.
+
+    Attributes:
+        elements: elements there are.
+        changed_elements: elements whose value differs between `from` and `to`.
+        tau_norm: Euclidean norm of tau, as a decimal text; "inf" beyond float64.
+        from_norm: Euclidean norm of `from`, as a decimal text; "inf" beyond float64.
+    """
+
+    elements: int
+    changed_elements: int
+    tau_norm: str
+    from_norm: str
+
+    @property
+    def changed_share(self) -> float:
+        """Share of the elements that changed, 0 to 1."""
+        return self.changed_elements / self.elements if self.elements else 0.0
+
+    @property
+    def relative_norm(self) -> float:
+        """Norm of tau over the norm of `from`; 0 where `from` is zero."""
+        size = float(self.from_norm)
+        return float(self.tau_norm) / size if size else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What was counted when the vector was captured.
+
+    Attributes:
+        amount: over all tensors.
+        roles: by role of the tensors, sorted.
+        tensors: number of tensors.
+        changed_tensors: tensors of which anything changed.
+        blocks: number of blocks.
+        changed_blocks: blocks that differ between `from` and `to`.
+        total_bytes: bytes of all tensors.
+        stored_bytes: bytes that the store grew by.
+    """
+
+    amount: Amount
+    roles: tuple[tuple[str, Amount], ...]
+    tensors: int
+    changed_tensors: int
+    blocks: int
+    changed_blocks: int
+    total_bytes: int
+    stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedVector:
+    """A named pair of stored trees.
+
+    Attributes:
+        base: tree id of the base that both are stored against.
+        origin: tree id of `from`.
+        result: tree id of `to`.
+        layout: layout id: how `to` came as files.
+        statistics: what was counted.
+        provenance: where it came from, for people: origin, message, trainer, ...
+        origin_recipe: digest of the formula that `from` was computed by; None if it was captured.
+    """
+
+    base: bytes
+    origin: bytes
+    result: bytes
+    layout: bytes
+    statistics: Statistics
+    provenance: tuple[tuple[str, str], ...] = ()
+    origin_recipe: bytes | None = None
+
+    @property
+    def link(self) -> Link:
+        """The vector as it is computed with."""
+        return Link(self.base, self.origin, self.result, self.layout, self.origin_recipe)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a derived vector is made of others.
+
+    Attributes:
+        method: one of METHODS.
+        terms: what is combined, in order; found in the same commit.
+        density: the share of each vector that "ties" keeps, above 0 to 1.
+        factor: what the result is multiplied by (lambda).
+        compat: whose rule "ties" follows, one of `dialect.COMPAT`; None for its authors'.
+    """
+
+    method: str
+    terms: tuple[Term, ...]
+    density: float = 1.0
+    factor: float = 1.0
+    compat: str | None = None
+
+    def __str__(self) -> str:
+        listed = " ".join(map(str, self.terms)).removeprefix("+ ")
+        density = f", density {self.density:g}" if self.method == "ties" else ""
+        factor = "" if self.factor == 1 else f", lambda {self.factor:g}"
+        compat = "" if self.compat is None else f", compat {self.compat}"
+        return f"{self.method}({listed}{density}{factor}{compat})"
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedVector:
+    """A named recipe; it has no trees of its own.
+
+    Attributes:
+        recipe: how it is made.
+        counts: what was counted when it was made: "elements" of the model, and of each term
+            "kept NAME" and "outvoted NAME".
+        provenance: where it came from, for people.
+    """
+
+    recipe: Recipe
+    counts: tuple[tuple[str, int], ...] = ()
+    provenance: tuple[tuple[str, str], ...] = ()
+
+
+Vector: TypeAlias = CapturedVector | DerivedVector

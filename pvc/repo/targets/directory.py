@@ -1,0 +1,254 @@
+"""Directories that pvc writes weights to: created whole, or brought from one tree to another.
+
+Limits: readers of a directory that is updated in place see old and new blocks until it is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pvc import parallel
+from pvc.errors import PvcError
+from pvc.repo.targets import weights_file
+from pvc.repo.targets.weights_file import TEMPORARY, OutFile
+from pvc.weights.fingerprint import stamp_now
+from pvc_store import atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Mapping
+    from pathlib import Path
+
+    from pvc.parallel import Crew, Stop
+    from pvc.repo.targets.weights_file import Stretch
+    from pvc.repo.trees.blocks import Blocks
+    from pvc.weights.fingerprint import Fingerprint
+    from pvc_store.layout import Layout
+    from pvc_store.tree import Tensor, Tree
+
+
+class InTheWayError(PvcError):
+    """A file that pvc did not write lies where one is to be written.
+
+    Attributes:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(f"{path} is in the way, and pvc did not write it.")
+
+
+class NoSpaceError(PvcError):
+    """The file system has too little room.
+
+    Attributes:
+        directory: where it was needed.
+        needed: bytes.
+        free: bytes.
+    """
+
+    def __init__(self, directory: Path, needed: int, free: int) -> None:
+        self.directory = directory
+        self.needed = needed
+        self.free = free
+        super().__init__(f"{directory} has room for {free} bytes, and {needed} are needed.")
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a directory holds: weights, and how they lie in files."""
+
+    tree: Tree
+    layout: Layout
+
+    @cached_property
+    def files(self) -> tuple[OutFile, ...]:
+        """All files, in the order of their paths.
+
+        Raises:
+            DamageError: layout and tree do not belong together.
+        """
+        return tuple(OutFile.of(file, self.tree) for file in self.layout.files)
+
+    @cached_property
+    def known(self) -> Mapping[str, Tensor]:
+        """Tensors and files without tensors, by name."""
+        others = map(weights_file.as_tensor, self.layout.others)
+        return {**self.tree, **{tensor.name: tensor for tensor in others}}
+
+    def paths(self) -> set[str]:
+        """Relative paths of all files."""
+        return {file.path for file in self.layout.files}
+
+
+def create(
+    directory: Path,
+    content: Content,
+    blocks: Blocks,
+    crew: Crew,
+    written: Container[str] = frozenset(),
+) -> None:
+    """Write all files of a content into a directory.
+
+    Args:
+        directory: empty, or a draft: its files with tensors have their sizes and headers.
+        content: what it is to hold.
+        blocks: gives what is to be written.
+        crew: who does the work.
+        written: names of the tensors that the draft holds already.
+
+    Raises:
+        NoSpaceError: they do not fit.
+        VerificationError: one does not read back as written.
+    """
+    files = content.files
+    drafted = {file.path for file in files if file.fits(directory / file.path)}
+    check_room(directory, sum(file.size for file in files if file.path not in drafted))
+    missing = (s for file in files for s in file.stretches if s.tensor.name not in written)
+    crew.progress.start("Writing", sum(stretch.nbytes() for stretch in missing))
+    for file in files:
+        if file.path in drafted:
+            weights_file.complete(directory / file.path, file, written, blocks, crew)
+        else:
+            weights_file.write(directory, file, blocks, crew)
+    for folder in {(directory / path).parent for path in drafted}:
+        atomic.sync_directory(folder)
+
+
+def update(directory: Path, before: Content, after: Content, blocks: Blocks, crew: Crew) -> None:
+    """Bring a directory from one content to another; also from a mixture of both.
+
+    Only blocks that differ are written.  A file whose header differs is replaced as a whole, and so
+    is one that would change and has a second name (a hard link), which keeps the old bytes.
+
+    Raises:
+        NoSpaceError: replaced files do not fit.
+        VerificationError: a file does not read back as written.
+    """
+    files = after.files
+    fitting = {file.path for file in files if _can_be_patched(directory, file, before)}
+    check_room(directory, sum(file.size for file in files if file.path not in fitting))
+    stretches = {
+        file.path: file.differing(before.known) if file.path in fitting else file.stretches
+        for file in files
+    }
+    crew.progress.start("Writing", sum(s.nbytes() for all_ in stretches.values() for s in all_))
+    for path in sorted(before.paths() - after.paths()):  # first: a folder may take a file's place
+        _remove(directory, path)
+    for file in files:
+        if file.path in fitting:
+            weights_file.patch(directory / file.path, stretches[file.path], blocks, crew)
+        else:
+            weights_file.write(directory, file, blocks, crew)
+    for folder in {(directory / path).parent for path in before.paths() | after.paths()}:
+        if folder.is_dir():
+            atomic.sync_directory(folder)
+
+
+def difference(before: Content, after: Content) -> int:
+    """Bytes of the blocks in which two contents differ."""
+    changed = (file.differing(before.known) for file in after.files)
+    return sum(stretch.nbytes() for stretches in changed for stretch in stretches)
+
+
+def check_readable(before: Content, after: Content, blocks: Blocks, crew: Crew) -> None:
+    """Read every block that an update would write: nothing is changed if one cannot be had.
+
+    Raises:
+        MissingBaseError, MissingError, DamageError: one cannot.
+    """
+    stretches = [stretch for file in after.files for stretch in file.differing(before.known)]
+
+    def read(stretch: Stretch, stop: Stop) -> None:
+        for index in stretch.indices:
+            stop.check()
+            out = blocks.buffer("out", stretch.tensor.block_length(index))
+            blocks.read(stretch.tensor, index, out)
+            crew.progress.advance(len(out))
+
+    crew.progress.start("Reading", sum(stretch.nbytes() for stretch in stretches))
+    parallel.run(stretches, read, crew.threads)
+
+
+def check_free(directory: Path, before: Content, after: Content) -> None:
+    """Make sure that nothing but files of `before` lies where new files are to be written.
+
+    Raises:
+        InTheWayError: something does.
+    """
+    known = before.paths()
+    for path in sorted(after.paths() - known):
+        found = _in_the_way(directory, path, known)
+        if found is not None:
+            raise InTheWayError(found)
+
+
+def _in_the_way(directory: Path, path: str, known: set[str]) -> Path | None:
+    *folders, _ = itertools.accumulate(path.split("/"), "{}/{}".format)
+    for folder in folders:
+        here = directory / folder
+        if os.path.lexists(here) and (here.is_symlink() or not here.is_dir()):
+            return None if folder in known else here
+    here = directory / path
+    if here.is_dir() and not here.is_symlink():  # it goes when the last file in it does
+        inside = (found for found in here.rglob("*") if not found.is_dir())
+        left = {found.relative_to(directory).as_posix() for found in inside}
+        return None if left and left <= known else here
+    return here if os.path.lexists(here) else None
+
+
+def wrong(
+    directory: Path, content: Content, paths: Iterable[str], blocks: Blocks, crew: Crew
+) -> list[str]:
+    """What some files of a directory do not hold as they should: names of tensors, or files."""
+    chosen = set(paths)
+    files = [file for file in content.files if file.path in chosen]
+    crew.progress.start("Comparing", sum(file.size for file in files))
+    return [name for file in files for name in weights_file.wrong(directory, file, blocks, crew)]
+
+
+def stamps(directory: Path, content: Content) -> Fingerprint:
+    """Stamps of all files, as they are now."""
+    found = {path: stamp_now(directory / path) for path in sorted(content.paths())}
+    return {path: stamp for path, stamp in found.items() if stamp is not None}
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove what a killed process was writing under another name."""
+    for path in directory.rglob(f".*{TEMPORARY}"):
+        path.unlink(missing_ok=True)
+
+
+def _can_be_patched(directory: Path, file: OutFile, before: Content) -> bool:
+    path = directory / file.path
+    return file.fits(path) and (path.stat().st_nlink == 1 or not file.differing(before.known))
+
+
+def _remove(directory: Path, path: str) -> None:
+    with contextlib.suppress(NotADirectoryError, IsADirectoryError):  # another file's already
+        (directory / path).unlink(missing_ok=True)
+    for folder in (directory / path).parents:
+        if folder == directory or not folder.is_dir() or any(folder.iterdir()):
+            return
+        folder.rmdir()
+
+
+def check_room(directory: Path, needed: int) -> None:
+    """Make sure that a directory's file system has room.
+
+    Raises:
+        NoSpaceError: it has not.
+    """
+    free = _free(directory)
+    if needed > free:
+        raise NoSpaceError(directory, needed, free)
+
+
+def _free(directory: Path) -> int:
+    found = os.statvfs(directory)
+    return found.f_bavail * found.f_frsize

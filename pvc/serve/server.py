@@ -1,0 +1,177 @@
+"""A model loaded, shared and served, until the process is told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from pvc.errors import PvcError
+from pvc.live.announced.folder import EngineFolder, check_name
+from pvc.live.announced.registry import check_free
+from pvc.live.pytorch.share import share
+from pvc.serve.http.app import Service
+from pvc.serve.model.loaded import load
+from pvc.serve.model.turn_queue import TurnQueue
+from pvc.weights.checkpoint import Checkpoint
+from pvc.weights.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+    from pvc.live.protocol.manifest import Manifest
+
+log = logging.getLogger("pvc.live")
+
+HOST, PORT = "127.0.0.1", 8000
+GRACE_SECONDS = 10
+"""How long requests under way may take to end, once the process is told to stop."""
+
+
+class AddressError(PvcError):
+    """An address cannot be listened at.
+
+    Attributes:
+        address: host and port.
+        reason: what the system says.
+    """
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address = address
+        self.reason = reason
+        super().__init__(f"Nothing can be served at {address}: {reason}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What is served, and where.
+
+    Attributes:
+        url: where.
+        name: what engine and model are called.
+        model: its class.
+        device: where its weights are.
+        dtype: of most of its weights, as PyTorch calls it.
+    """
+
+    url: str
+    name: str
+    model: str
+    device: str
+    dtype: str
+
+
+def serve(  # noqa: PLR0913 - options, each by its name
+    model: str,
+    *,
+    name: str = "default",
+    host: str = HOST,
+    port: int = PORT,
+    device: str | None = None,
+    folder: Path | None = None,
+    ready: Callable[[Serving], None] = lambda _: None,
+) -> None:
+    """Load a model, share it, and answer requests until SIGINT or SIGTERM.
+
+    Args:
+        model: a directory, or a name that transformers knows.
+        name: what people call the engine.
+        host: address to listen at.
+        port: port to listen at; 0 takes a free one.
+        device: where the model goes; None is the first CUDA device, or the CPU if there is none.
+        folder: where engines are announced; None is the user's own.
+        ready: called when requests are answered.
+
+    Raises:
+        AddressError: the address is taken, or none of this machine's.
+        UnservableError: the model cannot be loaded.
+        PvcError: it cannot be shared; see `pvc.live.pytorch.share`.
+    """
+    with contextlib.ExitStack() as closing:
+        listener, url = _bind(host, port)
+        closing.callback(listener.close)
+        check_name(name)
+        check_free(EngineFolder(folder), name)
+        loaded = load(model, device)
+        engine = share(loaded.model, name, folder=folder)
+        turns = TurnQueue(loaded, engine)
+        closing.callback(turns.close)
+        closing.callback(engine.close)  # first: a turn may wait at its gate
+        _compare(Path(model), engine.manifest)
+        device_name, dtype = str(loaded.model.device), str(loaded.model.dtype)
+        told = Serving(url, name, engine.manifest.model, device_name, dtype.removeprefix("torch."))
+        server = _Server(Service(name, loaded, turns).app(), lambda: ready(told))
+        server.run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Tells when it is ready, and ends as if nothing had happened when it is told to stop."""
+
+    def __init__(self, app: Any, ready: Callable[[], None]) -> None:
+        self._ready = ready
+        config = uvicorn.Config(
+            app,
+            lifespan="off",
+            log_config=None,
+            log_level="critical",  # a request that is cut off in the end is no mistake
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        super().__init__(config)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+    def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
+        """The first signal ends it when requests are answered, the second at once."""
+        self.force_exit |= self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+
+def _bind(host: str, port: int) -> tuple[socket.socket, str]:
+    """A socket at an address, at which nobody listens yet, and its URL."""
+    shown = f"[{host}]" if ":" in host else host
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise AddressError(f"{shown}:{port}", error.strerror or str(error)) from error
+    return listener, f"http://{shown}:{listener.getsockname()[1]}"
+
+
+def _compare(directory: Path, manifest: Manifest) -> None:
+    """Warn if transformers did not load the tensors as they are: no checkout could follow."""
+    if not directory.is_dir():
+        return
+    with contextlib.suppress(CheckpointError):  # pickles, for instance
+        differing = list(_differing(Checkpoint.open(directory), manifest))
+        if differing:
+            log.warning(
+                "pvc: %s, and %d more differ between %s and the model that transformers made of "
+                "it; weights of this kind cannot be checked out into it.",
+                differing[0], len(differing) - 1, directory,
+            )  # fmt: skip
+
+
+def _differing(checkpoint: Checkpoint, manifest: Manifest) -> Iterator[str]:
+    for name, place in checkpoint.tensors.items():
+        live = manifest.tensors.get(name)
+        if live is None or (live.kind.name, live.shape) != (place.kind.name, place.shape):
+            yield name

@@ -1,0 +1,378 @@
+"""Checking revisions out into an engine, and committing from it: what comes, what is refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import pvc
+from pvc.live.client.connection import RefusedError
+from pvc.live.client.reading import OtherModelError
+from pvc.live.client.updating import DriftedEngineError
+from pvc.live.commands import status as status_module
+from pvc.live.commands.engine_content import TornEngineError, UnknownWeightsError, identity, is_kept
+from pvc.live.engine.keeper import OtherRepositoryError
+from pvc.repo.build.build_cache import BuiltTrees
+from pvc.repo.commands.checkout import checkout as checkout_directory
+from pvc.repo.commands.commit import NothingChangedError
+from pvc.repo.commands.commit_origin import OtherTreeError
+from pvc.repo.commands.fsck import fsck
+from pvc.repo.commands.status import status as repository_status
+from pvc.repo.repository import EditedError, Repository
+from tests.live.conftest import CREW
+from tests.repo.conftest import git_config, memory, plain_git, tmp_path  # noqa: F401
+from tests.support.engine_process import make, save
+from tests.support.engines import Engine, create, go, held, keep, look, outputs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.live.conftest import EngineProcess, Starter
+
+THREE = ["down.weight", "turned", "up.bias"]
+
+pytestmark = pytest.mark.usefixtures("plain_git")
+
+
+@pytest.fixture(scope="module")
+def base(memory: Path) -> Path:  # noqa: F811
+    """The checkpoint of the tiny model that every engine starts with."""
+    save(make("tiny"), memory / "tiny")
+    return memory / "tiny"
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine may take its time to answer."""
+    monkeypatch.setattr(status_module, "PATIENCE_SECONDS", 60.0)
+
+
+@pytest.fixture
+def repository(base: Path, tmp_path: Path) -> Iterator[Repository]:  # noqa: F811
+    with Repository.open(create(tmp_path / "work", base)) as opened:
+        yield opened
+
+
+def test_train_commit_roll_back_and_forward(
+    repository: Repository,
+    engine: EngineProcess,
+    start: Starter,
+    tmp_path: Path,  # noqa: F811
+) -> None:
+    """The story; the outputs are those of a process that starts with `checkout --to`."""
+    before = outputs(engine, tmp_path)
+    assert look(repository, engine).condition == "new"
+    engine.ask("train")
+    done = keep(repository, engine, "listening")
+    assert done.clean
+    assert (done.done.action, done.done.origin, str(done.done.personality)) == (
+        "captured", "base", "base + listening",
+    )  # fmt: skip
+    assert held(engine, repository) == done.done.vector.result
+    seen = look(repository, engine)
+    assert (seen.condition, seen.revision, seen.is_head) == ("clean", "listening", True)
+    assert seen.tree == done.done.vector.result
+    after = outputs(engine, tmp_path)
+
+    back = go(repository, engine, "HEAD~1")
+    assert (back.head_moved, back.rescue) == (True, None)
+    assert repository.git.branch() is None
+    assert np.array_equal(outputs(engine, tmp_path), before)
+    assert held(engine, repository) == repository.head().config.base_tree
+
+    again = go(repository, engine, "main")
+    assert repository.git.branch() == "main"
+    assert again.written_bytes == back.written_bytes > 0
+    assert np.array_equal(outputs(engine, tmp_path), after)
+    checkout_directory(repository, "main", tmp_path / "out", keep_head=True, crew=CREW)
+    fresh = start(f"tiny:{tmp_path / 'out'}", name="fresh")
+    fresh.answer()
+    assert np.abs(outputs(fresh, tmp_path) - after).max() == 0.0
+    assert fsck(repository, CREW).findings == ()
+
+
+def test_a_second_commit_extends(repository: Repository, engine: EngineProcess) -> None:
+    engine.ask("train")
+    first = keep(repository, engine, "listening").done
+    engine.ask("train")
+    assert look(repository, engine).condition == "drifted"
+    second = keep(repository, engine, "listening").done
+    assert second.action == "extended"
+    assert (second.vector.origin, second.vector.result != first.vector.result) == (
+        first.vector.origin, True,
+    )  # fmt: skip
+    with pytest.raises(NothingChangedError):
+        keep(repository, engine, "more")
+
+
+def test_drift_is_named_committed_and_checked_out_elsewhere(
+    repository: Repository,
+    engine: EngineProcess,
+    start: Starter,
+    tmp_path: Path,  # noqa: F811
+) -> None:
+    go(repository, engine, "main")
+    engine.ask("poke", names=THREE)
+    seen = look(repository, engine)
+    assert (seen.condition, seen.revision) == ("drifted", "main")
+    assert sorted(seen.touched) == THREE
+    with pytest.raises(DriftedEngineError) as caught:
+        go(repository, engine, "base")
+    assert list(caught.value.names) == THREE
+    done = keep(repository, engine, "drift").done
+    assert done.vector.statistics.changed_tensors == 3
+    other = start(name="other")
+    other.answer()
+    go(repository, other, "main")
+    assert held(other, repository) == done.vector.result == held(engine, repository)
+    assert np.array_equal(outputs(other, tmp_path), outputs(engine, tmp_path))
+
+
+@pytest.mark.parametrize("silently", [False, True])
+def test_force_keeps_what_was_there(
+    repository: Repository, engine: EngineProcess, silently: bool
+) -> None:
+    go(repository, engine, "main")
+    engine.ask("poke", names=THREE, silently=silently)
+    drifted = held(engine, repository)
+    done = go(repository, engine, "main", force=True)
+    assert done.rescue is not None
+    assert done.rescue.tree == drifted
+    assert held(engine, repository) == repository.head().config.base_tree
+    assert look(repository, engine).condition == "clean"
+    assert done.rescue.tag in dict(repository.git.tags())
+    back = go(repository, engine, done.rescue.tag)
+    assert str(back.revision.state.personality) == f"base + {done.rescue.vector}"
+    assert held(engine, repository) == drifted
+    assert go(repository, engine, "main").rescue is None
+    go(repository, engine, done.rescue.tag, keep_head=True)
+    named = keep(repository, engine, "drift", aside=True, onto="main").done
+    assert (named.vector.result, named.vector.statistics.changed_tensors) == (drifted, 3)
+    assert fsck(repository, CREW).findings == ()
+
+
+def serve(repository: Repository, text: str, directory: Path, start: Starter) -> EngineProcess:
+    """An engine of its own, started from a directory that is checked out first."""
+    checkout_directory(repository, text, directory, keep_head=True, crew=CREW)
+    served = start(f"tiny:{directory}", name="served")
+    served.answer()
+    return served
+
+
+def test_a_server_of_a_directory_that_was_checked_out_is_recognised(
+    repository: Repository,
+    engine: EngineProcess,
+    start: Starter,
+    tmp_path: Path,  # noqa: F811
+) -> None:
+    engine.ask("train")
+    keep(repository, engine, "listening")
+    served = serve(repository, "main", tmp_path / "out", start)
+    assert go(repository, served, "base").rescue is None
+    assert held(served, repository) == repository.head().config.base_tree
+
+
+def test_a_server_of_a_directory_whose_tree_was_computed(
+    repository: Repository,
+    engine: EngineProcess,
+    start: Starter,
+    tmp_path: Path,  # noqa: F811
+) -> None:
+    """It was not stored: it is known, and computed again when it is to be written."""
+    engine.ask("train")
+    keep(repository, engine, "listening")
+    half, packs = "base + 0.5*listening", repository.store.packs.names()
+    served = serve(repository, half, tmp_path / "out", start)
+    before = outputs(served, tmp_path)
+    assert go(repository, served, half).written_bytes == 0
+    assert repository.store.packs.names() == packs
+    assert go(repository, served, "base").rescue is None
+    assert go(repository, served, half).written_bytes > 0
+    assert np.array_equal(outputs(served, tmp_path), before)
+    (built,) = BuiltTrees(repository.folder).all()
+    BuiltTrees(repository.folder).forget(built.digest)
+    assert is_kept(repository, built.tree)  # its blocks are stored by now
+    for pack in built.packs:
+        (repository.folder / "packs" / pack.hex()[:2] / f"{pack.hex()}.pack").unlink()
+    with Repository.open(repository.root) as again:
+        assert not is_kept(again, built.tree)
+        with pytest.raises(UnknownWeightsError):
+            go(again, served, "base")
+
+
+def test_a_restarted_engine(repository: Repository, engine: EngineProcess, start: Starter) -> None:
+    engine.ask("train")
+    keep(repository, engine, "listening")
+    engine.kill()
+    gone = look(repository, engine)
+    assert (gone.condition, gone.revision, gone.is_head) == ("gone", "listening", True)
+    again = start()
+    again.answer()
+    seen = look(repository, again)
+    assert (seen.condition, seen.revision, seen.is_head) == ("restarted", "listening", False)
+    go(repository, again, "main")
+    assert look(repository, again).condition == "clean"
+    again.ask("train")
+    assert keep(repository, again, "more").done.origin == "main"
+
+
+def test_weights_that_nobody_knows(repository: Repository, engine: EngineProcess) -> None:
+    """An engine that trained before anything was checked out into it."""
+    engine.ask("poke", names=THREE)
+    with pytest.raises(UnknownWeightsError) as caught:
+        go(repository, engine, "main")
+    assert (sorted(caught.value.names), caught.value.nearest) == (THREE, "the base")
+    assert go(repository, engine, "main", force=True).rescue is not None
+
+
+def test_two_repositories(
+    repository: Repository,
+    engine: EngineProcess,
+    base: Path,
+    tmp_path: Path,  # noqa: F811
+) -> None:
+    go(repository, engine, "main")
+    with Repository.open(create(tmp_path / "other", base)) as other:
+        seen = look(other, engine)
+        assert (seen.condition, seen.detail) == ("foreign", identity(repository))
+        with pytest.raises(OtherRepositoryError):
+            go(other, engine, "main")
+        engine.ask("train")
+        with pytest.raises(OtherRepositoryError):
+            keep(other, engine, "mine")
+        aside = keep(other, engine, "mine", aside=True)
+        assert not aside.clean
+        assert look(repository, engine).condition == "drifted"
+        taken = go(other, engine, "mine", force=True)
+        assert taken.rescue is None  # it was committed
+        assert look(other, engine).condition == "clean"
+    assert look(repository, engine).condition == "foreign"
+
+
+def test_another_model(repository: Repository, start: Starter) -> None:
+    engine = start("other")
+    engine.answer()
+    for act in (go, keep):
+        with pytest.raises(OtherModelError):
+            act(repository, engine, "base" if act is go else "mine")
+    assert look(repository, engine).condition == "new"
+
+
+@pytest.mark.parametrize("kinds", [("half", "tiny"), ("tiny", "half")])
+def test_an_engine_of_another_precision(
+    start: Starter,
+    tmp_path: Path,  # noqa: F811
+    kinds: tuple[str, str],
+) -> None:
+    """float32 of a bfloat16 base, and the other way round: its bytes are no blocks of the tree."""
+    save(make(kinds[0]), tmp_path / "base")
+    engine = start(kinds[1])
+    engine.answer()
+    before = outputs(engine, tmp_path)
+    with Repository.open(create(tmp_path / "work", tmp_path / "base")) as repository:
+        for act in (go, keep):
+            with pytest.raises(OtherModelError, match=r"is (F32|BF16) .* in the engine and (B?F)"):
+                act(repository, engine, "base" if act is go else "mine")
+        assert look(repository, engine).condition == "new"
+    assert np.array_equal(outputs(engine, tmp_path), before)
+
+
+def test_an_engine_whose_model_left(
+    repository: Repository,
+    tmp_path: Path,  # noqa: F811
+) -> None:
+    """It computes with other weights than those that could be read and written."""
+    model, folder = make("tiny"), tmp_path / "engines"
+    with pvc.share(model, "chat", folder=folder):
+        here = Engine("chat", folder)
+        go(repository, here, "main")
+        model.double()
+        for act in (go, keep):
+            with pytest.raises(RefusedError, match="is not the one that was shared"):
+                act(repository, here, "main" if act is go else "mine")
+        seen = look(repository, here)
+        assert seen.condition == "unreachable"
+        assert "is not the one that was shared" in str(seen.detail)
+
+
+def test_an_engine_that_holds_another_tree_than_heads(
+    repository: Repository, engine: EngineProcess
+) -> None:
+    engine.ask("train")
+    keep(repository, engine, "listening")
+    go(repository, engine, "base")
+    seen = look(repository, engine)
+    assert (seen.condition, seen.revision, seen.is_head) == ("clean", "base", False)
+    engine.ask("train")
+    with pytest.raises(OtherTreeError, match="the engine chat is base"):
+        keep(repository, engine, "other")
+    done = keep(repository, engine, "other", aside=True).done
+    assert (done.origin, done.applied) == ("base", False)
+    assert look(repository, engine).condition == "clean"
+
+
+def test_a_torn_engine_is_repaired_by_the_next_checkout(
+    repository: Repository,
+    tmp_path: Path,  # noqa: F811
+) -> None:
+    """As if its cache could not be reset after the weights were written."""
+    fails = [True]
+
+    def committed(_: object) -> None:
+        if fails[0]:
+            raise RuntimeError("the cache was not reset")
+
+    folder = tmp_path / "engines"
+    with pvc.share(make("tiny"), "chat", committed=committed, folder=folder) as shared:
+        here = Engine("chat", folder)
+        with pytest.raises(RefusedError, match="the cache was not reset"):
+            go(repository, here, "main")
+        assert not repository_status(repository).interrupted
+        seen = look(repository, here)
+        assert (seen.condition, seen.detail) == ("torn", "the cache was not reset")
+        with pytest.raises(TornEngineError):
+            keep(repository, here, "torn")
+        fails[0] = False
+        assert go(repository, here, "main").rescue is None
+        assert look(repository, here).condition == "clean"
+        assert shared.state.torn is None
+
+
+@pytest.mark.gpu
+def test_on_a_gpu(repository: Repository, start: Starter, tmp_path: Path) -> None:  # noqa: F811
+    """The story once more; what is written and read lies on the device."""
+    engine = start("tiny@cuda")
+    engine.answer()
+    before = outputs(engine, tmp_path)
+    engine.ask("train")
+    after = outputs(engine, tmp_path)
+    done = keep(repository, engine, "listening")
+    assert done.clean
+    go(repository, engine, "HEAD~1")
+    assert np.array_equal(outputs(engine, tmp_path), before)
+    go(repository, engine, "main")
+    assert np.array_equal(outputs(engine, tmp_path), after)
+    engine.ask("poke", names=THREE)
+    with pytest.raises(DriftedEngineError) as caught:
+        go(repository, engine, "base")
+    assert list(caught.value.names) == THREE
+    drifted = held(engine, repository)
+    rescue = go(repository, engine, "base", force=True).rescue
+    assert rescue is not None
+    go(repository, engine, rescue.tag)
+    assert held(engine, repository) == drifted == rescue.tree
+    assert look(repository, engine).condition == "clean"
+
+
+def test_edits_are_in_the_way_before_anything_is_written(
+    repository: Repository, engine: EngineProcess
+) -> None:
+    (repository.root / "personality.toml").write_text("# mine\n")
+    for act in (go, keep):
+        with pytest.raises(EditedError):
+            act(repository, engine, "HEAD" if act is go else "mine")
+    assert look(repository, engine).condition == "new"
+    assert go(repository, engine, "HEAD", keep_head=True).head_moved is False
