@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pvc.repo.repository import Repository
     from pvc.repo.vector import CapturedVector
     from pvc.repo.workers import Crew
-    from pvc_store.store import Writing
+    from pvc_store.store import StoreWriter
 
 MAX_REVISION = 1000
 """Characters of a revision's text that engines are told."""
@@ -76,7 +76,7 @@ class EngineResult:
         """See `Result.held`."""
         return held(self._repository, self._connection.manifest, self.state)
 
-    def capture(self, blocks: Blocks, writing: Writing, goal: Goal, crew: Crew) -> Capture:
+    def capture(self, blocks: Blocks, writing: StoreWriter, goal: Goal, crew: Crew) -> Capture:
         """See `Result.capture`.
 
         Raises:

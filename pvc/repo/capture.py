@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pvc.repo.workers import Crew
     from pvc.weights.checkpoint import Checkpoint
     from pvc_store.kinds import Kind
-    from pvc_store.store import Writing
+    from pvc_store.store import StoreWriter
 
     Bytes = NDArray[np.uint8]
 
@@ -70,7 +70,7 @@ class Goal:
 
 
 def capture(
-    checkpoint: Checkpoint, blocks: Blocks, writing: Writing, goal: Goal, crew: Crew
+    checkpoint: Checkpoint, blocks: Blocks, writing: StoreWriter, goal: Goal, crew: Crew
 ) -> Capture:
     """Capture a checkpoint.
 
@@ -94,7 +94,7 @@ def capture(
 
 
 def capture_tensors(
-    source: Source, blocks: Blocks, writing: Writing, goal: Goal, crew: Crew
+    source: Source, blocks: Blocks, writing: StoreWriter, goal: Goal, crew: Crew
 ) -> tuple[TensorCapture, ...]:
     """Capture tensors alone, sorted by name; otherwise as `capture`."""
     shared = _Shared(source, blocks, writing, goal, crew.progress)
@@ -107,7 +107,7 @@ class _Shared:
 
     reader: Reader
     blocks: Blocks
-    writing: Writing
+    writing: StoreWriter
     goal: Goal
     progress: Progress
     captured: list[TensorCapture] = field(default_factory=list)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pvc.repo.vector import CapturedVector
     from pvc.repo.workers import Crew
     from pvc.weights.folder import LeftOut
-    from pvc_store.store import Writing
+    from pvc_store.store import StoreWriter
     from pvc_store.tree import Tree
 
     Opener = Callable[[Repository, State, Crew], "Result"]
@@ -70,7 +70,7 @@ class Result(Protocol):
         """Files that do not belong to it."""
         ...
 
-    def capture(self, blocks: Blocks, writing: Writing, goal: Goal, crew: Crew) -> Capture:
+    def capture(self, blocks: Blocks, writing: StoreWriter, goal: Goal, crew: Crew) -> Capture:
         """Read it into the store."""
         ...
 
@@ -121,7 +121,7 @@ class CheckpointResult:
         """See `Result.left_out`."""
         return self._checkpoint.left_out
 
-    def capture(self, blocks: Blocks, writing: Writing, goal: Goal, crew: Crew) -> Capture:
+    def capture(self, blocks: Blocks, writing: StoreWriter, goal: Goal, crew: Crew) -> Capture:
         """See `Result.capture`."""
         return capture(self._checkpoint, blocks, writing, goal, crew)
 

@@ -91,7 +91,7 @@ class EncodedBlock:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PackEntry:
     """Where a pack holds a block.
 
     Attributes:
@@ -115,7 +115,7 @@ class Entry:
         )  # fmt: skip
 
     @classmethod
-    def from_bytes(cls, data: Buffer, where: str) -> Entry:
+    def from_bytes(cls, data: Buffer, where: str) -> PackEntry:
         """Read 64 bytes strictly.
 
         Raises:

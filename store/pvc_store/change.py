@@ -13,7 +13,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from pvc_store import atomic
-from pvc_store.block import BlockForm, EncodedBlock, Entry
+from pvc_store.block import BlockForm, EncodedBlock, PackEntry
 from pvc_store.folder import only_one
 from pvc_store.pack import PackWriter, read_payload
 from pvc_store.tree import Tree, file_forms
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pvc_store.layout import Layout
 
 
-class Change:
-    """See `pvc_store.store.Writing`; safe for several threads.
+class StoreChange:
+    """See `pvc_store.store.StoreWriter`; safe for several threads.
 
     Args:
         store: what is changed.
@@ -38,7 +38,7 @@ class Change:
         self._store = store
         self._folder = folder
         self._lock = threading.Lock()
-        self._blocks: dict[bytes, tuple[Path, Entry]] = {}
+        self._blocks: dict[bytes, tuple[Path, PackEntry]] = {}
         self._writers: list[PackWriter] = []
         self._current: PackWriter | None = None
         self._packs: dict[Path, bytes] = {}
@@ -66,12 +66,12 @@ class Change:
         return key in self._blocks or self._store.has(key)
 
     def form(self, key: bytes) -> BlockForm:
-        """How the block is coded; see `Reading.form`."""
+        """How the block is coded; see `StoreReader.form`."""
         found = self._blocks.get(key)
         return self._store.form(key) if found is None else found[1].form
 
     def get(self, key: bytes) -> EncodedBlock:
-        """The encoded block; see `Reading.get`."""
+        """The encoded block; see `StoreReader.get`."""
         found = self._blocks.get(key)
         if found is None:
             return self._store.get(key)
@@ -84,7 +84,7 @@ class Change:
         return EncodedBlock(entry.form, payload)
 
     def put(self, block: EncodedBlock) -> bool:
-        """Add a block; see `Writing.put`."""
+        """Add a block; see `StoreWriter.put`."""
         length = memoryview(block.payload).nbytes
         with self._lock:
             if self.has(block.form.key):
@@ -97,7 +97,7 @@ class Change:
         return True
 
     def put_tree(self, tree: Tree, base: Tree | None = None) -> bytes:
-        """Add a tree; see `Writing.put_tree`."""
+        """Add a tree; see `StoreWriter.put_tree`."""
         self._trees.setdefault(tree.id, (tree, base))
         return tree.id
 

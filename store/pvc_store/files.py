@@ -17,13 +17,13 @@ import os
 from typing import TYPE_CHECKING
 
 from pvc_store import atomic
-from pvc_store.change import Change
+from pvc_store.change import StoreChange
 from pvc_store.errors import DamageError, FormatError, MissingError, StoreError
 from pvc_store.folder import work_folder
 from pvc_store.frame import MAX_FILE_BYTES, OversizeError
 from pvc_store.layout import Layout
 from pvc_store.lock import hold
-from pvc_store.pack import PackNameError, PayloadError, file_digest, read_footer, read_payload
+from pvc_store.pack import PackNameError, PackPayloadError, file_digest, read_footer, read_payload
 from pvc_store.packed import PackedBlocks
 from pvc_store.packfiles import fan_out, names_in
 from pvc_store.store import Damage, verify_objects
@@ -148,7 +148,7 @@ class FileStore(PackedBlocks):
     # Changes
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[Change]:
+    def writing(self) -> Iterator[StoreChange]:
         """A change: kept when the block ends, dropped when it raises.
 
         Raises:
@@ -158,7 +158,7 @@ class FileStore(PackedBlocks):
             self.refresh()
             with (
                 work_folder(self.root / "tmp") as folder,
-                contextlib.closing(Change(self, folder)) as change,
+                contextlib.closing(StoreChange(self, folder)) as change,
             ):
                 yield change
                 change.keep()
@@ -239,5 +239,5 @@ class FileStore(PackedBlocks):
             for entry in read_footer(fd, where):
                 try:
                     read_payload(fd, entry, self.scratch(), where)
-                except PayloadError as damage:
+                except PackPayloadError as damage:
                     yield Damage("block", entry.form.key.hex(), str(damage))

@@ -37,7 +37,7 @@ class NewerVersionError(FormatError):
     verdict = "cannot be read"
 
 
-class TruncatedError(FormatError):
+class TruncatedFrameError(FormatError):
     """The file ends before its format does."""
 
 
@@ -90,13 +90,13 @@ def unpack_frame(data: bytes, magic: bytes, head_length: int, where: str) -> tup
         where: what the file is, for messages.
 
     Raises:
-        MagicError, NewerVersionError, TruncatedError, CheckError, OversizeError,
+        MagicError, NewerVersionError, TruncatedFrameError, CheckError, OversizeError,
         CompressionError: see there.
     """
     check_magic(data[:MAGIC_BYTES], magic, where)
     start = MAGIC_BYTES + head_length + _U64.size
     if len(data) < start + _U64.size:
-        raise TruncatedError(where, f"{len(data)} bytes are too few")
+        raise TruncatedFrameError(where, f"{len(data)} bytes are too few")
     body, (check,) = data[: -_U64.size], _U64.unpack(data[-_U64.size :])
     if check_value(body) != check:
         raise CheckError(where, "its check value does not fit")

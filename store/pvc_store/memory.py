@@ -34,11 +34,11 @@ class MemoryStore:
         return key in self.blocks
 
     def form(self, key: bytes) -> BlockForm:
-        """How the block is coded; see `Reading.form`."""
+        """How the block is coded; see `StoreReader.form`."""
         return self._block(key)[0].form
 
     def get(self, key: bytes) -> EncodedBlock:
-        """The encoded block; see `Reading.get`."""
+        """The encoded block; see `StoreReader.get`."""
         block, check = self._block(key)
         if check_value(block.payload) != check:
             raise DamageError(f"Block {key.hex()}", "its payload does not have its check value")
@@ -123,15 +123,15 @@ class MemoryWriting:
         return key in self.blocks or self._store.has(key)
 
     def form(self, key: bytes) -> BlockForm:
-        """How the block is coded; see `Reading.form`."""
+        """How the block is coded; see `StoreReader.form`."""
         return self.blocks[key][0].form if key in self.blocks else self._store.form(key)
 
     def get(self, key: bytes) -> EncodedBlock:
-        """The encoded block; see `Reading.get`."""
+        """The encoded block; see `StoreReader.get`."""
         return self.blocks[key][0] if key in self.blocks else self._store.get(key)
 
     def put(self, block: EncodedBlock) -> bool:
-        """Add a block; see `Writing.put`."""
+        """Add a block; see `StoreWriter.put`."""
         kept = replace(block, payload=bytes(block.payload))
         with self._lock:
             if self.has(block.form.key):
@@ -141,7 +141,7 @@ class MemoryWriting:
             return True
 
     def put_tree(self, tree: Tree, base: Tree | None = None) -> bytes:
-        """Add a tree; see `Writing.put_tree`."""
+        """Add a tree; see `StoreWriter.put_tree`."""
         self.trees.setdefault(tree.id, (tree, base))
         return tree.id
 

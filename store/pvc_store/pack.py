@@ -20,13 +20,13 @@ import zstandard
 from blake3 import blake3
 
 from pvc_store.atomic import naming, sync, write_all
-from pvc_store.block import ENTRY_BYTES, EncodedBlock, Entry, check_form
+from pvc_store.block import ENTRY_BYTES, EncodedBlock, PackEntry, check_form
 from pvc_store.errors import DamageError, FormatError
 from pvc_store.frame import (
     CheckError,
     MagicError,
     OversizeError,
-    TruncatedError,
+    TruncatedFrameError,
     check_magic,
     decompress,
 )
@@ -53,7 +53,7 @@ class PackNameError(FormatError):
     """A pack is not the file that it is named after."""
 
 
-class PayloadError(DamageError):
+class PackPayloadError(DamageError):
     """A payload does not have the check value of its entry."""
 
 
@@ -66,7 +66,7 @@ class PackWriter:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.entries: list[Entry] = []
+        self.entries: list[PackEntry] = []
         self._end = len(MAGIC)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o444)
 
@@ -77,7 +77,7 @@ class PackWriter:
         size = self._end + payload_length + footer + _TRAILER.size
         return count <= MAX_ENTRIES and size <= MAX_PACK_BYTES
 
-    def append(self, block: EncodedBlock) -> Entry:
+    def append(self, block: EncodedBlock) -> PackEntry:
         """Write the payload of `block`, and return the entry that finds it.
 
         Raises:
@@ -85,7 +85,7 @@ class PackWriter:
         """
         length = memoryview(block.payload).nbytes
         check_form(block.form, length, f"Block {block.form.key.hex()}")
-        entry = Entry(block.form, self._end, length, check_value(block.payload))
+        entry = PackEntry(block.form, self._end, length, check_value(block.payload))
         write_all(self._fd, block.payload, self._end)
         self._end += length
         self.entries.append(entry)
@@ -126,7 +126,7 @@ def file_digest(fd: int, advance: Callable[[int], None] = lambda _: None) -> byt
     return hasher.digest()
 
 
-def read_footer(fd: int, where: str) -> tuple[Entry, ...]:
+def read_footer(fd: int, where: str) -> tuple[PackEntry, ...]:
     """The entries of an open pack, sorted by key, read strictly.
 
     Raises:
@@ -138,7 +138,7 @@ def read_footer(fd: int, where: str) -> tuple[Entry, ...]:
     check_magic(_read(fd, len(MAGIC), 0, where), MAGIC, where)
     trailer_start = size - _TRAILER.size
     if trailer_start < len(MAGIC):
-        raise TruncatedError(where, f"{size} bytes are too few for a pack")
+        raise TruncatedFrameError(where, f"{size} bytes are too few for a pack")
     footer_length, check, end = _TRAILER.unpack(_read(fd, _TRAILER.size, trailer_start, where))
     if end != MAGIC:
         raise MagicError(where, f"it ends with {end!r}, not {MAGIC!r}")
@@ -155,11 +155,11 @@ def _read(fd: int, length: int, offset: int, where: str) -> bytes:
     with naming(fd):
         data = os.pread(fd, length, offset)
     if len(data) != length:
-        raise TruncatedError(where, f"it ends before byte {offset + length}")
+        raise TruncatedFrameError(where, f"it ends before byte {offset + length}")
     return data
 
 
-def _read_entries(footer: bytes, payload_end: int, where: str) -> tuple[Entry, ...]:
+def _read_entries(footer: bytes, payload_end: int, where: str) -> tuple[PackEntry, ...]:
     try:
         claimed = zstandard.frame_content_size(footer)
     except zstandard.ZstdError:
@@ -170,7 +170,7 @@ def _read_entries(footer: bytes, payload_end: int, where: str) -> tuple[Entry, .
         raise FooterError(where, f"its footer claims {claimed} bytes of entries")
     content = memoryview(decompress(footer, claimed, where))
     entries = tuple(
-        Entry.from_bytes(content[at : at + ENTRY_BYTES], where)
+        PackEntry.from_bytes(content[at : at + ENTRY_BYTES], where)
         for at in range(0, claimed, ENTRY_BYTES)
     )
     _check_order(entries, where)
@@ -178,13 +178,13 @@ def _read_entries(footer: bytes, payload_end: int, where: str) -> tuple[Entry, .
     return entries
 
 
-def _check_order(entries: Sequence[Entry], where: str) -> None:
+def _check_order(entries: Sequence[PackEntry], where: str) -> None:
     for before, after in itertools.pairwise(entries):
         if before.form.key >= after.form.key:
             raise FooterError(where, f"block {after.form.key.hex()} is out of order")
 
 
-def _check_payloads(entries: Sequence[Entry], payload_end: int, where: str) -> None:
+def _check_payloads(entries: Sequence[PackEntry], payload_end: int, where: str) -> None:
     end = len(MAGIC)
     for entry in sorted(entries, key=lambda entry: entry.offset):
         if entry.offset != end:
@@ -194,11 +194,11 @@ def _check_payloads(entries: Sequence[Entry], payload_end: int, where: str) -> N
         raise FooterError(where, f"its payloads end at byte {end}, its footer begins elsewhere")
 
 
-def read_payload(fd: int, entry: Entry, scratch: memoryview, where: str) -> memoryview:
+def read_payload(fd: int, entry: PackEntry, scratch: memoryview, where: str) -> memoryview:
     """The payload of an entry, in the caller's scratch of BLOCK_BYTES, checked.
 
     Raises:
-        PayloadError: it is cut short or does not have its check value.
+        PackPayloadError: it is cut short or does not have its check value.
     """
     view = scratch[: entry.length]
     done = 0
@@ -206,8 +206,8 @@ def read_payload(fd: int, entry: Entry, scratch: memoryview, where: str) -> memo
         with naming(fd):
             count = os.preadv(fd, [view[done:]], entry.offset + done)
         if not count:
-            raise PayloadError(where, f"block {entry.form.key.hex()} is cut short")
+            raise PackPayloadError(where, f"block {entry.form.key.hex()} is cut short")
         done += count
     if check_value(view) != entry.check:
-        raise PayloadError(where, f"block {entry.form.key.hex()} does not have its check value")
+        raise PackPayloadError(where, f"block {entry.form.key.hex()} does not have its check value")
     return view

@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from pvc_store import atomic
-from pvc_store.block import BLOCK_BYTES, BlockForm, EncodedBlock, Entry
+from pvc_store.block import BLOCK_BYTES, BlockForm, EncodedBlock, PackEntry
 from pvc_store.errors import FormatError, MissingError
 from pvc_store.folder import work_folder
 from pvc_store.pack import read_footer, read_payload
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class PackedBlocks:
-    """See `pvc_store.store.Reading`; safe for several threads and processes.
+    """See `pvc_store.store.StoreReader`; safe for several threads and processes.
 
     Args:
         directory: where the packs lie.
@@ -58,11 +58,11 @@ class PackedBlocks:
         return key in self.index()
 
     def form(self, key: bytes) -> BlockForm:
-        """How the block is coded; see `Reading.form`."""
+        """How the block is coded; see `StoreReader.form`."""
         return self._find(key)[1].form
 
     def get(self, key: bytes) -> EncodedBlock:
-        """The encoded block; see `Reading.get`."""
+        """The encoded block; see `StoreReader.get`."""
         pack, entry = self._find(key)
         try:
             return self._read(pack, entry)
@@ -70,7 +70,7 @@ class PackedBlocks:
             self.refresh()
             return self._read(*self._find(key))
 
-    def _find(self, key: bytes) -> tuple[bytes, Entry]:
+    def _find(self, key: bytes) -> tuple[bytes, PackEntry]:
         found = self.index().find(key)
         if found is None:
             self.refresh()
@@ -81,7 +81,7 @@ class PackedBlocks:
             raise MissingError("block", key.hex())
         return found
 
-    def _read(self, pack: bytes, entry: Entry) -> EncodedBlock:
+    def _read(self, pack: bytes, entry: PackEntry) -> EncodedBlock:
         with self.packs.opened(pack) as fd:
             payload = read_payload(fd, entry, self.scratch(), f"Pack {pack.hex()}")
         return EncodedBlock(entry.form, payload)
@@ -126,7 +126,7 @@ class PackedBlocks:
             atomic.write_new(folder / "index", index.to_bytes())
             atomic.move_into_place([(folder / "index", self._cache)])
 
-    def _footers(self, packs: Iterable[bytes]) -> Iterator[tuple[bytes, tuple[Entry, ...]]]:
+    def _footers(self, packs: Iterable[bytes]) -> Iterator[tuple[bytes, tuple[PackEntry, ...]]]:
         """The entries of packs; one that cannot be read takes no other with it."""
         for pack in packs:
             try:
@@ -136,6 +136,6 @@ class PackedBlocks:
             else:
                 yield pack, entries
 
-    def _footer(self, pack: bytes) -> tuple[Entry, ...]:
+    def _footer(self, pack: bytes) -> tuple[PackEntry, ...]:
         with self.packs.opened(pack) as fd:
             return read_footer(fd, f"Pack {pack.hex()}")

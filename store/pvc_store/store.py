@@ -37,7 +37,7 @@ class Damage:
     detail: str
 
 
-class Reading(Protocol):
+class StoreReader(Protocol):
     """The reading half of a store; safe for several threads."""
 
     def has(self, key: bytes) -> bool:
@@ -62,7 +62,7 @@ class Reading(Protocol):
         ...
 
 
-class Writing(Reading, Protocol):
+class StoreWriter(StoreReader, Protocol):
     """A running change to a store; sees its own blocks."""
 
     @property
@@ -92,10 +92,10 @@ class Writing(Reading, Protocol):
         ...
 
 
-class Store(Reading, Protocol):
+class Store(StoreReader, Protocol):
     """An object store."""
 
-    def writing(self) -> AbstractContextManager[Writing]:
+    def writing(self) -> AbstractContextManager[StoreWriter]:
         """A change: kept when the block ends, dropped when it raises.
 
         Threads that put objects must have ended when the block does.

@@ -15,7 +15,7 @@ import pytest
 from pvc_store import pack, packfiles
 from pvc_store.errors import DamageError, MissingError
 from pvc_store.files import FileStore, FormatVersionError
-from pvc_store.frame import MAX_FILE_BYTES, OversizeError, TruncatedError
+from pvc_store.frame import MAX_FILE_BYTES, OversizeError, TruncatedFrameError
 from pvc_store.ids import object_id
 from pvc_store.index import BlockIndex, IndexFormatError
 from pvc_store.pack import MAX_PACK_BYTES, read_footer
@@ -297,7 +297,7 @@ def test_one_malformed_pack_takes_no_other_with_it(store: FileStore) -> None:
     reopened = FileStore(store.root)
     assert holds(reopened, 1)
     assert not reopened.has(raw_block(2).form.key)
-    with pytest.raises(TruncatedError, match=bad.stem):
+    with pytest.raises(TruncatedFrameError, match=bad.stem):
         holds(reopened, 2)
     assert {(each.what, each.name) for each in reopened.verify()} == {("pack", bad.stem)}
     assert not (store.root / "index").exists()

@@ -164,10 +164,16 @@ def test_pages_name_every_limit_and_its_value() -> None:
 
 
 def test_pages_name_every_error_of_their_format() -> None:
-    shared = {"MagicError", "NewerVersionError", "TruncatedError", "CheckError", "OversizeError"}
+    shared = {
+        "MagicError",
+        "NewerVersionError",
+        "TruncatedFrameError",
+        "CheckError",
+        "OversizeError",
+    }
     shared.add("CompressionError")
     errors = {
-        "pack": shared | {"FooterError", "EntryError", "PackNameError", "PayloadError"},
+        "pack": shared | {"FooterError", "EntryError", "PackNameError", "PackPayloadError"},
         "tree": shared | {"TreeError", "TreeIdError", "DepthError", "MissingError"},
         "layout": shared | {"LayoutError", "LayoutIdError", "PathError"},
         "index": {"IndexFormatError"},

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pvc_store import pack
-from pvc_store.block import BLOCK_BYTES, BlockForm, Codec, EncodedBlock, Entry, EntryError
+from pvc_store.block import BLOCK_BYTES, BlockForm, Codec, EncodedBlock, EntryError, PackEntry
 from pvc_store.errors import DamageError, FormatError
 from pvc_store.frame import (
     CheckError,
@@ -21,13 +21,13 @@ from pvc_store.frame import (
     MagicError,
     NewerVersionError,
     OversizeError,
-    TruncatedError,
+    TruncatedFrameError,
 )
 from pvc_store.ids import check_value, object_id
 from pvc_store.pack import (
     FooterError,
+    PackPayloadError,
     PackWriter,
-    PayloadError,
     file_digest,
     read_footer,
     read_payload,
@@ -53,7 +53,7 @@ GOOD = pack_file(PAYLOADS, ENTRIES)
 SCRATCH = memoryview(bytearray(BLOCK_BYTES))
 
 
-def footer_of(data: bytes) -> tuple[Entry, ...]:
+def footer_of(data: bytes) -> tuple[PackEntry, ...]:
     """The entries of a pack that is given as bytes."""
     with tempfile.TemporaryFile(buffering=0) as file:
         file.write(data)
@@ -101,10 +101,10 @@ def test_each_way_to_be_malformed_has_its_error() -> None:
     key_order = [replace(each) for each in reversed(ENTRIES)]
     first, second = ENTRIES
     for error, data in (
-        (TruncatedError, b""),
-        (TruncatedError, b"PVCPACK1"[:7]),
-        (TruncatedError, b"PVCPACK1"),
-        (TruncatedError, b"PVCPACK1" + bytes(23)),
+        (TruncatedFrameError, b""),
+        (TruncatedFrameError, b"PVCPACK1"[:7]),
+        (TruncatedFrameError, b"PVCPACK1"),
+        (TruncatedFrameError, b"PVCPACK1" + bytes(23)),
         (MagicError, bytes(32)),
         (MagicError, b"PVCTREE1" + GOOD[8:]),
         (MagicError, GOOD[:-1]),
@@ -200,10 +200,10 @@ def test_a_payload_is_checked(tmp_path: Path) -> None:
     first = ENTRIES[0]
     with path.open("r+b", buffering=0) as file:
         for wrong in (replace(first, check=first.check ^ 1), replace(first, offset=9)):
-            with pytest.raises(PayloadError, match="does not have its check value"):
+            with pytest.raises(PackPayloadError, match="does not have its check value"):
                 read_payload(file.fileno(), wrong, SCRATCH, "here")
         file.truncate(40)
-        with pytest.raises(PayloadError, match="cut short"):
+        with pytest.raises(PackPayloadError, match="cut short"):
             read_payload(file.fileno(), replace(first, offset=38), SCRATCH, "here")
 
 
@@ -221,7 +221,7 @@ def test_a_pack_that_shrinks_while_it_is_read_is_told(
             return result
 
         monkeypatch.setattr(os, "fstat", then_shrink)
-        with pytest.raises(TruncatedError):
+        with pytest.raises(TruncatedFrameError):
             read_footer(file.fileno(), "here")
 
 
