@@ -1,29 +1,35 @@
-"""A running change to a `FileStore`: everything it writes lies in a folder of its own until kept.
+"""A running change to a store: everything it writes lies in a folder of its own until it is kept.
 
-Keeping: first every file is complete and durable in the folder; then packs, layouts and trees move
-to their places, in this order, each name made durable before the next sort of object.  So a tree
+Keeping: first every file is complete and durable in the folder; then packs, layouts and trees
+become objects, in this order, each name made durable before the next sort of object.  So a tree
 never refers to bytes that are not there, and a crash leaves at most objects that nothing refers to.
+The folder is local whatever the backend is, since packs grow and objects do not; how its files
+become objects is the store's: those of a directory are renamed, others are put into the backend.
 """
 
 from __future__ import annotations
 
-import functools
 import os
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from pvc_store import atomic
 from pvc_store.block import BlockForm, EncodedBlock, PackEntry
-from pvc_store.folder import only_one
 from pvc_store.pack import PackWriter, read_payload
 from pvc_store.tree import Tree, file_forms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-    from pvc_store.files import FileStore
     from pvc_store.layout import Layout
+    from pvc_store.object_store import ObjectStore
+    from pvc_store.objects import StoredObjects
+
+# Complete, durable files and the names of the objects that they become.
+Prepared: TypeAlias = Sequence[tuple[Path, str]]
 
 
 class StoreChange:
@@ -31,10 +37,10 @@ class StoreChange:
 
     Args:
         store: what is changed.
-        folder: an empty folder of this change alone, on the store's file system.
+        folder: an empty folder of this change alone.
     """
 
-    def __init__(self, store: FileStore, folder: Path) -> None:
+    def __init__(self, store: ObjectStore, folder: Path) -> None:
         self._store = store
         self._folder = folder
         self._lock = threading.Lock()
@@ -78,7 +84,8 @@ class StoreChange:
         path, entry = found
         fd = os.open(path, os.O_RDONLY)
         try:
-            payload = read_payload(fd, entry, self._store.scratch(), f"Pack {path}")
+            read = partial(atomic.read_all, fd)
+            payload = read_payload(read, entry, self._store.scratch(), f"Pack {path}")
         finally:
             os.close(fd)
         return EncodedBlock(entry.form, payload)
@@ -106,18 +113,24 @@ class StoreChange:
         self._layouts[layout.id] = layout
         return layout.id
 
-    def keep(self) -> None:
-        """Make everything durable and visible; called once, when no thread puts any more."""
+    def finish(self) -> None:
+        """Complete the packs; called once, when no thread puts any more."""
         self._current = None
         for writer in self._writers:
             if writer.entries and writer.path not in self._packs:
                 self._finish(writer)
-        packs = [(path, self._store.packs.path(pack)) for path, pack in self._packs.items()]
-        with only_one(self._folder.parent):
-            layouts = list(self._layout_files())
-            trees = list(self._tree_files())
-            for moves in (packs, layouts, trees):
-                atomic.move_into_place(moves)
+
+    def keep(self, publish: Callable[[Prepared], None]) -> None:
+        """Make everything visible and durable; called once, after `finish`, by one at a time.
+
+        Args:
+            publish: lets files become objects, durably.
+        """
+        packs = [(path, self._store.packs.name(pack)) for path, pack in self._packs.items()]
+        layouts = list(self._layout_files())
+        trees = list(self._tree_files())
+        for files in (packs, layouts, trees):
+            publish(files)
 
     def _writer_for(self, length: int) -> tuple[PackWriter, PackWriter | None]:
         """The pack that takes the next payload, and the one that was full."""
@@ -131,19 +144,19 @@ class StoreChange:
     def _finish(self, writer: PackWriter) -> None:
         self._packs[writer.path] = writer.finish()
 
-    def _layout_files(self) -> Iterator[tuple[Path, Path]]:
+    def _layout_files(self) -> Iterator[tuple[Path, str]]:
+        layouts = self._store.layouts
         for layout_id, layout in self._layouts.items():
-            final = self._store.object_path("layout", layout_id)
-            if not final.exists():
-                yield self._write(final, layout.to_bytes())
+            if not layouts.has(layout_id):
+                yield self._write(layouts, layout_id, layout.to_bytes())
 
-    def _tree_files(self) -> Iterator[tuple[Path, Path]]:
-        path = functools.partial(self._store.object_path, "tree")
-        new = [pair for tree_id, pair in self._trees.items() if not path(tree_id).exists()]
+    def _tree_files(self) -> Iterator[tuple[Path, str]]:
+        trees = self._store.trees
+        new = [pair for tree_id, pair in self._trees.items() if not trees.has(tree_id)]
         for tree_id, data in file_forms(new, self._store.holds_whole):
-            yield self._write(path(tree_id), data)
+            yield self._write(trees, tree_id, data)
 
-    def _write(self, final: Path, data: bytes) -> tuple[Path, Path]:
-        temporary = self._folder / final.name
-        atomic.write_new(temporary, data, mode=0o444)
-        return temporary, final
+    def _write(self, objects: StoredObjects, object_id: bytes, data: bytes) -> tuple[Path, str]:
+        path = self._folder / f"{object_id.hex()}.{objects.sort}"
+        atomic.write_new(path, data, atomic.READ_ONLY)
+        return path, objects.name(object_id)

@@ -135,12 +135,12 @@ class BlockIndex:
         return cls(packs, records)
 
 
-def read_index(path: Path) -> BlockIndex:
-    """The index in a file, or an empty one if there is none that can be used."""
+def read_index(path: Path) -> BlockIndex | None:
+    """The index in a file, or None if there is none that can be used."""
     try:
         return BlockIndex.from_bytes(path.read_bytes())
     except (OSError, IndexFormatError):
-        return BlockIndex.of(())
+        return None
 
 
 def _records(entries: Sequence[PackEntry]) -> NDArray[np.void]:

@@ -10,9 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from pvc_store.block import Codec
-from pvc_store.errors import DamageError, MissingError
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
@@ -134,24 +131,3 @@ class Store(StoreReader, Protocol):
             advance: is told how many bytes were read.
         """
         ...
-
-
-def verify_objects(store: Store) -> Iterator[Damage]:
-    """The part of `verify` that every store can share: what its objects say of each other.
-
-    It finds trees and layouts that cannot be read, and blocks whose base has a base itself.
-    """
-    bases = {form.key: form.base_key for form in store.forms() if form.codec is Codec.DELTA}
-    for key, base in bases.items():
-        if base in bases:
-            detail = f"Its base, block {base.hex()}, is itself stored against a base."
-            yield Damage("block", key.hex(), detail)
-    for what, ids, read in (
-        ("tree", store.tree_ids(), store.tree),
-        ("layout", store.layout_ids(), store.layout),
-    ):
-        for object_id in ids:
-            try:
-                read(object_id)
-            except (DamageError, MissingError, OSError) as error:
-                yield Damage(what, object_id.hex(), str(error))

@@ -78,6 +78,17 @@ def files_of(*trees: Tree) -> Callable[[bytes], bytes]:
     return {each.id: each.to_bytes() for each in trees}.__getitem__
 
 
+def reading(data: bytes) -> Callable[[memoryview, int], int]:
+    """Reads from bytes as `read_payload` and others want to read from a file."""
+
+    def read(buffer: memoryview, offset: int) -> int:
+        part = data[offset : offset + len(buffer)]
+        buffer[: len(part)] = part
+        return len(part)
+
+    return read
+
+
 # Files that no writer of ours makes
 
 

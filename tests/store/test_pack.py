@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import tempfile
 import tracemalloc
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -40,6 +38,7 @@ from tests.store.samples import (
     planes_block,
     raw_block,
     raw_bytes,
+    reading,
 )
 from tests.store.strategies import damaged
 
@@ -55,9 +54,7 @@ SCRATCH = memoryview(bytearray(BLOCK_BYTES))
 
 def footer_of(data: bytes) -> tuple[PackEntry, ...]:
     """The entries of a pack that is given as bytes."""
-    with tempfile.TemporaryFile(buffering=0) as file:
-        file.write(data)
-        return read_footer(file.fileno(), "Pack 12")
+    return read_footer(reading(data), len(data), "Pack 12")
 
 
 def written(path: Path) -> bytes:
@@ -76,14 +73,13 @@ def test_a_pack_comes_back(tmp_path: Path) -> None:
     base = raw_block(3)
     blocks = {block.form.key: block for block in (base, planes_block(4), delta_block(5, base))}
     assert [each.form.key for each in entries] == sorted(blocks)
-    with path.open("rb", buffering=0) as file:
-        for each in entries:
-            assert each.form == blocks[each.form.key].form
-            payload = read_payload(file.fileno(), each, SCRATCH, "here")
-            assert bytes(payload) == bytes(blocks[each.form.key].payload)
-        told: list[int] = []
-        assert file_digest(file.fileno(), told.append) == object_id(data)
-        assert sum(told) == len(data)
+    for each in entries:
+        assert each.form == blocks[each.form.key].form
+        payload = read_payload(reading(data), each, SCRATCH, "here")
+        assert bytes(payload) == bytes(blocks[each.form.key].payload)
+    read: list[int] = []
+    assert file_digest(reading(data), read.append) == object_id(data)
+    assert sum(read) == len(data)
 
 
 def test_a_pack_is_no_pack_before_it_is_finished(tmp_path: Path) -> None:
@@ -194,35 +190,18 @@ def test_a_pack_never_has_more_than_its_limit(
         assert len(footer_of(path.read_bytes())) >= 4
 
 
-def test_a_payload_is_checked(tmp_path: Path) -> None:
-    path = tmp_path / "0.pack"
-    path.write_bytes(GOOD)
+def test_a_payload_is_checked() -> None:
     first = ENTRIES[0]
-    with path.open("r+b", buffering=0) as file:
-        for wrong in (replace(first, check=first.check ^ 1), replace(first, offset=9)):
-            with pytest.raises(PackPayloadError, match="does not have its check value"):
-                read_payload(file.fileno(), wrong, SCRATCH, "here")
-        file.truncate(40)
-        with pytest.raises(PackPayloadError, match="cut short"):
-            read_payload(file.fileno(), replace(first, offset=38), SCRATCH, "here")
+    for wrong in (replace(first, check=first.check ^ 1), replace(first, offset=9)):
+        with pytest.raises(PackPayloadError, match="does not have its check value"):
+            read_payload(reading(GOOD), wrong, SCRATCH, "here")
+    with pytest.raises(PackPayloadError, match="cut short"):
+        read_payload(reading(GOOD[:40]), replace(first, offset=38), SCRATCH, "here")
 
 
-def test_a_pack_that_shrinks_while_it_is_read_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "0.pack"
-    path.write_bytes(GOOD)
-    whole = os.fstat
-    with path.open("rb", buffering=0) as file:
-
-        def then_shrink(fd: int) -> os.stat_result:
-            result = whole(fd)
-            os.truncate(path, 20)
-            return result
-
-        monkeypatch.setattr(os, "fstat", then_shrink)
-        with pytest.raises(TruncatedFrameError):
-            read_footer(file.fileno(), "here")
+def test_a_pack_that_shrinks_while_it_is_read_is_told() -> None:
+    with pytest.raises(TruncatedFrameError):
+        read_footer(reading(GOOD[:20]), len(GOOD), "here")
 
 
 @given(damaged(GOOD))
@@ -233,14 +212,12 @@ def test_damage_raises_damage_errors_only(data: bytes) -> None:
         return
     # The footer is unharmed; so every payload has its place, and says itself whether it is sound.
     assert entries == tuple(ENTRIES)
-    with tempfile.TemporaryFile(buffering=0) as file:
-        file.write(data)
-        for each in entries:
-            try:
-                payload = read_payload(file.fileno(), each, SCRATCH, "here")
-            except DamageError:
-                continue
-            assert bytes(payload) in (ONE.payload, TWO.payload)
+    for each in entries:
+        try:
+            payload = read_payload(reading(data), each, SCRATCH, "here")
+        except DamageError:
+            continue
+        assert bytes(payload) in (ONE.payload, TWO.payload)
 
 
 @given(
