@@ -92,7 +92,7 @@ class EncodedBlock:
 
 @dataclass(frozen=True, slots=True)
 class PackEntry:
-    """Where a pack holds a block.
+    """Where in a pack a block lies.
 
     Attributes:
         form: how the block is coded.

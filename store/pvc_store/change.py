@@ -64,11 +64,11 @@ class StoreChange:
 
     @property
     def packs(self) -> tuple[bytes, ...]:
-        """Ids of the packs that are complete so far; once the change is kept, of all."""
+        """Ids of the packs that are complete so far; after `finish`, of all."""
         return tuple(self._packs.values())
 
     def has(self, key: bytes) -> bool:
-        """Whether store or change hold the block."""
+        """Whether the store or this change has the block."""
         return key in self._blocks or self._store.has(key)
 
     def form(self, key: bytes) -> BlockForm:
@@ -100,7 +100,7 @@ class StoreChange:
             self._blocks[block.form.key] = (writer.path, writer.append(block))
             self._stored += length
         if full is not None:
-            self._finish(full)
+            self._finish_pack(full)
         return True
 
     def put_tree(self, tree: Tree, base: Tree | None = None) -> bytes:
@@ -118,7 +118,7 @@ class StoreChange:
         self._current = None
         for writer in self._writers:
             if writer.entries and writer.path not in self._packs:
-                self._finish(writer)
+                self._finish_pack(writer)
 
     def keep(self, publish: Callable[[Prepared], None]) -> None:
         """Make everything visible and durable; called once, after `finish`, by one at a time.
@@ -141,7 +141,7 @@ class StoreChange:
         self._writers.append(self._current)
         return self._current, full
 
-    def _finish(self, writer: PackWriter) -> None:
+    def _finish_pack(self, writer: PackWriter) -> None:
         self._packs[writer.path] = writer.finish()
 
     def _layout_files(self) -> Iterator[tuple[Path, str]]:

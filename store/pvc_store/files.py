@@ -2,7 +2,7 @@
 
     format            "pvc store 1"
     packs/ab/<id>.pack  trees/ab/<id>.tree  layouts/ab/<id>.layout      by the backend
-    index             which pack holds a block; rebuilt when it does not fit the packs
+    index             which pack contains a block; rebuilt when it does not fit the packs
     tmp/<uuid>/       a running change; its directory is locked while its process lives
     lock              shared: writers; exclusive: whoever removes objects
 
@@ -136,13 +136,13 @@ class FileStore(ObjectStore):
     # The index
 
     def cached_index(self) -> BlockIndex | None:
-        """The index file; None if there is none that can be used."""
+        """The index in the file `index`; None if it is missing or cannot be used."""
         from pvc_store.index import read_index
 
         return read_index(self.root / "index")
 
     def cache_index(self, index: BlockIndex) -> None:
-        """Write the index file, if this process may: a store that cannot be written can be read."""
+        """Write the file `index`, if possible: a store that cannot be written can be read."""
         with contextlib.suppress(OSError), work_folder(self._work) as folder:
             atomic.write_new(folder / "index", index.to_bytes())
             atomic.move_into_place([(folder / "index", self.root / "index")])

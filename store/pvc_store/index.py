@@ -1,4 +1,4 @@
-"""The index: which pack holds a block.  A cache, rebuilt from the packs whenever it does not fit.
+"""The index: which pack contains a block.  A cache, rebuilt from the packs when it does not fit.
 
     file   = "PVCINDX1" | pack_count u32 | entry_count u64 | pack id 32 * | record *
            | xxh3-64 of all before u64                                  (little-endian)

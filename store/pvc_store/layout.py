@@ -46,7 +46,7 @@ class LayoutError(FormatError):
 
 
 class LayoutIdError(FormatError):
-    """A layout file does not hold the layout that it is named after."""
+    """A layout file does not contain the layout that it is named after."""
 
 
 class PathError(FormatError):
@@ -162,7 +162,7 @@ class Layout:
         if list(layout.files) != files:
             raise reader.error("its files are out of order")
         if layout.id != expected:
-            raise LayoutIdError(where, f"it holds the layout {layout.id.hex()}")
+            raise LayoutIdError(where, f"it contains the layout {layout.id.hex()}")
         return layout
 
 

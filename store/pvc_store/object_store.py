@@ -54,7 +54,7 @@ class ObjectStore(PackedBlocks):
         return Tree.from_bytes(data, tree_id, base_file, f"Tree {tree_id.hex()}", self._read_trees)
 
     def holds_whole(self, tree_id: bytes) -> bool:
-        """Whether a tree is here, sound, and not stored against a base."""
+        """Whether a tree is stored whole, not as differences from a base, and is sound."""
         try:
             return Tree.is_whole(self._file(self.trees, tree_id), tree_id, "Tree")
         except (DamageError, MissingError):

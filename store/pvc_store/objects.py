@@ -46,7 +46,7 @@ class StoredObjects:
         return sorted(found)
 
     def has(self, object_id: bytes) -> bool:
-        """Whether an object is there."""
+        """Whether there is an object of this id."""
         try:
             self._backend.stat(self.name(object_id))
         except FileNotFoundError:

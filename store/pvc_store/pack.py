@@ -113,7 +113,7 @@ class PackWriter:
         return pack_id
 
     def close(self) -> None:
-        """Close the file; what is not finished stays a leftover."""
+        """Close the file; if it is not finished, it is left as it is."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

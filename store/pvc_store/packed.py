@@ -49,7 +49,7 @@ class PackedBlocks:
             return self._index
 
     def has(self, key: bytes) -> bool:
-        """Whether the store holds the block."""
+        """Whether the store has the block."""
         return key in self.index()
 
     def form(self, key: bytes) -> BlockForm:
@@ -72,7 +72,7 @@ class PackedBlocks:
             found = self.index().find(key)
         if found is None:
             for pack in self._unreadable:
-                self._footer(pack)  # says what is wrong with a pack that may hold the block
+                self._footer(pack)  # raises what is wrong with a pack that may contain the block
             raise MissingError("block", key.hex())
         return found
 
@@ -93,7 +93,7 @@ class PackedBlocks:
         return (entry.form for _, entry in self.index())
 
     def refresh(self) -> None:
-        """Notice packs that other processes have added or removed."""
+        """Bring the index up to date with the packs that are there now."""
         with self._index_lock:
             self._index = self._load_index()
 

@@ -1,4 +1,4 @@
-"""What a store can do, whatever it is made of.
+"""What every store does, as protocols.
 
 A store keeps three sorts of objects: encoded blocks by block key, trees and layouts by object id.
 It is read at any time; it is written inside `writing()`, whose objects become visible and durable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Something that `verify` found broken.
+    """A fault that `verify` found.
 
     Attributes:
         what: sort of object: "pack", "block", "tree", "layout".
@@ -38,14 +38,14 @@ class StoreReader(Protocol):
     """The reading half of a store; safe for several threads."""
 
     def has(self, key: bytes) -> bool:
-        """Whether the store holds the block."""
+        """Whether the store has the block."""
         ...
 
     def form(self, key: bytes) -> BlockForm:
         """How the block is coded, without reading its payload.
 
         Raises:
-            MissingError: the store does not hold it.
+            MissingError: the store does not have it.
         """
         ...
 
@@ -53,7 +53,7 @@ class StoreReader(Protocol):
         """The encoded block; its payload is checked, and valid until this thread's next `get`.
 
         Raises:
-            MissingError: the store does not hold it.
+            MissingError: the store does not have it.
             DamageError: the payload is not what was stored.
         """
         ...
@@ -80,7 +80,7 @@ class StoreWriter(StoreReader, Protocol):
     def put_tree(self, tree: Tree, base: Tree | None = None) -> bytes:
         """Add a tree and return its id.
 
-        It is stored as what differs from `base`, if the store or this change hold `base` whole.
+        Only what differs from `base` is stored, if `base` is stored whole, here or in this change.
         """
         ...
 
@@ -107,7 +107,7 @@ class Store(StoreReader, Protocol):
         """The tree of an id.
 
         Raises:
-            MissingError: the store does not hold it.
+            MissingError: the store does not have it.
             DamageError: it is not what its name says.
         """
         ...
@@ -128,6 +128,6 @@ class Store(StoreReader, Protocol):
         """Check every stored byte against names and check values.
 
         Args:
-            advance: is told how many bytes were read.
+            advance: called with the number of bytes of each read.
         """
         ...

@@ -52,7 +52,7 @@ class TreeError(FormatError):
 
 
 class TreeIdError(FormatError):
-    """A tree file does not hold the tree that it is named after."""
+    """A tree file does not contain the tree that it is named after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ class Tree(Mapping[str, Tensor]):
         Args:
             data: the whole file.
             expected: the tree id that the file is named after.
-            base_file: gives the file of a tree id, for a tree that holds only differences.
+            base_file: gives the file of a tree id, for a tree that is stored as differences.
             where: what the file is, for messages.
             known: trees that were read before, by id.
 
@@ -186,12 +186,12 @@ class Tree(Mapping[str, Tensor]):
             tree._tensors = _by_name(_read_differences(reader, base))
         reader.finish()
         if tree.id != expected:
-            raise TreeIdError(where, f"it holds the tree {tree.id.hex()}")
+            raise TreeIdError(where, f"it contains the tree {tree.id.hex()}")
         return tree
 
     @staticmethod
     def is_whole(data: bytes, tree_id: bytes, where: str) -> bool:
-        """Whether a file holds the tree of an id, and not against a base.
+        """Whether a file contains the tree of an id, whole and not as differences from a base.
 
         Raises:
             FormatError: it is no tree of this version, or was damaged.
@@ -220,7 +220,7 @@ def file_forms(
 
     Args:
         trees: each tree, not yet stored, and the base against which it is to be stored.
-        holds_whole: whether a tree of this id is stored already, and not against a base.
+        holds_whole: whether a tree of this id is stored already, whole.
 
     Yields:
         id and file of each tree: against its base if that is stored whole, else whole itself.
