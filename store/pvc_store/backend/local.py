@@ -39,12 +39,7 @@ class LocalBackend:
 
     def list(self, folder: str) -> Iterator[str]:
         """Names of the objects below a folder; see `StoreBackend.list`."""
-        for entry in _entries(self.root / folder):
-            name = f"{folder}/{entry.name}"
-            if entry.is_dir():
-                yield from self.list(name)
-            else:
-                yield name
+        return _files_below(str(self.path(folder)), folder)
 
     def stat(self, name: str) -> int:
         """Size of an object in bytes; see `StoreBackend.stat`."""
@@ -115,7 +110,16 @@ class _OpenFile:
         os.close(self.fd)
 
 
-def _entries(directory: Path) -> list[os.DirEntry[str]]:
+def _files_below(directory: str, name: str) -> Iterator[str]:
+    """Names of all files below a directory, which has the name `name` itself."""
+    for entry in _entries(directory):
+        if entry.is_dir():
+            yield from _files_below(entry.path, f"{name}/{entry.name}")
+        else:
+            yield f"{name}/{entry.name}"
+
+
+def _entries(directory: str) -> list[os.DirEntry[str]]:
     """What lies in a directory; nothing if there is no such directory (any more)."""
     try:
         with os.scandir(directory) as entries:
