@@ -51,6 +51,11 @@ class StoreBackend(Protocol):
     def get_into(self, name: str, buffer: memoryview, offset: int) -> int:
         """Fill `buffer` with the bytes of an object from `offset` on: for parts of large ones.
 
+        Args:
+            name: the object.
+            buffer: writable, of single bytes.
+            offset: first byte to read; may lie behind the end.
+
         Returns:
             Number of bytes read, smaller than the buffer only where the object ends.
 
