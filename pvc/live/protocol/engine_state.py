@@ -10,7 +10,7 @@ from pvc.errors import PvcError
 from pvc_store.ids import ID_BYTES
 
 if TYPE_CHECKING:
-    from pvc.live.protocol.fields import Fields
+    from pvc.strict_json import Fields
 
 
 class OtherRepositoryError(PvcError):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pvc.repo.personality.config import Config
     from pvc.repo.repository import Repository
     from pvc.repo.targets.directory_record import DirectoryRecord
-    from pvc_store.store import Reading
+    from pvc_store.store import StoreReader
 
 
 class DriftedError(PvcError):
@@ -38,7 +38,7 @@ class DriftedError(PvcError):
         )
 
 
-def blocks_of(repository: Repository, config: Config, reading: Reading | None = None) -> Blocks:
+def blocks_of(repository: Repository, config: Config, reading: StoreReader | None = None) -> Blocks:
     """Raw blocks of the repository's trees, or of a running change to them."""
     origin = repository.root / config.base_origin
     store = repository.store

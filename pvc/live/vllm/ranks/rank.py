@@ -29,8 +29,8 @@ from pvc.live.vllm.ranks.share_part import share_part
 from pvc.parallel import default_threads
 
 if TYPE_CHECKING:
-    from pvc.live.protocol.fields import Fields
     from pvc.live.vllm.ranks.share_part import WorkerModel
+    from pvc.strict_json import Fields
 
 log = logging.getLogger("vllm.pvc")
 
