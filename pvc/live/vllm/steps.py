@@ -148,11 +148,13 @@ class ServedSteps(VllmSteps):
     def _set_version(self, version: str) -> None:
         self._do(self._client.update_weight_version(version), "note the version of its weights")
 
-    def _do(self, what: Coroutine[Any, Any, Any], asked: str, wait: float = ANSWER_SECONDS) -> Any:
+    def _do(
+        self, what: Coroutine[Any, Any, Any], request: str, wait: float = ANSWER_SECONDS
+    ) -> Any:
         if not self._loop.is_running():  # the server is ending
             what.close()
-            raise SilentError(asked)
-        return _result(asyncio.run_coroutine_threadsafe(what, self._loop), asked, wait)
+            raise SilentError(request)
+        return _result(asyncio.run_coroutine_threadsafe(what, self._loop), request, wait)
 
 
 class OfflineSteps(VllmSteps):
@@ -237,7 +239,7 @@ class OfflineSteps(VllmSteps):
         return _result(answer, f"do {method}", wait)
 
 
-def _result(future: Future[Any], asked: str, wait: float) -> Any:
+def _result(future: Future[Any], request: str, wait: float) -> Any:
     """What vLLM answers.
 
     Raises:
@@ -248,9 +250,9 @@ def _result(future: Future[Any], asked: str, wait: float) -> Any:
         return future.result(wait)
     except TimeoutError:
         future.cancel()
-        raise SilentError(asked) from None
+        raise SilentError(request) from None
     except Exception as error:
-        raise VllmError(asked, str(error) or type(error).__name__) from error
+        raise VllmError(request, str(error) or type(error).__name__) from error
 
 
 def _one_by_one(method: Callable[..., Any]) -> Callable[..., Any]:

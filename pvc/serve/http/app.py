@@ -77,30 +77,30 @@ class Service:
         }
         return JSONResponse({"object": "list", "data": [model]})
 
-    async def complete(self, asked: Completion, request: Request) -> Response:
+    async def complete(self, body: Completion, request: Request) -> Response:
         """Continue prompts."""
-        asked.check(self._name)
-        job = await asyncio.to_thread(asked.job, self._loaded)
+        body.check(self._name)
+        job = await asyncio.to_thread(body.job, self._loaded)
         answer = OpenAIReply(CompletionForm(), job, self._loaded, self._name)
-        return await self._answer(asked, job, answer, request)
+        return await self._answer(body, job, answer, request)
 
-    async def chat(self, asked: Chat, request: Request) -> Response:
+    async def chat(self, body: Chat, request: Request) -> Response:
         """The next message of a conversation."""
-        asked.check(self._name)
-        job = await asyncio.to_thread(asked.job, self._loaded)
+        body.check(self._name)
+        job = await asyncio.to_thread(body.job, self._loaded)
         answer = OpenAIReply(ChatForm(), job, self._loaded, self._name)
-        return await self._answer(asked, job, answer, request)
+        return await self._answer(body, job, answer, request)
 
     async def _answer(
-        self, asked: OpenAIRequest, job: GenerationJob, answer: OpenAIReply, request: Request
+        self, body: OpenAIRequest, job: GenerationJob, answer: OpenAIReply, request: Request
     ) -> Response:
         pieces = self._pieces(job, request)
-        if not asked.stream:
+        if not body.stream:
             async for piece in pieces:
                 answer.add(piece)
             return JSONResponse(answer.whole())
         first = await anext(pieces, None)  # what is refused is refused with its own status
-        stream = _stream(first, pieces, answer, numbers=asked.wants_usage)
+        stream = _stream(first, pieces, answer, numbers=body.wants_usage)
         return StreamingResponse(stream, media_type="text/event-stream")
 
     async def _pieces(self, job: GenerationJob, request: Request) -> AsyncIterator[ReplyPiece]:

@@ -137,7 +137,7 @@ class OpenAIReply:
 
     def __init__(self, form: ReplyForm, job: GenerationJob, loaded: LoadedModel, name: str) -> None:
         self._form = form
-        self._tells = job.sampling.alternatives is not None
+        self._with_logprobs = job.sampling.alternatives is not None
         self._loaded = loaded
         self._choices = [_Choice() for _ in range(len(job.prompts) * job.replies)]
         self._prompt_tokens = sum(len(prompt.ids) for prompt in job.prompts)
@@ -179,7 +179,7 @@ class OpenAIReply:
         choice.begun = True
         if opening is not None:
             found.append(self._chunk([self._choice(piece.choice, opening, (), None)]))
-        if piece.text or piece.finish or (self._tells and piece.tokens):
+        if piece.text or piece.finish or (self._with_logprobs and piece.tokens):
             part = self._form.part(piece.text)
             found.append(
                 self._chunk([self._choice(piece.choice, part, piece.tokens, piece.finish)])
@@ -196,7 +196,7 @@ class OpenAIReply:
     def _choice(
         self, index: int, content: dict[str, Any], tokens: Sequence[PlacedToken], finish: str | None
     ) -> dict[str, Any]:
-        logprobs = self._form.logprobs(tokens, self._loaded) if self._tells else None
+        logprobs = self._form.logprobs(tokens, self._loaded) if self._with_logprobs else None
         return {"index": index, **content, "logprobs": logprobs, "finish_reason": finish}
 
     def _usage(self) -> dict[str, int]:

@@ -210,9 +210,9 @@ class Chat(OpenAIRequest):
         except (TemplateError, TypeError, ValueError) as error:
             text = f"The chat template refuses these messages: {error}"
             raise RequestError(text, "messages") from error
-        asked = self.max_completion_tokens
-        asked = self.max_tokens if asked is None else asked
-        most = loaded.context - len(prompt.ids) if asked is None else asked
+        wanted = self.max_completion_tokens
+        wanted = self.max_tokens if wanted is None else wanted
+        most = loaded.context - len(prompt.ids) if wanted is None else wanted
         _check_room(prompt, max(most, 0), loaded)
         alternatives = (self.top_logprobs or 0) if self.logprobs else None
         return GenerationJob((prompt,), self.n or 1, self.sampling(most, alternatives))

@@ -64,9 +64,9 @@ class Token:
 class _Watch:
     """Sees the logits and the token of every place while `generate` runs."""
 
-    def __init__(self, alternatives: int | None, tell: Callable[[Token], bool]) -> None:
+    def __init__(self, alternatives: int | None, send: Callable[[Token], bool]) -> None:
         self._alternatives = alternatives
-        self._tell = tell
+        self._send = send
         self._logits: torch.Tensor | None = None
 
     def process(self, _: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -78,7 +78,7 @@ class _Watch:
     def stop(self, ids: torch.Tensor, _scores: object, **_: object) -> torch.Tensor:
         """Runs after a token was chosen."""
         found = token(int(ids[0, -1]), self._logits, self._alternatives)
-        return torch.tensor([self._tell(found)], device=ids.device)
+        return torch.tensor([self._send(found)], device=ids.device)
 
 
 def generate(
@@ -86,7 +86,7 @@ def generate(
     prompt: Sequence[int],
     sampling: Sampling,
     choice: int,
-    tell: Callable[[Token], bool],
+    send: Callable[[Token], bool],
 ) -> None:
     """Generate one reply.
 
@@ -95,9 +95,9 @@ def generate(
         prompt: its token ids.
         sampling: how.
         choice: number of the reply, which the seed counts on by.
-        tell: called with every token, the one that ends the reply among them; True stops.
+        send: called with every token, the one that ends the reply among them; True stops.
     """
-    watch = _Watch(sampling.alternatives, tell)
+    watch = _Watch(sampling.alternatives, send)
     ids = torch.tensor([list(prompt)], device=loaded.model.device)
     with _seeded(sampling.seed, choice, ids.device):
         loaded.model.generate(

@@ -23,7 +23,7 @@ class Reply:
         job: the request.
         choice: number of the reply, from 0 to all replies to all prompts.
         weights: version of the weights.
-        tell: called with each piece.
+        send: called with each piece.
     """
 
     def __init__(
@@ -32,13 +32,13 @@ class Reply:
         job: GenerationJob,
         choice: int,
         weights: str | None,
-        tell: Callable[[ReplyPiece], None],
+        send: Callable[[ReplyPiece], None],
     ) -> None:
         self._loaded = loaded
         self._job = job
         self._choice = choice
         self._weights = weights
-        self._tell = tell
+        self._send = send
         self._prompt = job.prompts[choice // job.replies]
         self._text = ReplyText(loaded.decode, self._prompt.ids, job.sampling.stop)
         self._echoed = 0
@@ -79,7 +79,7 @@ class Reply:
     def _say(
         self, text: str, tokens: tuple[PlacedToken, ...], generated: int, finish: str | None = None
     ) -> None:
-        self._tell(ReplyPiece(self._choice, self._weights, text, tokens, generated, finish))
+        self._send(ReplyPiece(self._choice, self._weights, text, tokens, generated, finish))
 
 
 def _placed(tokens: list[Token], shown: ReplyText) -> list[PlacedToken]:

@@ -96,13 +96,13 @@ class TurnQueue:
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[ReplyPiece | PvcError | None] = asyncio.Queue()
 
-        def tell(what: ReplyPiece | PvcError | None) -> None:
+        def send(what: ReplyPiece | PvcError | None) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody listens
                 loop.call_soon_threadsafe(pieces.put_nowait, what)
 
         self._waiting += 1
         try:
-            self._thread.submit(self._work, job, gone, tell)
+            self._thread.submit(self._work, job, gone, send)
             while (found := await pieces.get()) is not None:
                 if isinstance(found, PvcError):
                     raise found
@@ -115,24 +115,24 @@ class TurnQueue:
         self,
         job: GenerationJob,
         gone: threading.Event,
-        tell: Callable[[ReplyPiece | PvcError | None], None],
+        send: Callable[[ReplyPiece | PvcError | None], None],
     ) -> None:
         def stopped() -> bool:
             return gone.is_set() or self._closed.is_set()
 
         try:
             if not stopped():
-                self._generate(job, stopped, tell)
+                self._generate(job, stopped, send)
         except PvcError as error:
-            tell(error)
+            send(error)
         except (RuntimeError, ValueError, LookupError, TypeError) as error:
             log.exception("pvc: A reply could not be generated.")
-            tell(GenerationError(str(error) or type(error).__name__))
+            send(GenerationError(str(error) or type(error).__name__))
         finally:
-            tell(None)
+            send(None)
 
     def _generate(
-        self, job: GenerationJob, stopped: Callable[[], bool], tell: Callable[[ReplyPiece], None]
+        self, job: GenerationJob, stopped: Callable[[], bool], send: Callable[[ReplyPiece], None]
     ) -> None:
         self.check_weights()
         with self._engine.step():
@@ -140,4 +140,4 @@ class TurnQueue:
             for choice in range(len(job.prompts) * job.replies):
                 if stopped():
                     return
-                Reply(self._loaded, job, choice, weights, tell).generate(stopped)
+                Reply(self._loaded, job, choice, weights, send).generate(stopped)
