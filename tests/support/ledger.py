@@ -19,7 +19,8 @@ from pvc.repo.commands.commit import NothingChangedError
 from pvc.repo.commands.commit_action import AppliedError, ContainedError
 from pvc.repo.commands.commit_edits import NothingEditedError
 from pvc.repo.commands.commit_origin import NearerHeadError, OtherTreeError
-from pvc.repo.commands.editing import DependentError, NameTakenError, NotRevertibleError
+from pvc.repo.commands.editing import DependentError, NameTakenError
+from pvc.repo.commands.revert import NotRevertibleError
 from pvc.repo.commands.three_way import ConflictError
 from pvc.repo.git import GitError, UnknownRevisionError
 from pvc.repo.history.contents import DriftedError

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 
 from pvc.repo.history.contents import blocks_of
 from pvc.repo.history.recording import note_quietly
-from pvc.repo.personality import personality_file, vector_file
+from pvc.repo.personality import personality_file
 from pvc.repo.personality.formula import Built
 from pvc.repo.personality.personality_file import Personality, Term
 from pvc.repo.personality.vector import CapturedVector
-from pvc.repo.snapshot import vector_path
 from pvc.repo.trees.capture import CaptureOptions
 
 if TYPE_CHECKING:
@@ -66,9 +65,10 @@ def rescue(repository: Repository, result: EngineSource, crew: Crew) -> Rescue:
         statistics=statistics,
         provenance=(("origin", result.where),),
     )
-    alone = personality_file.edit(personality_file.EMPTY, Personality((Term(name),)))
-    text = vector_file.to_text(vector)
-    files = {vector_path(name): text.encode(), personality_file.PATH: alone.encode()}
+    alone = head.with_files({personality_file.PATH: None}).with_personality(
+        Personality((Term(name),))
+    )
+    files = alone.with_vector(name, vector).changes
     message = f"{name}: what {result.where} held before it was overwritten"
     commit = repository.git.write_commit(files, message, repository.folder)
     note_quietly(repository, commit, Built(captured.tree.id, captured.layout.id))

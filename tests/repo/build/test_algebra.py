@@ -9,21 +9,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from pvc.repo.personality.resolve import CycleError, Names, TooManyError
+from pvc.parallel import Crew
+from pvc.repo.build.tensor_routes import IdentityError
 from pvc.repo.commands.build import build
 from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.combine import (
+    Combination,
+    DensityError,
+    RepeatedTermError,
+    RepeatedVectorError,
+    ScaleError,
+    Scaling,
+    UnchangedError,
+    combine,
+    rescale,
+)
 from pvc.repo.commands.commit import Wish, commit
-from pvc.repo.commands.combine import Combination, DensityError, RepeatedVectorError, RepeatedTermError, ScaleError, Scaling, UnchangedError, combine, rescale
-from pvc.repo.commands.editing import DependentError, NameTakenError, remove, rename
+from pvc.repo.commands.diff_vectors import relate
+from pvc.repo.commands.editing import DependentError, NameTakenError
+from pvc.repo.commands.remove import remove
+from pvc.repo.commands.rename import rename
+from pvc.repo.history.recording import read_note
+from pvc.repo.history.revision import resolve
 from pvc.repo.personality.expression import ExpressionError
 from pvc.repo.personality.personality_file import Term
-from pvc.repo.history.recording import read_note
-from pvc.repo.commands.diff_vectors import relate
-from pvc.repo.repository import Repository
-from pvc.repo.history.revision import resolve
-from pvc.repo.build.tensor_routes import IdentityError
+from pvc.repo.personality.resolve import CycleError, Names, TooManyError
 from pvc.repo.personality.vector import DerivedVector, Recipe
-from pvc.parallel import Crew
+from pvc.repo.repository import Repository
 from tests.support import models
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import pytest
 
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.commit_edits import commit_edits
-from pvc.repo.commands.editing import remove
 from pvc.repo.commands.fsck import fsck
+from pvc.repo.commands.remove import remove
 from pvc.repo.personality import vector_file
 from pvc.repo.personality.vector_file import parse, to_text
 from pvc.repo.repository import Repository

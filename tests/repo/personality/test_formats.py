@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pvc.repo.build.build_cache import BuiltTree
-from pvc.repo.commands.editing import rename
+from pvc.repo.commands.rename import rename
 from pvc.repo.commands.status import status
 from pvc.repo.history.journal import DirectoryWrite, Journal, JournalError, JournalFile
 from pvc.repo.history.recording import read_note
