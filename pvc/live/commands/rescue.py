@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pvc.repo.history.contents import blocks_of
 from pvc.repo.history.recording import note_quietly
 from pvc.repo.personality import personality_file
 from pvc.repo.personality.formula import Built
@@ -50,7 +49,7 @@ def rescue(repository: Repository, result: EngineSource, crew: Crew) -> Rescue:
     head = repository.head()
     store = repository.store
     base = store.tree(head.config.base_tree)
-    with store.writing() as writing, blocks_of(repository, head.config, writing) as blocks:
+    with store.writing() as writing, repository.blocks(head.config, writing) as blocks:
         goal = CaptureOptions(base, repository.norms.read(base))
         captured = result.capture(blocks, writing, goal, crew)
         writing.put_tree(captured.tree, base)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.merge.dialect import COMPAT, DIALECTS
-from pvc.repo.build.builds import check_possible
+from pvc.repo.build.builds import Builds
 from pvc.repo.commands.editing import Edited, NameTakenError, checked, ready, recorded
-from pvc.repo.history.contents import blocks_of
 from pvc.repo.history.revision import AmbiguousError
 from pvc.repo.personality import vector_file
 from pvc.repo.personality.formula import Mix
@@ -276,7 +275,7 @@ def _trim(
     recipe, names = made.recipe, Names(head.config, head.vector)
     parts = tuple(names.part(term.vector, term.scale) for term in recipe.terms)
     mix = Mix(recipe.method, parts, recipe.density, recipe.factor, recipe.compat)
-    with blocks_of(repository, head.config) as blocks:
+    with repository.blocks(head.config) as blocks:
         trims = TiesFacts(repository.folder, blocks, repository.store.tree, crew)
         trims.add(mix)
         return trims.trim(mix)
@@ -315,7 +314,7 @@ def _check_new(repository: Repository, head: Snapshot, name: str, made: DerivedV
         raise NameTakenError(name)
     new = head.with_files({vector_path(name): vector_file.to_text(made).encode()})
     parts = [Names(new.config, new.vector).part(name, 1.0)]
-    check_possible(repository, total(new.config, parts))
+    Builds(repository, new.config).check(total(new.config, parts))
 
 
 def _derive(

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo.build.builds import check_possible, known
+from pvc.repo.build.builds import Builds
 from pvc.repo.commands.commit_action import plan
 from pvc.repo.commands.commit_origin import Claim, check_nearest, find_origin
 from pvc.repo.commands.commit_source import CheckpointSource
-from pvc.repo.history.contents import blocks_of
 from pvc.repo.history.recording import PendingCommit, check_ready, record
 from pvc.repo.history.recovery import recover
 from pvc.repo.history.revision import AmbiguousError
@@ -183,7 +182,7 @@ class _Commit:
         store = self.repository.store
         with (
             store.writing() as writing,
-            blocks_of(self.repository, self.head.config, writing) as blocks,
+            self.repository.blocks(self.head.config, writing) as blocks,
         ):
             start = store.tree(self.plan.start)
             goal = CaptureOptions(start, self.repository.norms.read(start))
@@ -255,11 +254,13 @@ class _Commit:
     def _record(self, vector: CapturedVector) -> Snapshot:
         name, repository = self.wish.name, self.repository
         after = self.head.with_vector(name, vector).with_personality(self.plan.personality)
-        check_possible(repository, after.formula)
-        built = known(repository, after.config, after.formula)
+        builds = Builds(repository, after.config)
+        builds.check(after.formula)
         message = self.wish.message or f"{name}: {self.plan.action}"
         adopted = self.result.adopted(vector, name, self.plan.reached)
-        change = PendingCommit(self.before, after.changes, message, built, adopted)
+        change = PendingCommit(
+            self.before, after.changes, message, builds.find(after.formula), adopted
+        )
         return record(repository, change)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo.build.builds import check_possible, known
+from pvc.repo.build.builds import Builds
 from pvc.repo.history.recording import PendingCommit, at, check_ready, record
 from pvc.repo.history.recovery import recover
 from pvc.repo.personality.resolve import Names
@@ -102,8 +102,9 @@ def checked(
         MissingError: the store lacks a tree that it needs.
     """
     _check_vectors(before, after, after.changes if changes is None else changes)
-    check_possible(repository, after.formula)
-    return known(repository, after.config, after.formula)
+    builds = Builds(repository, after.config)
+    builds.check(after.formula)
+    return builds.find(after.formula)
 
 
 def _check_vectors(before: Snapshot, after: Snapshot, changes: Mapping[str, bytes | None]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pvc.repo.build.builds import known
+from pvc.repo.build.builds import Builds
 from pvc.repo.commands.editing import DependentError, Edited, derived_from, ready, recorded
 from pvc.repo.snapshot import BEHAVIOURS, vector_path
 
@@ -29,6 +29,6 @@ def remove(repository: Repository, name: str) -> Edited:
             raise DependentError(name, tuple(dependents))
         paths = (vector_path(name), f"{BEHAVIOURS}/{name}.toml")
         there = (path for path in paths if head.read(path) is not None)
-        built = known(repository, head.config, head.formula)
+        built = Builds(repository, head.config).find(head.formula)
         after = head.with_files(dict.fromkeys(there))
         return recorded(repository, after, f"Remove {name}", built)

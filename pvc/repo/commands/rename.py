@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pvc.repo.build.builds import known
+from pvc.repo.build.builds import Builds
 from pvc.repo.commands.editing import Edited, NameTakenError, derived_from, ready, recorded
 from pvc.repo.history.revision import AmbiguousError
 from pvc.repo.personality.personality_file import Personality, Term
@@ -41,7 +41,7 @@ def rename(repository: Repository, old: str, new: str) -> Edited:
         after = after.with_personality(
             Personality(_renamed_terms(head.personality.terms, old, new))
         )
-        built = known(repository, head.config, head.formula)
+        built = Builds(repository, head.config).find(head.formula)
         records = _records(repository, old, new)
         return recorded(repository, after, f"Rename {old} to {new}", built, records)
 

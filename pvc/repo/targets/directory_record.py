@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,8 @@ from pvc_store.ids import object_id, parse_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pvc.repo.targets.directory import Content
 
 FORMAT = "pvc target 1"
 
@@ -58,6 +60,12 @@ class DirectoryRecord:
     def changed(self) -> list[str]:
         """Files that are not as they were written, going by their stamps; sorted."""
         return [name for name, stamp in self.stamps.items() if stamp_now(self.path / name) != stamp]
+
+    def stamped(self, content: Content) -> DirectoryRecord:
+        """The same, with the stamps that the files of its content have now."""
+        found = {path: stamp_now(self.path / path) for path in sorted(content.paths())}
+        stamps = {path: stamp for path, stamp in found.items() if stamp is not None}
+        return replace(self, stamps=stamps)
 
     def to_text(self) -> str:
         """The JSON that is stored."""

@@ -238,9 +238,9 @@ def test_the_tree_does_not_depend_on_threads(tmp_path: Path) -> None:
         for kept in ("built", "trims"):
             shutil.rmtree(made.repository.folder / kept, ignore_errors=True)
         done = build(made.repository, "base + 0.5*a + calm", Crew(threads=threads))
-        assert done.fresh
+        assert done.computed
         trees.add(done.built.tree)
-    assert not build(made.repository, "base + 0.5*a + calm", CREW).fresh
+    assert not build(made.repository, "base + 0.5*a + calm", CREW).computed
     assert len(trees) == 1
     made.repository.close()
 
@@ -264,7 +264,7 @@ def test_terms_are_set_and_built(made: Repository, tmp_path: Path) -> None:
     assert str(rescale(made, Scaling("quiet", -0.5)).personality).endswith("- 0.5*quiet")
     assert read_note(made, made.head().commit) is None
     done = build(made, "HEAD", CREW)
-    assert done.fresh
+    assert done.computed
     assert read_note(made, made.head().commit) == done.built
     with pytest.raises(UnchangedError):
         rescale(made, Scaling("quiet", -0.5))

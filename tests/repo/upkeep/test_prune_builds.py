@@ -81,7 +81,7 @@ def test_what_is_lost_is_computed_again(
         checkout(again, FORMULAS[1], tmp_path / "out", keep_head=True, crew=CREW)
         assert build(again, FORMULAS[1], CREW).built.tree == trees[1]
         done = build(again, FORMULAS[1], CREW)
-        assert (done.built.tree, done.fresh) == (trees[1], False)
+        assert (done.built.tree, done.computed) == (trees[1], False)
         assert fsck(again, CREW).findings == ()
 
 
