@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pvc.repo.targets.directory import Content
     from pvc.repo.trees.blocks import Blocks
     from pvc_store.files import FileStore
-    from pvc_store.store import Reading
+    from pvc_store.store import StoreReader
     from pvc_store.tree import Tree
 
 FOLDER = "pvc"
@@ -129,7 +129,7 @@ class Repository:
         except (MissingError, DamageError):
             return None
 
-    def blocks(self, config: Config, reading: Reading | None = None) -> Blocks:
+    def blocks(self, config: Config, reading: StoreReader | None = None) -> Blocks:
         """Raw blocks of stored trees.
 
         Args:

@@ -67,11 +67,11 @@ def train(directory: Path) -> dict[str, bytes]:
 
 
 def test_it_is_stored_before_it_is_overwritten(made: Repository, out: Path) -> None:
-    tree, packs = record(made).tree, made.store.packs.names()
+    tree, packs = record(made).tree, made.store.packs.ids()
     assert not is_stored(made, tree)
     before = models.contents(out)
     checkout(made, SUM, out, keep_head=True, crew=CREW)  # which overwrites nothing
-    assert made.store.packs.names() == packs
+    assert made.store.packs.ids() == packs
     checkout(made, "main", out, keep_head=True, crew=CREW)
     assert is_stored(made, tree)
     checkout(made, SUM, out, keep_head=True, crew=CREW)
@@ -180,7 +180,7 @@ def test_what_a_formula_starts_from_is_needed_too(made: Repository, tmp_path: Pa
     assert roots.base_of[start.tree] == made.head().config.base_tree
     base = made.store.tree(made.head().config.base_tree)
     (own, *_) = keys_of(made.store.tree(start.tree)) - keys_of(base)
-    for pack, keys in made.store.keys_in(set(made.store.packs.names())).items():
+    for pack, keys in made.store.keys_in(set(made.store.packs.ids())).items():
         if own in keys:
             (made.folder / "packs" / pack.hex()[:2] / f"{pack.hex()}.pack").unlink()
     with Repository.open(made.root) as again:
@@ -224,7 +224,7 @@ def test_nothing_is_written_over_what_cannot_be_had_again(
 
 def test_what_another_process_stored_is_seen(made: Repository, out: Path) -> None:
     built, config = record(made), made.head().config
-    assert made.store.packs.names()
+    assert made.store.packs.ids()
     with Repository.open(made.root) as other:
         build(other, SUM, CREW)
     BuiltTrees(made.folder).forget(built.digest)
@@ -265,10 +265,10 @@ def test_training_while_it_is_stored_is_noticed(
 
 
 def test_a_second_name_of_a_file_needs_no_block(made: Repository, out: Path) -> None:
-    before, packs = models.contents(out), made.store.packs.names()
+    before, packs = models.contents(out), made.store.packs.ids()
     os.link(out / "model.safetensors", out.with_name("snapshot"))
     checkout(made, SUM, out, keep_head=True, crew=CREW)
-    assert made.store.packs.names() == packs
+    assert made.store.packs.ids() == packs
     checkout(made, "main", out, keep_head=True, crew=CREW)
     assert out.with_name("snapshot").read_bytes() == before["model.safetensors"]
     assert models.contents(out) != before

@@ -501,8 +501,8 @@ def test_a_recipe_says_whose_rule_it_follows() -> None:
     [
         ({"compat": "nobody"}, "its compat is 'nobody', which is not known"),
         ({"compat": ""}, "its compat is '', which is not known"),
-        ({"compat": None}, "'compat' is None, not str"),
-        ({"compat": ["peft"]}, "not str"),
+        ({"compat": None}, "its compat is null, not text"),
+        ({"compat": ["peft"]}, "not text"),
         ({"compat": "mergekit", "method": "sum"}, "its method is 'sum', which has no compat"),
         ({"compat": "peft"}, "its lambda is 1.5, and peft has none but 1"),
     ],

@@ -38,9 +38,9 @@ def go(repository: Repository, text: str, to: Path) -> Path:
 
 
 def test_the_same_files_as_from_a_stored_tree(made: Repository, tmp_path: Path) -> None:
-    packs = made.store.packs.names()
+    packs = made.store.packs.ids()
     drafted = models.contents(go(made, SUM, tmp_path / "drafted"))
-    assert made.store.packs.names() == packs
+    assert made.store.packs.ids() == packs
     assert build(made, SUM, CREW).computed
     assert not build(made, SUM, CREW).computed
     assert models.contents(go(made, SUM, tmp_path / "stored")) == drafted

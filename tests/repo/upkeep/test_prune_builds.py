@@ -49,13 +49,13 @@ def there(repository: Repository, tree: bytes) -> bool:
 
 
 def test_the_longest_unused_go_first(made: Repository, trees: list[bytes]) -> None:
-    packs = len(made.store.packs.names())
+    packs = len(made.store.packs.ids())
     total = sum(made.store.pack_size(p) for one in BuiltTrees(made.folder).all() for p in one.packs)
     assert prune(made, total) == 0
     freed = prune(made, total - 1)
     assert freed > 0
     assert [there(made, tree) for tree in trees] == [False, True, True]
-    assert len(made.store.packs.names()) == packs - 1
+    assert len(made.store.packs.ids()) == packs - 1
     assert fsck(made, CREW).findings == ()
     assert prune(made, 0) > 0
     assert [there(made, tree) for tree in trees] == [False, False, True]  # the last one stays
