@@ -17,7 +17,7 @@ import numpy as np
 from pvc.codec.elements import Words, as_numbers
 from pvc.codec.numbers import Floats, to_numbers, upper_words
 from pvc.merge import arithmetic, ties
-from pvc.repo.personality.formula import Link, Mix, Operand, FormulaPart, links
+from pvc.repo.personality.formula import FormulaPart, Link, Mix, Operand, links
 from pvc_store.block import BLOCK_BYTES
 
 if TYPE_CHECKING:

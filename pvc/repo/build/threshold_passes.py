@@ -15,8 +15,8 @@ import numpy as np
 from pvc.codec.numbers import Floats, float_type
 from pvc.merge import ties
 from pvc.merge.trim import MARGIN, Counts, Guess, Search, guess_of
-from pvc.repo.personality.formula import links
 from pvc.repo.build.taus import BlockPlace, Taus
+from pvc.repo.personality.formula import links
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,9 @@ SAMPLED_ELEMENTS = 16
 class Pass(Protocol):
     """Goes through blocks, on one thread or several."""
 
-    def __call__(self, places: list[BlockPlace], see: Callable[[BlockPlace], None], label: str) -> None:
+    def __call__(
+        self, places: list[BlockPlace], see: Callable[[BlockPlace], None], label: str
+    ) -> None:
         """Call `see` for each block once; the label is for people."""
         ...
 

@@ -13,13 +13,13 @@ import json
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from pvc import parallel
 from pvc.codec.numbers import is_real
 from pvc.merge import ties
-from pvc import parallel
-from pvc.repo.personality.formula import Link, Mix, Operand
-from pvc.repo.build.threshold_passes import ThresholdPasses
-from pvc.strict_json import MALFORMATIONS
 from pvc.repo.build.taus import BlockPlace, Taus, TiesFact
+from pvc.repo.build.threshold_passes import ThresholdPasses
+from pvc.repo.personality.formula import Link, Mix, Operand
+from pvc.strict_json import MALFORMATIONS
 from pvc_store import atomic
 from pvc_store.ids import object_id
 
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from pvc.parallel import Crew, Progress, Stop
     from pvc.repo.trees.blocks import Blocks
-    from pvc.parallel import Progress
-    from pvc.parallel import Crew, Stop
     from pvc_store.tree import Tensor, Tree
 
 SAMPLED_BLOCKS = 64
@@ -87,7 +86,9 @@ class TiesFacts:
         sweep = ThresholdPasses(mix, self.taus, real, SAMPLED_BLOCKS)
         return _trim(mix, real, sweep.find(self._all_threads))
 
-    def _all_threads(self, places: list[BlockPlace], see: Callable[[BlockPlace], None], label: str) -> None:
+    def _all_threads(
+        self, places: list[BlockPlace], see: Callable[[BlockPlace], None], label: str
+    ) -> None:
         def one(place: BlockPlace, stop: Stop) -> None:
             stop.check()
             see(place)
@@ -103,7 +104,9 @@ class TiesFacts:
         tallies: list[ties.Tally] = []
 
         def one(tensor: Tensor, stop: Stop) -> None:
-            sweep = ThresholdPasses(mix, self.taus, [tensor], tensor.block_count // SAMPLED_SHARE + 1)
+            sweep = ThresholdPasses(
+                mix, self.taus, [tensor], tensor.block_count // SAMPLED_SHARE + 1
+            )
             run = _OneThread(tensor, stop, self._crew.progress)
             found[tensor.name], tally = sweep.find(run)
             tallies.append(tally)
@@ -189,7 +192,9 @@ class _OneThread:
         self._stop = stop
         self._progress = progress
 
-    def __call__(self, places: list[BlockPlace], see: Callable[[BlockPlace], None], label: str) -> None:
+    def __call__(
+        self, places: list[BlockPlace], see: Callable[[BlockPlace], None], label: str
+    ) -> None:
         for place in places:
             self._stop.check()
             see(place)

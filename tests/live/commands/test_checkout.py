@@ -13,7 +13,7 @@ from pvc.live.client.reading import OtherModelError
 from pvc.live.client.updating import DriftedEngineError
 from pvc.live.commands import status as status_module
 from pvc.live.commands.engine_content import TornEngineError, UnknownWeightsError, identity, is_kept
-from pvc.live.engine.keeper import OtherRepositoryError
+from pvc.live.protocol.engine_state import OtherRepositoryError
 from pvc.repo.build.build_cache import BuiltTrees
 from pvc.repo.commands.checkout import checkout as checkout_directory
 from pvc.repo.commands.commit import NothingChangedError
