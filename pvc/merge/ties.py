@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from pvc.codec.buffers import BUFFERS, room
 from pvc.codec.kernels import STRIP
-from pvc.codec.scratch import SCRATCH, room
 from pvc.jit.decorator import jit
 from pvc.merge.dialect import AUTHORS, Dialect
 
@@ -137,7 +137,7 @@ def tally(taus: Floats, terms: Terms) -> Tally:
     cuts = _cuts(terms.thresholds, taus.dtype)
     _measure(taus, cuts, sizes)
     tie = UNDECIDED if terms.dialect.zero_sum is None else terms.dialect.zero_sum
-    results = votes, elected, SCRATCH.strips[8][1], np.empty(STRIP, np.int8)
+    results = votes, elected, BUFFERS.strips[8][1], np.empty(STRIP, np.int8)
     _vote(_keepable(taus, cuts), cuts, terms.rates, tie, results)
     _count(votes, elected, signs, outvoted, conflicts)
     positive, negative, undecided = signs.tolist()

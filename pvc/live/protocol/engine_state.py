@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pvc_store.ids import ID_BYTES
 
 if TYPE_CHECKING:
-    from pvc.live.protocol.fields import Fields
+    from pvc.strict_json import Fields
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.merge.dialect import COMPAT, DIALECTS
-from pvc.repo.commands.editing import Edited, NameTakenError, build_with, ready, recorded
-from pvc.repo.history.contents import blocks_of
-from pvc.repo.history.recording import PendingCommit, at
+from pvc.repo.build.builds import Builds
+from pvc.repo.commands.editing import Edited, NameTakenError, checked, ready, recorded
 from pvc.repo.history.revision import AmbiguousError
-from pvc.repo.personality import personality_file, vector_file
+from pvc.repo.personality import vector_file
 from pvc.repo.personality.formula import Mix
 from pvc.repo.personality.personality_file import Personality, Term
-from pvc.repo.personality.resolve import Names
+from pvc.repo.personality.resolve import Names, total
 from pvc.repo.personality.vector import DerivedVector, Recipe
 from pvc.repo.personality.vector_names import MAX_NAME, check_name
 from pvc.repo.snapshot import vector_path
@@ -156,11 +155,8 @@ def _with_term(before: Personality, term: Term) -> Personality:
 def _change(repository: Repository, head: Snapshot, after: Personality, message: str) -> Edited:
     if after == head.personality:
         raise UnchangedError(after)
-    files: dict[str, bytes | None] = {
-        personality_file.PATH: personality_file.edit(head.personality_text, after).encode()
-    }
-    built = build_with(repository, head, after, files)
-    return recorded(repository, after, PendingCommit(at(head), files, message, built))
+    edited = head.with_personality(after)
+    return recorded(repository, edited, message, checked(repository, head, edited))
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +275,7 @@ def _trim(
     recipe, names = made.recipe, Names(head.config, head.vector)
     parts = tuple(names.part(term.vector, term.scale) for term in recipe.terms)
     mix = Mix(recipe.method, parts, recipe.density, recipe.factor, recipe.compat)
-    with blocks_of(repository, head.config) as blocks:
+    with repository.blocks(head.config) as blocks:
         trims = TiesFacts(repository.folder, blocks, repository.store.tree, crew)
         trims.add(mix)
         return trims.trim(mix)
@@ -316,17 +312,14 @@ def _check_new(repository: Repository, head: Snapshot, name: str, made: DerivedV
         raise AmbiguousError(name)
     if name in head.names:
         raise NameTakenError(name)
-    files: dict[str, bytes | None] = {vector_path(name): vector_file.to_text(made).encode()}
-    build_with(repository, head, Personality((Term(name),)), files)
+    new = head.with_files({vector_path(name): vector_file.to_text(made).encode()})
+    parts = [Names(new.config, new.vector).part(name, 1.0)]
+    Builds(repository, new.config).check(total(new.config, parts))
 
 
 def _derive(
     repository: Repository, head: Snapshot, name: str, made: DerivedVector, after: Personality
 ) -> Edited:
-    files: dict[str, bytes | None] = {vector_path(name): vector_file.to_text(made).encode()}
-    if after != head.personality:
-        files[personality_file.PATH] = personality_file.edit(head.personality_text, after).encode()
-    built = build_with(repository, head, after, files)
-    return recorded(
-        repository, after, PendingCommit(at(head), files, f"{name} = {made.recipe}", built)
-    )
+    edited = head.with_vector(name, made).with_personality(after)
+    built = checked(repository, head, edited)
+    return recorded(repository, edited, f"{name} = {made.recipe}", built)

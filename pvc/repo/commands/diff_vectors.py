@@ -18,7 +18,6 @@ from pvc.merge.geometry import Pair
 from pvc.repo.build.taus import BlockPlace, Taus
 from pvc.repo.build.ties_facts import TiesFacts
 from pvc.repo.commands.groups import grouped
-from pvc.repo.history.contents import blocks_of
 from pvc.repo.history.revision import resolve
 from pvc.repo.personality.formula import Mix, links
 
@@ -90,7 +89,7 @@ def relate(
         return None
     config = repository.head().config
     trees = cache(repository.store.tree)
-    with blocks_of(repository, config) as blocks:
+    with repository.blocks(config) as blocks:
         trims = TiesFacts(repository.folder, blocks, trees, crew)
         operands = tuple(Mix("sum", found.added) for found in (a, b))
         for operand in operands:

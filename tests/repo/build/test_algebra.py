@@ -9,21 +9,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from pvc.repo.personality.resolve import CycleError, Names, TooManyError
+from pvc.parallel import Crew
+from pvc.repo.build.tensor_routes import IdentityError
 from pvc.repo.commands.build import build
 from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.combine import (
+    Combination,
+    DensityError,
+    RepeatedTermError,
+    RepeatedVectorError,
+    ScaleError,
+    Scaling,
+    UnchangedError,
+    combine,
+    rescale,
+)
 from pvc.repo.commands.commit import Wish, commit
-from pvc.repo.commands.combine import Combination, DensityError, RepeatedVectorError, RepeatedTermError, ScaleError, Scaling, UnchangedError, combine, rescale
-from pvc.repo.commands.editing import DependentError, NameTakenError, remove, rename
+from pvc.repo.commands.diff_vectors import relate
+from pvc.repo.commands.editing import DependentError, NameTakenError
+from pvc.repo.commands.remove import remove
+from pvc.repo.commands.rename import rename
+from pvc.repo.history.recording import read_note
+from pvc.repo.history.revision import resolve
 from pvc.repo.personality.expression import ExpressionError
 from pvc.repo.personality.personality_file import Term
-from pvc.repo.history.recording import read_note
-from pvc.repo.commands.diff_vectors import relate
-from pvc.repo.repository import Repository
-from pvc.repo.history.revision import resolve
-from pvc.repo.build.tensor_routes import IdentityError
+from pvc.repo.personality.resolve import CycleError, Names, TooManyError
 from pvc.repo.personality.vector import DerivedVector, Recipe
-from pvc.parallel import Crew
+from pvc.repo.repository import Repository
 from tests.support import models
 
 if TYPE_CHECKING:
@@ -226,9 +238,9 @@ def test_the_tree_does_not_depend_on_threads(tmp_path: Path) -> None:
         for kept in ("built", "trims"):
             shutil.rmtree(made.repository.folder / kept, ignore_errors=True)
         done = build(made.repository, "base + 0.5*a + calm", Crew(threads=threads))
-        assert done.fresh
+        assert done.computed
         trees.add(done.built.tree)
-    assert not build(made.repository, "base + 0.5*a + calm", CREW).fresh
+    assert not build(made.repository, "base + 0.5*a + calm", CREW).computed
     assert len(trees) == 1
     made.repository.close()
 
@@ -252,7 +264,7 @@ def test_terms_are_set_and_built(made: Repository, tmp_path: Path) -> None:
     assert str(rescale(made, Scaling("quiet", -0.5)).personality).endswith("- 0.5*quiet")
     assert read_note(made, made.head().commit) is None
     done = build(made, "HEAD", CREW)
-    assert done.fresh
+    assert done.computed
     assert read_note(made, made.head().commit) == done.built
     with pytest.raises(UnchangedError):
         rescale(made, Scaling("quiet", -0.5))

@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 
 from pvc.merge.dialect import COMPAT
-from pvc.repo.personality.resolve import Names
+from pvc.parallel import Crew
+from pvc.repo.build.tensor_routes import IdentityError
 from pvc.repo.commands.build import build
 from pvc.repo.commands.checkout import checkout
-from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.commands.combine import Combination, CompatError, Scaling, combine, rescale
-from pvc.repo.commands.editing import remove, rename
-from pvc.repo.personality.formula import Built, Formula, Link, Mix, FormulaPart, reduced
+from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.commands.init import initialise
-from pvc.repo.repository import Repository
-from pvc.repo.build.tensor_routes import IdentityError
+from pvc.repo.commands.remove import remove
+from pvc.repo.commands.rename import rename
+from pvc.repo.personality.formula import Built, Formula, FormulaPart, Link, Mix, reduced
+from pvc.repo.personality.resolve import Names
 from pvc.repo.personality.vector import DerivedVector
-from pvc.parallel import Crew
+from pvc.repo.repository import Repository
 from tests.merge.test_dialect import ORACLES
 from tests.support import models
 
@@ -346,13 +347,23 @@ def test_what_is_simplified() -> None:
     negated = Mix("sum", (FormulaPart(-1.0, a),))
     again = Mix("sum", (FormulaPart(-1.0, negated),))
     for compat in COMPAT:
-        mix = Mix("ties", (FormulaPart(2.0, again), FormulaPart(0.5, negated), FormulaPart(0.0, b)), 0.5, 1.0, compat)
+        mix = Mix(
+            "ties",
+            (FormulaPart(2.0, again), FormulaPart(0.5, negated), FormulaPart(0.0, b)),
+            0.5,
+            1.0,
+            compat,
+        )
         parts = [FormulaPart(2.0, a), FormulaPart(0.5, negated)]
         if compat == "peft":
             parts.append(FormulaPart(0.0, b))
-        assert reduced(FormulaPart(3.0, mix)) == FormulaPart(3.0, Mix("ties", tuple(parts), 0.5, 1.0, compat))
+        assert reduced(FormulaPart(3.0, mix)) == FormulaPart(
+            3.0, Mix("ties", tuple(parts), 0.5, 1.0, compat)
+        )
     alone = (FormulaPart(-2.0, a),)
-    assert reduced(FormulaPart(3.0, Mix("ties", alone, 1.0, 0.5, "mergekit"))) == FormulaPart(1.5, a)
+    assert reduced(FormulaPart(3.0, Mix("ties", alone, 1.0, 0.5, "mergekit"))) == FormulaPart(
+        1.5, a
+    )
     assert reduced(FormulaPart(3.0, Mix("ties", alone, 1.0, 1.0, "peft"))) == FormulaPart(-6.0, a)
     assert reduced(FormulaPart(3.0, Mix("ties", alone, 1.0, 0.5))) == FormulaPart(-3.0, a)
     for compat in COMPAT:

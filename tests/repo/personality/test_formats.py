@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pvc.repo.build.build_cache import BuiltTree
-from pvc.repo.commands.editing import rename
+from pvc.repo.commands.rename import rename
 from pvc.repo.commands.status import status
 from pvc.repo.history.journal import DirectoryWrite, Journal, JournalError, JournalFile
 from pvc.repo.history.recording import read_note
@@ -501,8 +501,8 @@ def test_a_recipe_says_whose_rule_it_follows() -> None:
     [
         ({"compat": "nobody"}, "its compat is 'nobody', which is not known"),
         ({"compat": ""}, "its compat is '', which is not known"),
-        ({"compat": None}, "'compat' is None, not str"),
-        ({"compat": ["peft"]}, "not str"),
+        ({"compat": None}, "its compat is null, not text"),
+        ({"compat": ["peft"]}, "not text"),
         ({"compat": "mergekit", "method": "sum"}, "its method is 'sum', which has no compat"),
         ({"compat": "peft"}, "its lambda is 1.5, and peft has none but 1"),
     ],

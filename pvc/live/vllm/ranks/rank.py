@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     import torch
 
-    from pvc.live.protocol.fields import Fields
     from pvc.live.vllm.ranks.share_part import Handling
+    from pvc.strict_json import Fields
 
 log = logging.getLogger("vllm.pvc")
 
