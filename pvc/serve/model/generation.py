@@ -16,7 +16,7 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from pvc.serve.model.loaded import LoadedModel
+    from pvc.serve.model.loaded_model import LoadedModel
 
 GREEDY_BELOW = 1e-5
 """Temperatures under this one take the likeliest token."""
@@ -34,7 +34,8 @@ class Sampling:
         top_p: only the likeliest tokens that make up this share of the probability are drawn.
         seed: of the first choice, the next ones count on; None is another one each time.
         stop: texts that end a reply; they do not belong to it.
-        alternatives: how many likely tokens are told of each place; None tells no probabilities.
+        alternatives: how many of the likeliest tokens are reported of each place; None reports no
+            probabilities.
     """
 
     most: int
@@ -51,7 +52,7 @@ class Token:
 
     Attributes:
         id: which one.
-        logprob: natural logarithm of its probability, None if it was not asked for or is unknown.
+        logprob: natural logarithm of its probability, None if it was not requested or is unknown.
         alternatives: ids of the likeliest tokens in its place, and theirs; the likeliest first.
     """
 
