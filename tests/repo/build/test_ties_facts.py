@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pvc.repo.commands.commit import Wish, commit
+from pvc.parallel import Crew
+from pvc.repo.build.threshold_passes import SAMPLED_ELEMENTS
 from pvc.repo.commands.combine import Combination, combine
+from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.commands.init import initialise
 from pvc.repo.repository import Repository
-from pvc.repo.build.threshold_passes import SAMPLED_ELEMENTS
-from pvc.parallel import Crew
 from tests.support import models
 
 if TYPE_CHECKING:
