@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo.targets.directory_record import RecordError
 from pvc.repo.targets.engine_record import EngineRecord
+from pvc.repo.targets.records import RecordError
 from pvc.wording import shown
 
 if TYPE_CHECKING:
