@@ -188,7 +188,7 @@ def can_be_had(repository: Repository, config: Config, tree: bytes) -> bool:
 
 def _computable(repository: Repository, config: Config, what: Formula) -> bool:
     pinned = replace(config, base_tree=what.base)
-    ends = {tree for link in what.links for tree in (link.origin, link.result)}
+    ends = {tree for link in what.links for tree in (link.from_tree, link.to_tree)}
     return all(_whole(repository, pinned, tree) is not None for tree in {what.start.tree, *ends})
 
 

@@ -128,7 +128,8 @@ class Taus:
     def changes(self, operand: Operand, name: str) -> bool:
         """Whether a vector may change a tensor."""
         return any(
-            self.tree(link.origin)[name] != self.tree(link.result)[name] for link in links(operand)
+            self.tree(link.from_tree)[name] != self.tree(link.to_tree)[name]
+            for link in links(operand)
         )
 
     def numbers(self, tensor: Tensor, place: BlockPlace, slot: str) -> Floats:
@@ -189,7 +190,7 @@ class Taus:
 
     def _captured(self, link: Link, place: BlockPlace, out: Floats) -> bool:
         name = place.tensor.name
-        before, after = self.tree(link.origin)[name], self.tree(link.result)[name]
+        before, after = self.tree(link.from_tree)[name], self.tree(link.to_tree)[name]
         if _same_block(before, after, place):
             return False
         result = self._words(after, place, "to")

@@ -31,7 +31,9 @@ SAMPLED_ELEMENTS = 16
 class Pass(Protocol):
     """Goes through blocks, on one thread or several."""
 
-    def __call__(self, places: list[BlockPlace], see: Callable[[BlockPlace], None], label: str) -> None:
+    def __call__(
+        self, places: list[BlockPlace], see: Callable[[BlockPlace], None], label: str
+    ) -> None:
         """Call `see` for each block once; the label is for people."""
         ...
 
@@ -59,7 +61,7 @@ class ThresholdPasses:
         self._density = mix.density
         self._scales = np.array([part.scale for part in mix.parts])
         self._taus = taus
-        trees = {tree for link in links(mix) for tree in (link.origin, link.result)}
+        trees = {tree for link in links(mix) for tree in (link.from_tree, link.to_tree)}
         dtypes = [
             float_type(tensor.kind, *(taus.kind(tree, tensor.name) for tree in trees))
             for tensor in scope

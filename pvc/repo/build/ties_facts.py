@@ -87,7 +87,9 @@ class TiesFacts:
         sweep = ThresholdPasses(mix, self.taus, real, SAMPLED_BLOCKS)
         return _trim(mix, real, sweep.find(self._all_threads))
 
-    def _all_threads(self, places: list[BlockPlace], see: Callable[[BlockPlace], None], label: str) -> None:
+    def _all_threads(
+        self, places: list[BlockPlace], see: Callable[[BlockPlace], None], label: str
+    ) -> None:
         def one(place: BlockPlace, stop: Stop) -> None:
             stop.check()
             see(place)
@@ -103,7 +105,9 @@ class TiesFacts:
         tallies: list[ties.Tally] = []
 
         def one(tensor: Tensor, stop: Stop) -> None:
-            sweep = ThresholdPasses(mix, self.taus, [tensor], tensor.block_count // SAMPLED_SHARE + 1)
+            sweep = ThresholdPasses(
+                mix, self.taus, [tensor], tensor.block_count // SAMPLED_SHARE + 1
+            )
             run = _OneThread(tensor, stop, self._crew.progress)
             found[tensor.name], tally = sweep.find(run)
             tallies.append(tally)
@@ -189,7 +193,9 @@ class _OneThread:
         self._stop = stop
         self._progress = progress
 
-    def __call__(self, places: list[BlockPlace], see: Callable[[BlockPlace], None], label: str) -> None:
+    def __call__(
+        self, places: list[BlockPlace], see: Callable[[BlockPlace], None], label: str
+    ) -> None:
         for place in places:
             self._stop.check()
             see(place)

@@ -165,7 +165,7 @@ def find_origin(
     if onto is not None:
         revision = resolve(repository, onto)
         if revision.vector and isinstance(revision.vector[1], CapturedVector):
-            return CommitOrigin(revision.vector[1].result, revision.terms, onto)
+            return CommitOrigin(revision.vector[1].to_tree, revision.terms, onto)
         what = revision.formula
         built = realise(repository, revision.state.config, what, crew).built
         return CommitOrigin(built.tree, revision.terms, onto, recipe=_recipe(what))

@@ -139,7 +139,7 @@ def _operands(
 
 def _trees(repository: Repository, old: Revision, new: Revision, crew: Crew) -> tuple[bytes, bytes]:
     if old is new and old.vector is not None and isinstance(old.vector[1], CapturedVector):
-        return old.vector[1].origin, old.vector[1].result
+        return old.vector[1].from_tree, old.vector[1].to_tree
     if old is new:
         config = old.state.config
         return config.base_tree, realise(repository, config, old.formula, crew).built.tree

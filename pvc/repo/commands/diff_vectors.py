@@ -136,7 +136,7 @@ class _Run:
             self.taus.kind(tree, tensor.name)
             for operand in self.operands
             for link in links(operand)
-            for tree in (link.origin, link.result)
+            for tree in (link.from_tree, link.to_tree)
         ]
         dtype = float_type(tensor.kind, *kinds)
         rows: list[Relation] = []

@@ -40,17 +40,17 @@ class Link:
 
     Attributes:
         base: tree id of the base that it is relative to.
-        origin: tree id of `from`.
-        result: tree id of `to`.
-        layout: layout id of `to`.
-        recipe: digest of the formula that `from` was computed by; None if `from` was captured.
+        from_tree: tree id of what was trained.
+        to_tree: tree id of the result.
+        layout: layout id of the result.
+        from_formula: digest of the formula that computed `from_tree`; None if it was captured.
     """
 
     base: bytes
-    origin: bytes
-    result: bytes
+    from_tree: bytes
+    to_tree: bytes
     layout: bytes
-    recipe: bytes | None = None
+    from_formula: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +135,9 @@ class Formula:
         if part.scale == 0:
             return self
         if part.scale == 1 and isinstance(operand, Link):
-            reached = operand.origin == self.start.tree and not self.parts
-            if reached or (self.parts and operand.recipe == self.digest()):
-                return Formula(self.base, Built(operand.result, operand.layout))
+            reached = operand.from_tree == self.start.tree and not self.parts
+            if reached or (self.parts and operand.from_formula == self.digest()):
+                return Formula(self.base, Built(operand.to_tree, operand.layout))
         return Formula(self.base, self.start, (*self.parts, part))
 
 
@@ -150,7 +150,7 @@ def links(operand: Operand) -> list[Link]:
 
 def _canonical(item: Operand | FormulaPart) -> list[object]:
     if isinstance(item, Link):
-        return [item.origin.hex(), item.result.hex()]
+        return [item.from_tree.hex(), item.to_tree.hex()]
     if isinstance(item, FormulaPart):
         return [float(item.scale).hex(), _canonical(item.operand)]
     parts = [_canonical(part) for part in item.parts]

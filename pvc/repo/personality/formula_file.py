@@ -49,10 +49,10 @@ def _vector(operand: Operand) -> dict[str, object]:
     if isinstance(operand, Link):
         return {
             "base": operand.base.hex(),
-            "origin": operand.origin.hex(),
-            "result": operand.result.hex(),
+            "origin": operand.from_tree.hex(),
+            "result": operand.to_tree.hex(),
             "layout": operand.layout.hex(),
-            "recipe": None if operand.recipe is None else operand.recipe.hex(),
+            "recipe": None if operand.from_formula is None else operand.from_formula.hex(),
         }
     return {
         "method": operand.method,
@@ -70,8 +70,8 @@ def _read_vector(found: dict[str, Any]) -> Operand:
         return Mix(str(found["method"]), parts, density, factor, found["compat"])
     return Link(
         base=parse_id(found["base"]),
-        origin=parse_id(found["origin"]),
-        result=parse_id(found["result"]),
+        from_tree=parse_id(found["origin"]),
+        to_tree=parse_id(found["result"]),
         layout=parse_id(found["layout"]),
-        recipe=None if found["recipe"] is None else parse_id(found["recipe"]),
+        from_formula=None if found["recipe"] is None else parse_id(found["recipe"]),
     )

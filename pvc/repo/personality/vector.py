@@ -76,26 +76,26 @@ class CapturedVector:
 
     Attributes:
         base: tree id of the base that both are stored against.
-        origin: tree id of `from`.
-        result: tree id of `to`.
-        layout: layout id: how `to` came as files.
+        from_tree: tree id of what was trained.
+        to_tree: tree id of the result.
+        layout: layout id: how the result came as files.
         statistics: what was counted.
         provenance: where it came from, for people: origin, message, trainer, ...
-        origin_recipe: digest of the formula that `from` was computed by; None if it was captured.
+        from_formula: digest of the formula that computed `from_tree`; None if it was captured.
     """
 
     base: bytes
-    origin: bytes
-    result: bytes
+    from_tree: bytes
+    to_tree: bytes
     layout: bytes
     statistics: Statistics
     provenance: tuple[tuple[str, str], ...] = ()
-    origin_recipe: bytes | None = None
+    from_formula: bytes | None = None
 
     @property
     def link(self) -> Link:
         """The vector as it is computed with."""
-        return Link(self.base, self.origin, self.result, self.layout, self.origin_recipe)
+        return Link(self.base, self.from_tree, self.to_tree, self.layout, self.from_formula)
 
 
 @dataclass(frozen=True, slots=True)

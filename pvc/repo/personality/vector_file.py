@@ -55,8 +55,8 @@ def _captured_json(vector: CapturedVector) -> dict[str, Any]:
     document = {
         "format": FORMAT,
         "base": vector.base.hex(),
-        "from": vector.origin.hex(),
-        "to": vector.result.hex(),
+        "from": vector.from_tree.hex(),
+        "to": vector.to_tree.hex(),
         "layout": vector.layout.hex(),
         "statistics": {
             **{name: getattr(counted, name) for name in _COUNTS},
@@ -65,8 +65,8 @@ def _captured_json(vector: CapturedVector) -> dict[str, Any]:
         },
         "provenance": dict(vector.provenance),
     }
-    if vector.origin_recipe is not None:
-        document["from_recipe"] = vector.origin_recipe.hex()
+    if vector.from_formula is not None:
+        document["from_recipe"] = vector.from_formula.hex()
     return document
 
 
@@ -105,12 +105,12 @@ def parse(text: str, where: str) -> Vector:
 def _captured(found: _Fields) -> CapturedVector:
     return CapturedVector(
         base=found.id("base"),
-        origin=found.id("from"),
-        result=found.id("to"),
+        from_tree=found.id("from"),
+        to_tree=found.id("to"),
         layout=found.id("layout"),
         statistics=_statistics(found.inner("statistics")),
         provenance=_provenance(found.inner("provenance")),
-        origin_recipe=found.id("from_recipe") if "from_recipe" in found.rest else None,
+        from_formula=found.id("from_recipe") if "from_recipe" in found.rest else None,
     )
 
 

@@ -13,7 +13,17 @@ from pvc.repo.personality.resolve import CycleError, Names, TooManyError
 from pvc.repo.commands.build import build
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.commit import Wish, commit
-from pvc.repo.commands.combine import Combination, DensityError, RepeatedVectorError, RepeatedTermError, ScaleError, Scaling, UnchangedError, combine, rescale
+from pvc.repo.commands.combine import (
+    Combination,
+    DensityError,
+    RepeatedVectorError,
+    RepeatedTermError,
+    ScaleError,
+    Scaling,
+    UnchangedError,
+    combine,
+    rescale,
+)
 from pvc.repo.commands.editing import DependentError, NameTakenError, remove, rename
 from pvc.repo.personality.expression import ExpressionError
 from pvc.repo.personality.personality_file import Term
@@ -203,7 +213,7 @@ def test_ties_over_the_whole_model(
 
 def test_what_changes_nothing_leads_to_the_same_tree(three: World) -> None:
     repository = three.repository
-    tree = models.captured(repository.head(), "a").result
+    tree = models.captured(repository.head(), "a").to_tree
     rescale(repository, Scaling("a", -1, "minus"))
     rescale(repository, Scaling("minus", -1, "again"))
     combine(repository, Combination(("a",), "ties", 1.0, 1.0, "alone"), CREW)
@@ -350,8 +360,8 @@ def test_training_goes_on_from_a_sum(made: Repository, tmp_path: Path, do_commit
     done = do_commit("further", out)
     assert done.applied
     assert made.head().formula.exact is not None
-    assert models.built(made.head()).tree == done.vector.result
-    assert build(made, "HEAD~1", CREW).built.tree == done.vector.origin
+    assert models.built(made.head()).tree == done.vector.to_tree
+    assert build(made, "HEAD~1", CREW).built.tree == done.vector.from_tree
 
 
 def test_integers_and_shapes_combine_by_identity(tmp_path: Path) -> None:

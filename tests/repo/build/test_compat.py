@@ -346,13 +346,23 @@ def test_what_is_simplified() -> None:
     negated = Mix("sum", (FormulaPart(-1.0, a),))
     again = Mix("sum", (FormulaPart(-1.0, negated),))
     for compat in COMPAT:
-        mix = Mix("ties", (FormulaPart(2.0, again), FormulaPart(0.5, negated), FormulaPart(0.0, b)), 0.5, 1.0, compat)
+        mix = Mix(
+            "ties",
+            (FormulaPart(2.0, again), FormulaPart(0.5, negated), FormulaPart(0.0, b)),
+            0.5,
+            1.0,
+            compat,
+        )
         parts = [FormulaPart(2.0, a), FormulaPart(0.5, negated)]
         if compat == "peft":
             parts.append(FormulaPart(0.0, b))
-        assert reduced(FormulaPart(3.0, mix)) == FormulaPart(3.0, Mix("ties", tuple(parts), 0.5, 1.0, compat))
+        assert reduced(FormulaPart(3.0, mix)) == FormulaPart(
+            3.0, Mix("ties", tuple(parts), 0.5, 1.0, compat)
+        )
     alone = (FormulaPart(-2.0, a),)
-    assert reduced(FormulaPart(3.0, Mix("ties", alone, 1.0, 0.5, "mergekit"))) == FormulaPart(1.5, a)
+    assert reduced(FormulaPart(3.0, Mix("ties", alone, 1.0, 0.5, "mergekit"))) == FormulaPart(
+        1.5, a
+    )
     assert reduced(FormulaPart(3.0, Mix("ties", alone, 1.0, 1.0, "peft"))) == FormulaPart(-6.0, a)
     assert reduced(FormulaPart(3.0, Mix("ties", alone, 1.0, 0.5))) == FormulaPart(-3.0, a)
     for compat in COMPAT:

@@ -178,7 +178,7 @@ def test_conflicts_of_vectors_show_both(made: Repository, do_commit: Commit, fir
         merge_branch(made, "work")
     (conflict,) = caught.value.conflicts
     assert (conflict.sort, conflict.name, conflict.ours) == ("vector", "quiet", "removed")
-    assert conflict.theirs == f"to {theirs.result.hex()[:12]}"
+    assert conflict.theirs == f"to {theirs.to_tree.hex()[:12]}"
     git(made.root, "checkout", "--quiet", "--theirs", "vectors/quiet.json")
     commit_edits(made, "keep it")
     assert made.head().vector("quiet") == theirs

@@ -161,8 +161,8 @@ def test_whole_numbers_are_scales() -> None:
 
 VECTOR = CapturedVector(
     base=ONE,
-    origin=TWO,
-    result=THREE,
+    from_tree=TWO,
+    to_tree=THREE,
     layout=FOUR,
     statistics=Statistics(
         amount=Amount(1200, 34, "0.001", "12.5"),
