@@ -1,4 +1,4 @@
-"""Changing the personality by its terms, and deriving vectors from others."""
+"""`pvc merge NAME...`: one derived vector made of others."""
 
 from __future__ import annotations
 
@@ -9,35 +9,21 @@ from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.merge.dialect import COMPAT, DIALECTS
-from pvc.repo.commands.editing import Edited, NameTakenError, build_with, ready, recorded
+from pvc.repo.commands.derive import check_new, derive
+from pvc.repo.commands.editing import Edited, ready
+from pvc.repo.commands.scale import RepeatedTermError, ScaleError, UnchangedError
 from pvc.repo.history.contents import blocks_of
-from pvc.repo.history.recording import PendingCommit, at
-from pvc.repo.history.revision import AmbiguousError
-from pvc.repo.personality import personality_file, vector_file
 from pvc.repo.personality.formula import Mix
 from pvc.repo.personality.personality_file import Personality, Term
 from pvc.repo.personality.resolve import Names
 from pvc.repo.personality.vector import DerivedVector, Recipe
-from pvc.repo.personality.vector_names import MAX_NAME, check_name
-from pvc.repo.snapshot import vector_path
+from pvc.repo.personality.vector_names import MAX_NAME
 
 if TYPE_CHECKING:
     from pvc.parallel import Crew
     from pvc.repo.build.taus import TiesFact
     from pvc.repo.repository import Repository
     from pvc.repo.snapshot import Snapshot
-
-
-class RepeatedTermError(PvcError):
-    """A vector is a term more than once, so that no one scale is its scale.
-
-    Attributes:
-        name: the vector.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        super().__init__(f"{name} is a term of the personality more than once.")
 
 
 class RepeatedVectorError(PvcError):
@@ -76,91 +62,6 @@ class CompatError(PvcError):
         self.compat = compat
         self.reason = reason
         super().__init__(f"The vectors cannot be combined as {compat} does: {reason}.")
-
-
-class ScaleError(PvcError):
-    """A number cannot be a scale, or a factor of a combination.
-
-    Attributes:
-        scale: the number.
-    """
-
-    def __init__(self, scale: float) -> None:
-        self.scale = scale
-        super().__init__(f"{scale} cannot be a scale: it is not finite.")
-
-
-class UnchangedError(PvcError):
-    """A change of the personality would leave it as it is.
-
-    Attributes:
-        personality: the personality.
-    """
-
-    def __init__(self, unchanged: Personality) -> None:
-        self.personality = unchanged
-        super().__init__(f"Nothing changed: the personality is {unchanged} already.")
-
-
-@dataclass(frozen=True, slots=True)
-class Scaling:
-    """A vector that is to have a scale.
-
-    Attributes:
-        name: the vector.
-        scale: finite factor of its tau; with 0 it has no effect.
-        new: the derived vector to make; None sets the term of the personality.
-    """
-
-    name: str
-    scale: float
-    new: str | None = None
-
-
-def rescale(repository: Repository, wish: Scaling) -> Edited:
-    """Set the scale of a term, which is added if it is not there; or derive a scaled vector.
-
-    Raises:
-        NoVectorError: there is no such vector.
-        ScaleError: the scale is not finite.
-        RepeatedTermError: the vector is a term more than once.
-        UnchangedError: the term has this scale already.
-        NameTakenError, AmbiguousError, VectorNameError: the new name cannot be had.
-        IdentityError: the personality could not be computed.
-    """
-    if not math.isfinite(wish.scale):
-        raise ScaleError(wish.scale)
-    term = Term(wish.name, wish.scale + 0.0)  # which is never -0
-    with repository.lock():
-        head = ready(repository)
-        head.vector(wish.name)
-        if wish.new is not None:
-            made = DerivedVector(Recipe("sum", (term,)))
-            _check_new(repository, head, wish.new, made)
-            return _derive(repository, head, wish.new, made, head.personality)
-        return _change(repository, head, _with_term(head.personality, term), _worded(term))
-
-
-def _worded(term: Term) -> str:
-    return f"{term.vector} at {term.scale:g}"
-
-
-def _with_term(before: Personality, term: Term) -> Personality:
-    places = [i for i, old in enumerate(before.terms) if old.vector == term.vector]
-    if len(places) > 1:
-        raise RepeatedTermError(term.vector)
-    place = places[0] if places else len(before.terms)
-    return Personality((*before.terms[:place], term, *before.terms[place + 1 :]))
-
-
-def _change(repository: Repository, head: Snapshot, after: Personality, message: str) -> Edited:
-    if after == head.personality:
-        raise UnchangedError(after)
-    files: dict[str, bytes | None] = {
-        personality_file.PATH: personality_file.edit(head.personality_text, after).encode()
-    }
-    built = build_with(repository, head, after, files)
-    return recorded(repository, after, PendingCommit(at(head), files, message, built))
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,12 +131,12 @@ def combine(repository: Repository, wish: Combination, crew: Crew) -> Combined:
             raise UnchangedError(head.personality)
         made = DerivedVector(recipe)
         name = wish.new or _free_name(repository, head, recipe)
-        _check_new(repository, head, name, made)
+        check_new(repository, head, name, made)
         trim = _trim(repository, head, made, crew)
         if trim is not None:
             made = replace(made, counts=_counts(terms, trim))
         after = head.personality if wish.new else _replaced(head.personality, terms, name)
-        edited = _derive(repository, head, name, made, after)
+        edited = derive(repository, head, name, made, after)
         return Combined(edited, name, made, trim)
 
 
@@ -307,26 +208,3 @@ def _terms(head: Snapshot, names: tuple[str, ...]) -> tuple[Term, ...]:
     if not chosen:
         raise UnchangedError(head.personality)
     return chosen
-
-
-def _check_new(repository: Repository, head: Snapshot, name: str, made: DerivedVector) -> None:
-    """Make sure that a vector of this name can be made, and can be computed."""
-    check_name(name)
-    if repository.git.is_ref(name):
-        raise AmbiguousError(name)
-    if name in head.names:
-        raise NameTakenError(name)
-    files: dict[str, bytes | None] = {vector_path(name): vector_file.to_text(made).encode()}
-    build_with(repository, head, Personality((Term(name),)), files)
-
-
-def _derive(
-    repository: Repository, head: Snapshot, name: str, made: DerivedVector, after: Personality
-) -> Edited:
-    files: dict[str, bytes | None] = {vector_path(name): vector_file.to_text(made).encode()}
-    if after != head.personality:
-        files[personality_file.PATH] = personality_file.edit(head.personality_text, after).encode()
-    built = build_with(repository, head, after, files)
-    return recorded(
-        repository, after, PendingCommit(at(head), files, f"{name} = {made.recipe}", built)
-    )

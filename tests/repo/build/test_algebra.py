@@ -13,17 +13,8 @@ from pvc.repo.personality.resolve import CycleError, Names, TooManyError
 from pvc.repo.commands.build import build
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.commit import Wish, commit
-from pvc.repo.commands.combine import (
-    Combination,
-    DensityError,
-    RepeatedVectorError,
-    RepeatedTermError,
-    ScaleError,
-    Scaling,
-    UnchangedError,
-    combine,
-    rescale,
-)
+from pvc.repo.commands.combine import Combination, DensityError, RepeatedVectorError, combine
+from pvc.repo.commands.scale import RepeatedTermError, ScaleError, Scaling, UnchangedError, rescale
 from pvc.repo.commands.editing import DependentError, NameTakenError, remove, rename
 from pvc.repo.personality.expression import ExpressionError
 from pvc.repo.personality.personality_file import Term

@@ -14,7 +14,8 @@ from pvc.repo.personality.resolve import Names
 from pvc.repo.commands.build import build
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.commit import Wish, commit
-from pvc.repo.commands.combine import Combination, CompatError, Scaling, combine, rescale
+from pvc.repo.commands.combine import Combination, CompatError, combine
+from pvc.repo.commands.scale import Scaling, rescale
 from pvc.repo.commands.editing import remove, rename
 from pvc.repo.personality.formula import Built, Formula, Link, Mix, FormulaPart, reduced
 from pvc.repo.commands.init import initialise

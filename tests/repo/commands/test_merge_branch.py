@@ -8,7 +8,6 @@ import pytest
 
 from pvc.repo.commands.branches import switch
 from pvc.repo.commands.build import build
-from pvc.repo.commands.combine import Scaling, rescale
 from pvc.repo.commands.commit_edits import UnresolvedError, commit_edits
 from pvc.repo.commands.editing import DependentError, remove, rename, revert
 from pvc.repo.commands.merge_branch import (
@@ -18,6 +17,7 @@ from pvc.repo.commands.merge_branch import (
     abort,
     merge_branch,
 )
+from pvc.repo.commands.scale import Scaling, rescale
 from pvc.repo.git import BlockedMoveError, GitError, UnfinishedError
 from pvc.repo.history.recording import read_note
 from pvc.repo.personality.resolve import CycleError

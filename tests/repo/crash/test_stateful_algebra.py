@@ -30,12 +30,13 @@ from pvc.parallel import Crew
 from pvc.repo.commands.branches import create_branch, switch
 from pvc.repo.commands.build import build
 from pvc.repo.commands.checkout import checkout
-from pvc.repo.commands.combine import Combination, Scaling, UnchangedError, combine, rescale
+from pvc.repo.commands.combine import Combination, combine
 from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.commands.editing import DependentError, NameTakenError, remove, rename
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.init import initialise
 from pvc.repo.commands.merge_branch import MergeConflictError, abort, merge_branch
+from pvc.repo.commands.scale import Scaling, UnchangedError, rescale
 from pvc.repo.repository import Repository
 from pvc.repo.upkeep.prune_builds import prune
 from tests.support import models
