@@ -46,11 +46,9 @@ def _derived(name: str, vector: DerivedVector) -> dict[str, Any]:
     return {
         "name": name,
         "sort": "derived",
-        "method": recipe.method,
+        "method": recipe.rule.method.name,
         "terms": [{"vector": term.vector, "scale": term.scale} for term in recipe.terms],
-        "density": recipe.density,
-        "lambda": recipe.factor,
-        "compat": recipe.compat,
+        **dict(recipe.rule.values),
         "counts": dict(vector.counts),
         "provenance": dict(vector.provenance),
     }

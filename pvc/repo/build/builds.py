@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TypeAlias
 
+    from pvc.parallel import Crew
     from pvc.repo.build.compute import Sink
     from pvc.repo.personality.config import Config
     from pvc.repo.repository import Repository
-    from pvc.parallel import Crew
     from pvc.weights.compare import TensorForm
     from pvc_store.layout import Layout
     from pvc_store.tree import Tree
@@ -222,9 +222,9 @@ def _compute(
     repository: Repository, config: Config, what: Formula, crew: Crew, drafting: Drafting | None
 ) -> Built:
     from pvc.repo.build.compute import Storing, compute
-    from pvc.repo.history.contents import blocks_of
     from pvc.repo.build.tensor_routes import Router
     from pvc.repo.build.ties_facts import TiesFacts
+    from pvc.repo.history.contents import blocks_of
 
     store = repository.store
     base = store.tree(config.base_tree)

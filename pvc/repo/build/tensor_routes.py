@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pvc.codec.numbers import is_real
 from pvc.errors import PvcError
-from pvc.repo.personality.formula import Formula, Link, Operand, FormulaPart, links
+from pvc.repo.personality.formula import Formula, FormulaPart, Link, Operand, links
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
+from pvc.merge.methods import SUM
 from pvc.repo.commands.derive import check_new, derive
 from pvc.repo.commands.editing import Edited, build_with, ready, recorded
 from pvc.repo.history.recording import PendingCommit, at
@@ -88,7 +89,7 @@ def rescale(repository: Repository, wish: Scaling) -> Edited:
         head = ready(repository)
         head.vector(wish.name)
         if wish.new is not None:
-            made = DerivedVector(Recipe("sum", (term,)))
+            made = DerivedVector(Recipe(SUM, (term,)))
             check_new(repository, head, wish.new, made)
             return derive(repository, head, wish.new, made, head.personality)
         return _change(repository, head, _with_term(head.personality, term), _worded(term))

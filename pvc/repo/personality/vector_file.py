@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import re
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pvc import strict_json
 from pvc.errors import MalformedError
-from pvc.merge.dialect import COMPAT, DIALECTS
+from pvc.merge.method import ParameterError, Rule
+from pvc.merge.methods import METHODS
+from pvc.merge.parameters import shortest
 from pvc.repo.personality.personality_file import MAX_TERMS, Term
 from pvc.repo.personality.vector import (
-    METHODS,
     Amount,
     CapturedVector,
     DerivedVector,
@@ -27,6 +27,9 @@ from pvc.repo.personality.vector import (
 )
 from pvc.repo.personality.vector_names import VectorNameError, check_name
 from pvc_store.ids import IdError, parse_id
+
+if TYPE_CHECKING:
+    from pvc.merge.parameters import Parameter, Value
 
 FORMAT = "pvc vector 1"
 DIRECTORY = "vectors"
@@ -71,16 +74,14 @@ def _captured_json(vector: CapturedVector) -> dict[str, Any]:
 
 
 def _derived_json(vector: DerivedVector) -> dict[str, Any]:
-    recipe = vector.recipe
-    compat = {} if recipe.compat is None else {"compat": recipe.compat}
+    rule, terms = vector.recipe.rule, vector.recipe.terms
+    values = ((parameter, rule[parameter.name]) for parameter in rule.method.parameters)
     return {
         "format": FORMAT,
         "recipe": {
-            "method": recipe.method,
-            "terms": [[term.vector, repr(float(term.scale))] for term in recipe.terms],
-            "density": repr(float(recipe.density)),
-            "lambda": repr(float(recipe.factor)),
-            **compat,
+            "method": rule.method.name,
+            "terms": [[term.vector, repr(float(term.scale))] for term in terms],
+            **{one.name: one.text(value) for one, value in values if value is not None},
         },
         "counts": dict(vector.counts),
         "provenance": dict(vector.provenance),
@@ -117,20 +118,12 @@ def _captured(found: _Fields) -> CapturedVector:
 def _derived(found: _Fields) -> DerivedVector:
     recipe, counts = found.inner("recipe"), found.inner("counts")
     made = Recipe(
-        method=recipe.take("method", str),
+        rule=_rule(recipe),
         terms=tuple(_term(item, recipe.where) for item in recipe.take("terms", list)),
-        density=recipe.number("density"),
-        factor=recipe.number("lambda"),
-        compat=recipe.take("compat", str) if "compat" in recipe.rest else None,
     )
     recipe.finish()
-    if made.method not in METHODS:
-        raise VectorError(recipe.where, f"its method is {made.method!r}, which is not known")
-    if not 0 < made.density <= 1:
-        raise VectorError(recipe.where, f"its density is {made.density}, not above 0 to 1")
     if not 0 < len(made.terms) <= MAX_TERMS:
         raise VectorError(recipe.where, f"it has {len(made.terms)} terms")
-    _check_compat(made, recipe.where)
     return DerivedVector(
         recipe=made,
         counts=tuple((name, counts.count(name)) for name in sorted(counts.rest)),
@@ -138,15 +131,24 @@ def _derived(found: _Fields) -> DerivedVector:
     )
 
 
-def _check_compat(made: Recipe, where: str) -> None:
-    if made.compat is None:
-        return
-    if made.compat not in COMPAT:
-        raise VectorError(where, f"its compat is {made.compat!r}, which is not known")
-    if made.method != "ties":
-        raise VectorError(where, f"its method is {made.method!r}, which has no compat")
-    if made.factor != 1 and not DIALECTS[made.compat].has_factor:
-        raise VectorError(where, f"its lambda is {made.factor}, and {made.compat} has none but 1")
+def _rule(recipe: _Fields) -> Rule:
+    name = recipe.take("method", str)
+    if name not in METHODS:
+        raise VectorError(recipe.where, f"its method is {name!r}, which is not known")
+    values = tuple((one.name, _value(one, recipe)) for one in METHODS[name].parameters)
+    try:
+        return Rule(METHODS[name], values).checked()
+    except ParameterError as error:
+        raise VectorError(recipe.where, error.reason) from None
+
+
+def _value(parameter: Parameter, recipe: _Fields) -> Value:
+    if parameter.is_optional and not (parameter.offered and parameter.name in recipe.rest):
+        return None
+    try:
+        return parameter.read(recipe.take(parameter.name, str))
+    except ValueError as error:
+        raise VectorError(recipe.where, str(error)) from None
 
 
 def _term(item: object, where: str) -> Term:
@@ -158,14 +160,10 @@ def _term(item: object, where: str) -> Term:
 
 
 def _number(text: str, where: str) -> float:
-    """A finite number, written as Python writes it."""
     try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number) or repr(number) != text:
-        raise VectorError(where, f"{text!r} is no number in its shortest form")
-    return number
+        return shortest(text)
+    except ValueError as error:
+        raise VectorError(where, str(error)) from None
 
 
 def _amount_json(amount: Amount) -> dict[str, int | str]:
@@ -208,9 +206,6 @@ class _Fields:
             return parse_id(self.take(name, str))
         except IdError as error:
             raise VectorError(self.where, f"{name!r} holds no object id ({error})") from None
-
-    def number(self, name: str) -> float:
-        return _number(self.take(name, str), self.where)
 
     def norm(self, name: str) -> str:
         text = self.take(name, str)

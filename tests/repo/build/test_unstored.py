@@ -11,27 +11,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvc.merge.dialect import DIALECTS
-from pvc.repo.commands import checkout as checkout_module
-from pvc.repo.targets import directory as directory_module
-from pvc.repo.commands.build import build
 from pvc.repo.build.build_cache import BuiltTree, BuiltTrees, keys_of
+from pvc.repo.build.builds import OtherTreeComputedError, UnkeptTreeError, can_be_had, keep
+from pvc.repo.commands import checkout as checkout_module
+from pvc.repo.commands.build import build
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.commit import Wish, commit
-from pvc.repo.history.contents import DriftedError
-from pvc.repo.targets.directory import update
 from pvc.repo.commands.editing import remove
-from pvc.repo.upkeep.findings import Findings
-from pvc.repo.personality.formula import Built, Formula, Link, Mix, FormulaPart
-from pvc.repo.personality.formula_file import formula_json, read_formula
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.init import initialise
-from pvc.repo.upkeep.prune_builds import prune
-from pvc.repo.build.builds import OtherTreeComputedError, UnkeptTreeError, can_be_had, keep
+from pvc.repo.history.contents import DriftedError
+from pvc.repo.personality.formula import Built, Formula, FormulaPart, Link, Mix
+from pvc.repo.personality.formula_file import formula_json, read_formula
 from pvc.repo.repository import Repository
+from pvc.repo.targets import directory as directory_module
+from pvc.repo.targets.directory import update
+from pvc.repo.upkeep.findings import Findings
+from pvc.repo.upkeep.prune_builds import prune
 from pvc.repo.upkeep.roots import read_roots
-from tests.support import models
 from tests.repo.conftest import CREW, git
+from tests.support import models
+from tests.support.merging import rules
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -321,11 +321,8 @@ operands = st.recursive(
     link_strategy,
     lambda inner: st.builds(
         Mix,
-        st.sampled_from(["sum", "ties"]),
+        rules(),
         st.lists(st.builds(FormulaPart, floats, inner, st.text()), max_size=3).map(tuple),
-        floats,
-        floats,
-        st.sampled_from(list(DIALECTS)),
     ),
     max_leaves=5,
 )
