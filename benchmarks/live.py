@@ -115,7 +115,7 @@ class Target:
 
     def update(self, before: Tree, after: Tree) -> live.Updated:
         """Bring the engine from one to the other."""
-        goal = live.Goal(after, "/bench", "bench")
+        goal = live.UpdateGoal(after, "/bench", "bench")
         return live.update(self.connection, before, goal, self.flipped, self.crew)
 
     def read(self) -> None:

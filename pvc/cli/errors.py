@@ -244,7 +244,7 @@ HINTS: dict[str, Hint] = {
     "NameTakenError": "Choose another name.",
     "BranchAndTagError": "Choose another name, or delete the other one with `-d`.",
     "NoTargetError": "`pvc status` lists the targets.",
-    "TargetError": "Remove this file: pvc then takes the directory it was of for nobody's; or name "
+    "RecordError": "Remove this file: pvc then takes the directory it was of for nobody's; or name "
     "another one with `--to DIR`.",
     "JournalError": "Nothing can be changed until this file is gone: remove it, then look at "
     "`git status` and `pvc status`; what was being written is taken for changed.",

@@ -1,20 +1,17 @@
-"""The codec: blocks to their stored form and back, exactly.
+"""The codec: one block of numbers to its stored form and back, exactly.
 
-    elements   how the bytes of each numeric kind are read: words, order map, keys, float formats
-    base       what a block is coded against, and where that lies in the base
-    block      encode and decode one block
-    change     are two blocks the same, and how far are they apart
-    kernels    the loops
-    jit        how they are called; compiled when that first happens
-    signature  the types of their arguments
-    compiler   a kernel to machine code, by numba
-    machine    machine code, loaded and called
-    kept       machine code in files
-    scratch    the buffers of one thread
+To encode a block against the block of the base that it lies against:
 
-Importing this does not import numba; only compiling a kernel does, once on a machine.
+1. read both as integers in the order of their values, and subtract: small numbers remain;
+2. order these by the exponent of the base's element, so that numbers of one size lie together;
+3. split them into byte planes, and compress the planes with zstd.
 
-Limits: little-endian machines.  The stored forms are described in docs/format/block.md.
+Decoding is the same backwards, and ends with a comparison of the block's key.  A block without a
+base is split and compressed alone; one that does not shrink is stored raw.  The loops are compiled
+by `pvc.jit`.  Called by `pvc.repo.trees` and `pvc.repo.build`; `pvc.merge` uses its numbers.
+Limits: little-endian machines.  The stored forms: docs/format/block.md.
+
+Tests: tests/codec/.
 """
 
 from pvc.codec.base import BaseBlock, BaseError, base_place, can_be_base

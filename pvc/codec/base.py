@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pvc.codec import kernels
+from pvc.codec.buffers import BUFFERS
 from pvc.codec.elements import FORMATS, REALS, Words, as_words, as_writable_words, elements_of
-from pvc.codec.scratch import SCRATCH
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.errors import DamageError
 from pvc_store.ids import block_key
@@ -154,8 +154,8 @@ def _positions(words: Words, kind: Kind, known: bool) -> NDArray[np.uint32] | No
         return None
     positions = _MEMORY.positions[: words.size]
     if not known:
-        keys = SCRATCH.front[: words.size]
+        keys = BUFFERS.front[: words.size]
         kernels.keys_of(words, how.key_shift, how.key_mask, keys)
-        kernels.key_starts(keys, SCRATCH.starts)
-        kernels.order(keys, SCRATCH.starts, positions)
+        kernels.key_starts(keys, BUFFERS.starts)
+        kernels.order(keys, BUFFERS.starts, positions)
     return positions

@@ -15,8 +15,8 @@ import zstandard
 
 from pvc.codec import kernels
 from pvc.codec.base import BaseBlock, BaseError, ordered_base
+from pvc.codec.buffers import BUFFERS
 from pvc.codec.elements import as_words, as_writable_words, elements_of
-from pvc.codec.scratch import SCRATCH
 from pvc_store.block import BLOCK_BYTES, BlockForm, Codec, EncodedBlock
 from pvc_store.errors import DamageError, FormatError
 from pvc_store.ids import block_key
@@ -110,7 +110,7 @@ def _encode_delta(
     if ordered is None:
         return None
     magnitude = elements_of(kind).magnitude
-    front, back = SCRATCH.front[: raw.size], SCRATCH.back[: raw.size]
+    front, back = BUFFERS.front[: raw.size], BUFFERS.back[: raw.size]
     zigzag = as_writable_words(front, kind)
     kernels.difference(ordered.words, as_words(raw, kind), magnitude, zigzag)
     if ordered.positions is not None:
@@ -118,14 +118,14 @@ def _encode_delta(
         front, back = back, front
     kernels.split(as_words(front, kind), back)
     form = BlockForm(key, raw.size, Codec.DELTA, kind, base.key, base.kind, base.part)
-    return EncodedBlock(form, SCRATCH.planes_compressor.compress(back.data))
+    return EncodedBlock(form, BUFFERS.planes_compressor.compress(back.data))
 
 
 def _encode_planes(raw: NDArray[np.uint8], key: bytes, kind: Kind) -> EncodedBlock:
-    planes = SCRATCH.front[: raw.size]
+    planes = BUFFERS.front[: raw.size]
     kernels.split(as_words(raw, kind), planes)
     form = BlockForm(key, raw.size, Codec.PLANES, kind)
-    compressor = SCRATCH.bytes_compressor if kind is BYTES else SCRATCH.planes_compressor
+    compressor = BUFFERS.bytes_compressor if kind is BYTES else BUFFERS.planes_compressor
     return EncodedBlock(form, compressor.compress(planes.data))
 
 
@@ -153,7 +153,7 @@ def _decode_delta(
             f"part {form.part} of a {form.base_kind.name} block of {base_raw.size} bytes "
             f"cannot be the base of {form.raw_length} bytes of {form.kind.name}",
         )
-    front, back = SCRATCH.front[: out.size], SCRATCH.back[: out.size]
+    front, back = BUFFERS.front[: out.size], BUFFERS.back[: out.size]
     kernels.join(planes, as_writable_words(front, form.kind))
     if ordered.positions is not None:
         zigzag = as_writable_words(back, form.kind)
@@ -171,7 +171,7 @@ def _decompress(block: EncodedBlock) -> NDArray[np.uint8]:
     try:
         size = zstandard.frame_content_size(payload)
         if size == form.raw_length:
-            planes = SCRATCH.decompressor.decompress(payload, allow_extra_data=False)
+            planes = BUFFERS.decompressor.decompress(payload, allow_extra_data=False)
             return np.frombuffer(planes, np.uint8)
     except zstandard.ZstdError as error:
         raise BlockPayloadError(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pvc.codec import kernels
+from pvc.codec.buffers import BUFFERS
 from pvc.codec.elements import (
     FORMATS,
     REALS,
@@ -19,7 +20,6 @@ from pvc.codec.elements import (
     as_writable_words,
     elements_of,
 )
-from pvc.codec.scratch import SCRATCH
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.kinds import KIND_BY_NAME, Kind
 
@@ -117,26 +117,26 @@ def _measure_integers(
     new: NDArray[np.uint8], base: NDArray[np.uint8], dtype: np.dtype[Any]
 ) -> ChangeSums:
     numbers = as_numbers(new, dtype)
-    kernels.integer_squares(numbers, as_numbers(base, dtype), SCRATCH.sums)
-    return ChangeSums(numbers.size, *_summed(SCRATCH.sums))
+    kernels.integer_squares(numbers, as_numbers(base, dtype), BUFFERS.sums)
+    return ChangeSums(numbers.size, *_summed(BUFFERS.sums))
 
 
 def _measure_floats(
     new: NDArray[np.uint8], kind: Kind, base: NDArray[np.uint8], base_kind: Kind
 ) -> ChangeSums:
     wide = _F64 if _F64 in {kind, base_kind} else _F32
-    strip, sums = SCRATCH.strips[wide.bits // 8], SCRATCH.sums
+    strip, sums = BUFFERS.strips[wide.bits // 8], BUFFERS.sums
     number = strip[1].dtype
     total = ChangeSums()
     for x, y in zip(_pieces(new, kind, wide), _pieces(base, base_kind, wide), strict=True):
-        words, scale = _scaled(x, kind, wide, SCRATCH.front)
-        base_words, base_scale = _scaled(y, base_kind, wide, SCRATCH.back)
+        words, scale = _scaled(x, kind, wide, BUFFERS.front)
+        base_words, base_scale = _scaled(y, base_kind, wide, BUFFERS.back)
         kernels.float_squares(words, base_words, (scale, base_scale), strip, sums)
         changed, tau_square, base_square = _summed(sums)
         nonfinite = np.zeros(1, np.int64)
         if not (isfinite(tau_square) and isfinite(base_square)):
-            wide_x = _widened(x, kind, wide, SCRATCH.front)
-            wide_y = _widened(y, base_kind, wide, SCRATCH.back)
+            wide_x = _widened(x, kind, wide, BUFFERS.front)
+            wide_y = _widened(y, base_kind, wide, BUFFERS.back)
             kernels.drop_nonfinite(wide_x.view(number), wide_y.view(number), nonfinite)
             words, base_words = as_words(wide_x, wide), as_words(wide_y, wide)
             kernels.float_squares(words, base_words, (1, 1), strip, sums)

@@ -19,7 +19,6 @@ from pvc.codec.elements import (
     Words,
     as_words,
     as_writable_words,
-    elements_of,
 )
 from pvc_store.kinds import KIND_BY_NAME
 
@@ -130,8 +129,3 @@ def _overflow(number: FloatFormat) -> int:
     """Inf where there is one, else NaN; for formats without -0 the NaN has the sign bit alone."""
     has_infinity = number.special == ((1 << number.exponent_bits) - 1) << number.mantissa_bits
     return number.special if has_infinity else _nan(number)
-
-
-def word_type(kind: Kind) -> np.dtype[np.signedinteger[Any]]:
-    """The integers that hold the bits of one element."""
-    return elements_of(kind).word

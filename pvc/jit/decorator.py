@@ -63,11 +63,11 @@ def jit(function: Callable[P, None]) -> Callable[P, None]:
 
 def _compiled(function: Callable[..., None], signature: tuple[Type, ...]) -> Callable[..., int]:
     """What runs a kernel; called with the items of tuples instead of the tuples."""
-    from pvc.jit.kept import KeptObject
     from pvc.jit.machine import ObjectError, load
+    from pvc.jit.object_cache import CachedObject
 
     try:
-        kept = KeptObject.of(function, signature)
+        kept = CachedObject.of(function, signature)
         code = kept.read()
         if code is None:
             from pvc.jit.compiler import compile_object

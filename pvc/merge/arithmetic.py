@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pvc.codec.buffers import BUFFERS
 from pvc.codec.kernels import STRIP
-from pvc.codec.scratch import SCRATCH
 from pvc.jit.decorator import jit
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def difference(result: Words, origin: Words, out: Floats) -> None:
                 f"{words.size} words of {words.dtype} are not {out.size} of {out.dtype}"
             )
     scales = 1 << 8 * (out.itemsize - result.itemsize), 1 << 8 * (out.itemsize - origin.itemsize)
-    _difference(result, origin, scales, SCRATCH.strips[out.itemsize], out)
+    _difference(result, origin, scales, BUFFERS.strips[out.itemsize], out)
 
 
 def add(acc: Floats, scale: float, tau: Floats, touched: NDArray[np.uint8]) -> None:
@@ -80,7 +80,7 @@ def combine(taus: Floats, scales: NDArray[np.float64], factor: float, out: Float
     """
     if taus.shape != (scales.size, out.size):
         raise ValueError(f"taus of {taus.shape} are not {scales.size} rows of {out.size} elements")
-    _combine(taus, scales, float(factor), out, SCRATCH.strips[8][1][0])
+    _combine(taus, scales, float(factor), out, BUFFERS.strips[8][1][0])
 
 
 @jit

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pvc.codec.buffers import BUFFERS
 from pvc.codec.kernels import SUMS
-from pvc.codec.scratch import SCRATCH
 from pvc.jit.decorator import jit
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def compare(a: Floats | None, b: Floats | None, elements: int) -> Pair:
     y = np.zeros_like(a) if b is None else b
     counts = np.zeros(4, np.int64)
     sums = np.zeros(3)
-    _compare(x, y, counts, sums, SCRATCH.sums)
+    _compare(x, y, counts, sums, BUFFERS.sums)
     return Pair(elements, *counts.tolist(), *sums.tolist())
 
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from pvc.codec.buffers import room
 from pvc.codec.kernels import STRIP
-from pvc.codec.scratch import room
 from pvc.jit.decorator import jit
 from pvc.merge.ties_dialects import AUTHORS, Dialect, trimming
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from pvc.codec.buffers import BUFFERS
 from pvc.codec.kernels import STRIP
-from pvc.codec.scratch import SCRATCH
 from pvc.jit.decorator import jit
 from pvc.merge.ties import Terms, check, cuts_of, keepable
 
@@ -91,7 +91,7 @@ def tally(taus: Floats, terms: Terms) -> Tally:
     cuts = cuts_of(terms.thresholds, taus.dtype)
     _measure(taus, cuts, sizes)
     tie = UNDECIDED if terms.dialect.zero_sum is None else terms.dialect.zero_sum
-    results = votes, elected, SCRATCH.strips[8][1], np.empty(STRIP, np.int8)
+    results = votes, elected, BUFFERS.strips[8][1], np.empty(STRIP, np.int8)
     _vote(keepable(taus, cuts), cuts, terms.rates, tie, results)
     _count(votes, elected, signs, outvoted, conflicts)
     positive, negative, undecided = signs.tolist()

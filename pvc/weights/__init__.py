@@ -1,4 +1,12 @@
-"""Checkpoints and the tensors in them, read exactly and without opinion about versions.
+"""Checkpoints: the folder of a model, its safetensors files and their tensors, read exactly.
+
+1. `Checkpoint.open` lists the folder, decides which files are the checkpoint, reads the headers of
+   the safetensors files and their index, and checks them against each other.  No weights are read.
+2. `CheckpointReader` reads bytes of tensors by position, and notices files that were replaced.
+3. `compare` tells whether two sets of tensors are of one model; `tensor_names` knows roles and
+   layers.
+
+It knows nothing of versions, git or the store.  Called by `pvc.repo` and `pvc.live`.
 
 What can be wrong with a checkpoint:
 
@@ -15,10 +23,12 @@ What can be wrong with a checkpoint:
         IndexFormError  ShardNameError  MissingShardError  MissingTensorError
         UnindexedTensorError
       HeaderError                   a safetensors file breaks its format
-        HeaderLengthError  HeaderJsonError  HeaderFormError  RepeatedNameError  TensorNameError
+        HeaderLengthError  HeaderJsonError  HeaderFormError  RepeatedTensorError  TensorNameError
         UnknownDtypeError  DimensionsError  TensorSizeError  TensorOffsetError  FileLimitError
         HeaderRejectedError
-        FileSizeError               TruncatedError  TrailingBytesError
+        FileSizeError               TruncatedShardError  TrailingBytesError
 
 Nothing is imported here: a command that only asks for stamps of files reads no checkpoint.
+
+Tests: tests/weights/.
 """

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
+READ_ONLY = 0o444  # the mode of what never changes
+
+_COPY_BYTES = 4 << 20
+
 
 @contextlib.contextmanager
 def naming(fd: int) -> Iterator[None]:
@@ -69,11 +73,38 @@ def write_all(fd: int, data: Buffer, offset: int) -> None:
             offset += written
 
 
+def read_all(fd: int, buffer: memoryview, offset: int) -> int:
+    """Fill `buffer` from `offset` on; number of bytes read, fewer only where the file ends."""
+    done = 0
+    with naming(fd):
+        while done < len(buffer):
+            count = os.preadv(fd, [buffer[done:]], offset + done)
+            if not count:
+                break
+            done += count
+    return done
+
+
 def write_new(path: Path, data: Buffer, mode: int = 0o644) -> None:
     """Put `data` into a file that does not exist yet; its bytes, not its name, are durable then."""
+    with _new_file(path, mode) as fd:
+        write_all(fd, data, 0)
+
+
+def copy_new(path: Path, source: Path, mode: int = 0o644) -> None:
+    """As `write_new`, with the bytes of another file."""
+    with source.open("rb", buffering=0) as file, _new_file(path, mode) as fd:
+        offset = 0
+        while part := file.read(_COPY_BYTES):
+            write_all(fd, part, offset)
+            offset += len(part)
+
+
+@contextlib.contextmanager
+def _new_file(path: Path, mode: int) -> Iterator[int]:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
-        write_all(fd, data, 0)
+        yield fd
         sync(fd)
     finally:
         os.close(fd)

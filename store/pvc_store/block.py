@@ -91,8 +91,8 @@ class EncodedBlock:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """Where a pack holds a block.
+class PackEntry:
+    """Where in a pack a block lies.
 
     Attributes:
         form: how the block is coded.
@@ -115,7 +115,7 @@ class Entry:
         )  # fmt: skip
 
     @classmethod
-    def from_bytes(cls, data: Buffer, where: str) -> Entry:
+    def from_bytes(cls, data: Buffer, where: str) -> PackEntry:
         """Read 64 bytes strictly.
 
         Raises:

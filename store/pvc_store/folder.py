@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def only_one(directory: Path) -> Iterator[None]:
-    """Wait until no other thread or process is here with `directory`, and keep them out."""
+    """Lock `directory` against other threads and processes, once none of them has it locked."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -31,7 +31,7 @@ def only_one(directory: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def work_folder(parent: Path) -> Iterator[Path]:
-    """A new folder below `parent` for as long as the block runs."""
+    """A new folder below `parent`, removed when the block ends."""
     folder = parent / uuid.uuid4().hex
     parent.mkdir(exist_ok=True)  # copies of a store often lack its empty folders
     with only_one(parent):

@@ -3,9 +3,8 @@
     file = magic 8 | head | length u64 | zstd frame | xxh3-64 of all before u64     (little-endian)
 
 `length` is the size of the frame's content; it is checked against a limit before anything is
-decompressed, and the frame must hold exactly as much.  `head` has a fixed size that the format of
-the object defines.  The last byte of a magic is the version of its format.  One file form serves
-two formats, so both reject the same mistakes alike.
+decompressed, and the frame must contain exactly as much.  `head` has a fixed size that the format
+of the object defines.  The last byte of a magic is the version of its format.
 
 Limits: MAX_CONTENT_BYTES of content, so MAX_FILE_BYTES of file.
 """
@@ -37,7 +36,7 @@ class NewerVersionError(FormatError):
     verdict = "cannot be read"
 
 
-class TruncatedError(FormatError):
+class TruncatedFrameError(FormatError):
     """The file ends before its format does."""
 
 
@@ -46,11 +45,11 @@ class CheckError(FormatError):
 
 
 class OversizeError(FormatError):
-    """There is more content than the format allows, or than the file holds."""
+    """There is more content than the format allows, or than the file has."""
 
 
 class CompressionError(FormatError):
-    """A zstd frame cannot be read, or holds another amount than it should."""
+    """A zstd frame cannot be read, or contains another number of bytes than it should."""
 
 
 def check_magic(found: bytes, magic: bytes, where: str) -> None:
@@ -90,13 +89,13 @@ def unpack_frame(data: bytes, magic: bytes, head_length: int, where: str) -> tup
         where: what the file is, for messages.
 
     Raises:
-        MagicError, NewerVersionError, TruncatedError, CheckError, OversizeError,
+        MagicError, NewerVersionError, TruncatedFrameError, CheckError, OversizeError,
         CompressionError: see there.
     """
     check_magic(data[:MAGIC_BYTES], magic, where)
     start = MAGIC_BYTES + head_length + _U64.size
     if len(data) < start + _U64.size:
-        raise TruncatedError(where, f"{len(data)} bytes are too few")
+        raise TruncatedFrameError(where, f"{len(data)} bytes are too few")
     body, (check,) = data[: -_U64.size], _U64.unpack(data[-_U64.size :])
     if check_value(body) != check:
         raise CheckError(where, "its check value does not fit")
@@ -115,7 +114,7 @@ def decompress(frame: bytes, length: int, where: str) -> bytes:
     """Exactly `length` bytes out of one zstd frame, and nothing behind it.
 
     Raises:
-        CompressionError: it cannot be read, claims or holds another amount, or bytes follow it.
+        CompressionError: it cannot be read, has another length, or bytes follow it.
     """
     try:
         claimed = zstandard.frame_content_size(frame)

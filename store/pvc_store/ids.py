@@ -31,7 +31,7 @@ class IdError(StoreError):
     """A text is not an object id.
 
     Attributes:
-        text: what was found in its place.
+        text: the text.
     """
 
     def __init__(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The index: which pack holds a block.  A cache, rebuilt from the packs whenever it does not fit.
+"""The index: which pack contains a block.  A cache, rebuilt from the packs when it does not fit.
 
     file   = "PVCINDX1" | pack_count u32 | entry_count u64 | pack id 32 * | record *
            | xxh3-64 of all before u64                                  (little-endian)
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pvc_store.block import ENTRY_BYTES, Entry
+from pvc_store.block import ENTRY_BYTES, PackEntry
 from pvc_store.errors import FormatError
 from pvc_store.ids import ID_BYTES, check_value
 
@@ -54,11 +54,11 @@ class BlockIndex:
         self._high = records["high"].astype(np.uint64)  # native and contiguous, for the search
 
     @classmethod
-    def of(cls, packs: Iterable[tuple[bytes, Sequence[Entry]]]) -> BlockIndex:
+    def of(cls, packs: Iterable[tuple[bytes, Sequence[PackEntry]]]) -> BlockIndex:
         """The index of some packs and their entries."""
         return cls((), np.empty(0, _RECORD)).plus(packs)
 
-    def plus(self, packs: Iterable[tuple[bytes, Sequence[Entry]]]) -> BlockIndex:
+    def plus(self, packs: Iterable[tuple[bytes, Sequence[PackEntry]]]) -> BlockIndex:
         """This index with some more packs and their entries, taken one after another."""
         added = {pack: _records(entries) for pack, entries in packs}
         names = sorted({*self.packs, *added})
@@ -77,13 +77,13 @@ class BlockIndex:
     def __len__(self) -> int:
         return len(self._records)
 
-    def __iter__(self) -> Iterator[tuple[bytes, Entry]]:
+    def __iter__(self) -> Iterator[tuple[bytes, PackEntry]]:
         return map(self._record, range(len(self)))
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, bytes) and self._position(key) is not None
 
-    def find(self, key: bytes) -> tuple[bytes, Entry] | None:
+    def find(self, key: bytes) -> tuple[bytes, PackEntry] | None:
         """The pack and the entry of a block, or None."""
         position = self._position(key)
         return None if position is None else self._record(position)
@@ -98,9 +98,9 @@ class BlockIndex:
                 return position
         return None
 
-    def _record(self, position: int) -> tuple[bytes, Entry]:
+    def _record(self, position: int) -> tuple[bytes, PackEntry]:
         record = self._records[position]
-        return self.packs[record["pack"]], Entry.from_bytes(
+        return self.packs[record["pack"]], PackEntry.from_bytes(
             record.tobytes()[:ENTRY_BYTES], "The index"
         )
 
@@ -135,15 +135,15 @@ class BlockIndex:
         return cls(packs, records)
 
 
-def read_index(path: Path) -> BlockIndex:
-    """The index in a file, or an empty one if there is none that can be used."""
+def read_index(path: Path) -> BlockIndex | None:
+    """The index in a file, or None if there is none that can be used."""
     try:
         return BlockIndex.from_bytes(path.read_bytes())
     except (OSError, IndexFormatError):
-        return BlockIndex.of(())
+        return None
 
 
-def _records(entries: Sequence[Entry]) -> NDArray[np.void]:
+def _records(entries: Sequence[PackEntry]) -> NDArray[np.void]:
     data = bytearray().join(entry.to_bytes() + _ANY_PACK for entry in entries)
     return np.frombuffer(data, _RECORD)
 

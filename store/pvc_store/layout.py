@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from pvc_store.errors import FormatError
 from pvc_store.frame import pack_frame, unpack_frame
 from pvc_store.ids import ID_BYTES, KEY_BYTES, object_id
-from pvc_store.reader import Reader
+from pvc_store.reader import ByteReader
 from pvc_store.tree import MAX_TENSOR_BYTES, block_count
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class LayoutError(FormatError):
 
 
 class LayoutIdError(FormatError):
-    """A layout file does not hold the layout that it is named after."""
+    """A layout file does not contain the layout that it is named after."""
 
 
 class PathError(FormatError):
@@ -154,7 +154,7 @@ class Layout:
             FormatError: one of its subclasses, for each way to be malformed.
         """
         _, content = unpack_frame(data, MAGIC, 0, where)
-        reader = Reader(content, where, LayoutError)
+        reader = ByteReader(content, where, LayoutError)
         (count,) = reader.unpack(_U32)
         files = [_read_file(reader) for _ in reader.times(count)]
         reader.finish()
@@ -162,7 +162,7 @@ class Layout:
         if list(layout.files) != files:
             raise reader.error("its files are out of order")
         if layout.id != expected:
-            raise LayoutIdError(where, f"it holds the layout {layout.id.hex()}")
+            raise LayoutIdError(where, f"it contains the layout {layout.id.hex()}")
         return layout
 
 
@@ -215,7 +215,7 @@ def _file_bytes(file: WeightsFile | OtherFile) -> bytes:
     return start + bytes([_OTHER]) + _U64.pack(file.size) + file.digest + file.keys
 
 
-def _read_file(reader: Reader) -> WeightsFile | OtherFile:
+def _read_file(reader: ByteReader) -> WeightsFile | OtherFile:
     (length,) = reader.unpack(_U16)
     path = reader.text(length)
     (sort,) = reader.take(1)

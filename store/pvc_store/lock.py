@@ -1,4 +1,4 @@
-"""A lock between processes: shared for writers of new objects, exclusive for one who removes some.
+"""A lock between processes: shared for those who add objects, exclusive for one who removes some.
 
 flock(2) on a file that stays: the kernel frees it when the process ends, however it ends.
 The text in the file names the holder for people; it decides nothing.
@@ -55,7 +55,7 @@ def hold(path: Path, *, exclusive: bool, wait: float = 0.0, holder: str = "") ->
 
 
 def holder_of(path: Path) -> str | None:
-    """What stands in a lock file that somebody holds exclusively now; None if nobody does."""
+    """The text in a lock file that is held exclusively now; None if it is not."""
     try:
         fd = os.open(path, os.O_RDONLY)
     except OSError:

@@ -14,31 +14,37 @@ from __future__ import annotations
 import itertools
 import os
 import struct
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 import zstandard
 from blake3 import blake3
 
-from pvc_store.atomic import naming, sync, write_all
-from pvc_store.block import ENTRY_BYTES, EncodedBlock, Entry, check_form
+from pvc_store.atomic import READ_ONLY, naming, read_all, sync, write_all
+from pvc_store.block import ENTRY_BYTES, EncodedBlock, PackEntry, check_form
 from pvc_store.errors import DamageError, FormatError
 from pvc_store.frame import (
     CheckError,
     MagicError,
     OversizeError,
-    TruncatedError,
+    TruncatedFrameError,
     check_magic,
     decompress,
 )
 from pvc_store.ids import check_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 MAGIC = b"PVCPACK1"
 MAX_PACK_BYTES = 256 << 20
 MAX_ENTRIES = 1 << 18
+
+# Fills a buffer with the bytes of a file from an offset on; returns how many those are, fewer than
+# asked for only where the file ends.
+ReadInto: TypeAlias = Callable[[memoryview, int], int]
 
 _LEVEL = 3
 _TRAILER = struct.Struct("<QQ8s")
@@ -53,7 +59,7 @@ class PackNameError(FormatError):
     """A pack is not the file that it is named after."""
 
 
-class PayloadError(DamageError):
+class PackPayloadError(DamageError):
     """A payload does not have the check value of its entry."""
 
 
@@ -66,9 +72,9 @@ class PackWriter:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.entries: list[Entry] = []
+        self.entries: list[PackEntry] = []
         self._end = len(MAGIC)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o444)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, READ_ONLY)
 
     def has_room(self, payload_length: int) -> bool:
         """Whether a payload still fits, footer and trailer counted in."""
@@ -77,7 +83,7 @@ class PackWriter:
         size = self._end + payload_length + footer + _TRAILER.size
         return count <= MAX_ENTRIES and size <= MAX_PACK_BYTES
 
-    def append(self, block: EncodedBlock) -> Entry:
+    def append(self, block: EncodedBlock) -> PackEntry:
         """Write the payload of `block`, and return the entry that finds it.
 
         Raises:
@@ -85,7 +91,7 @@ class PackWriter:
         """
         length = memoryview(block.payload).nbytes
         check_form(block.form, length, f"Block {block.form.key.hex()}")
-        entry = Entry(block.form, self._end, length, check_value(block.payload))
+        entry = PackEntry(block.form, self._end, length, check_value(block.payload))
         write_all(self._fd, block.payload, self._end)
         self._end += length
         self.entries.append(entry)
@@ -102,64 +108,61 @@ class PackWriter:
         with naming(self._fd):  # a failed append's rest goes
             os.ftruncate(self._fd, self._end + len(footer) + len(trailer))
         sync(self._fd)
-        pack_id = file_digest(self._fd)
+        pack_id = file_digest(partial(read_all, self._fd))
         self.close()
         return pack_id
 
     def close(self) -> None:
-        """Close the file; what is not finished stays a leftover."""
+        """Close the file; if it is not finished, it is left as it is."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
 
-def file_digest(fd: int, advance: Callable[[int], None] = lambda _: None) -> bytes:
-    """BLAKE3 of a whole open file; `advance` is told of the bytes read."""
+def file_digest(read: ReadInto, advance: Callable[[int], None] = lambda _: None) -> bytes:
+    """BLAKE3 of a whole file; `advance` is called with the number of bytes of each read."""
     hasher = blake3(max_threads=blake3.AUTO)
     buffer = memoryview(bytearray(_HASH_CHUNK))
     offset = 0
-    with naming(fd):
-        while count := os.preadv(fd, [buffer], offset):
-            hasher.update(buffer[:count])
-            offset += count
-            advance(count)
+    while count := read(buffer, offset):
+        hasher.update(buffer[:count])
+        offset += count
+        advance(count)
     return hasher.digest()
 
 
-def read_footer(fd: int, where: str) -> tuple[Entry, ...]:
-    """The entries of an open pack, sorted by key, read strictly.
+def read_footer(read: ReadInto, size: int, where: str) -> tuple[PackEntry, ...]:
+    """The entries of a pack of `size` bytes, sorted by key, read strictly.
 
     Raises:
         FormatError: one of its subclasses, for each way to be malformed.
     """
-    size = os.fstat(fd).st_size
     if size > MAX_PACK_BYTES:
         raise OversizeError(where, f"it has {size} bytes, more than a pack may have")
-    check_magic(_read(fd, len(MAGIC), 0, where), MAGIC, where)
+    check_magic(_read(read, len(MAGIC), 0, where), MAGIC, where)
     trailer_start = size - _TRAILER.size
     if trailer_start < len(MAGIC):
-        raise TruncatedError(where, f"{size} bytes are too few for a pack")
-    footer_length, check, end = _TRAILER.unpack(_read(fd, _TRAILER.size, trailer_start, where))
+        raise TruncatedFrameError(where, f"{size} bytes are too few for a pack")
+    footer_length, check, end = _TRAILER.unpack(_read(read, _TRAILER.size, trailer_start, where))
     if end != MAGIC:
         raise MagicError(where, f"it ends with {end!r}, not {MAGIC!r}")
     payload_end = trailer_start - footer_length
     if payload_end < len(MAGIC):
         raise OversizeError(where, f"its footer claims {footer_length} bytes of {size}")
-    footer = _read(fd, footer_length, payload_end, where)
+    footer = _read(read, footer_length, payload_end, where)
     if check_value(footer) != check:
         raise CheckError(where, "its footer does not have its check value")
     return _read_entries(footer, payload_end, where)
 
 
-def _read(fd: int, length: int, offset: int, where: str) -> bytes:
-    with naming(fd):
-        data = os.pread(fd, length, offset)
-    if len(data) != length:
-        raise TruncatedError(where, f"it ends before byte {offset + length}")
-    return data
+def _read(read: ReadInto, length: int, offset: int, where: str) -> bytes:
+    data = bytearray(length)
+    if read(memoryview(data), offset) != length:
+        raise TruncatedFrameError(where, f"it ends before byte {offset + length}")
+    return bytes(data)
 
 
-def _read_entries(footer: bytes, payload_end: int, where: str) -> tuple[Entry, ...]:
+def _read_entries(footer: bytes, payload_end: int, where: str) -> tuple[PackEntry, ...]:
     try:
         claimed = zstandard.frame_content_size(footer)
     except zstandard.ZstdError:
@@ -170,7 +173,7 @@ def _read_entries(footer: bytes, payload_end: int, where: str) -> tuple[Entry, .
         raise FooterError(where, f"its footer claims {claimed} bytes of entries")
     content = memoryview(decompress(footer, claimed, where))
     entries = tuple(
-        Entry.from_bytes(content[at : at + ENTRY_BYTES], where)
+        PackEntry.from_bytes(content[at : at + ENTRY_BYTES], where)
         for at in range(0, claimed, ENTRY_BYTES)
     )
     _check_order(entries, where)
@@ -178,13 +181,13 @@ def _read_entries(footer: bytes, payload_end: int, where: str) -> tuple[Entry, .
     return entries
 
 
-def _check_order(entries: Sequence[Entry], where: str) -> None:
+def _check_order(entries: Sequence[PackEntry], where: str) -> None:
     for before, after in itertools.pairwise(entries):
         if before.form.key >= after.form.key:
             raise FooterError(where, f"block {after.form.key.hex()} is out of order")
 
 
-def _check_payloads(entries: Sequence[Entry], payload_end: int, where: str) -> None:
+def _check_payloads(entries: Sequence[PackEntry], payload_end: int, where: str) -> None:
     end = len(MAGIC)
     for entry in sorted(entries, key=lambda entry: entry.offset):
         if entry.offset != end:
@@ -194,20 +197,15 @@ def _check_payloads(entries: Sequence[Entry], payload_end: int, where: str) -> N
         raise FooterError(where, f"its payloads end at byte {end}, its footer begins elsewhere")
 
 
-def read_payload(fd: int, entry: Entry, scratch: memoryview, where: str) -> memoryview:
+def read_payload(read: ReadInto, entry: PackEntry, scratch: memoryview, where: str) -> memoryview:
     """The payload of an entry, in the caller's scratch of BLOCK_BYTES, checked.
 
     Raises:
-        PayloadError: it is cut short or does not have its check value.
+        PackPayloadError: it is cut short or does not have its check value.
     """
     view = scratch[: entry.length]
-    done = 0
-    while done < entry.length:
-        with naming(fd):
-            count = os.preadv(fd, [view[done:]], entry.offset + done)
-        if not count:
-            raise PayloadError(where, f"block {entry.form.key.hex()} is cut short")
-        done += count
+    if read(view, entry.offset) != entry.length:
+        raise PackPayloadError(where, f"block {entry.form.key.hex()} is cut short")
     if check_value(view) != entry.check:
-        raise PayloadError(where, f"block {entry.form.key.hex()} does not have its check value")
+        raise PackPayloadError(where, f"block {entry.form.key.hex()} does not have its check value")
     return view

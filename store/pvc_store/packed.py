@@ -1,50 +1,45 @@
-"""The blocks that lie in packs: found by the index, read from the packs.
+"""The blocks of a store: found by the index, read from the packs.
 
-Packs come and go by the hands of other processes.  The index is checked against the packs that are
-there when it is first used, when a change begins or ends, and whenever a block is not found.
+Other processes add packs and remove them.  The index is checked against the packs that are there
+when it is first used, when a change begins or ends, and whenever a block is not found.
 """
 
 from __future__ import annotations
 
-import contextlib
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
-from pvc_store import atomic
-from pvc_store.block import BLOCK_BYTES, BlockForm, EncodedBlock, Entry
+from pvc_store.block import BLOCK_BYTES, BlockForm, EncodedBlock, PackEntry
 from pvc_store.errors import FormatError, MissingError
-from pvc_store.folder import work_folder
+from pvc_store.objects import StoredObjects
 from pvc_store.pack import read_footer, read_payload
-from pvc_store.packfiles import PackFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
+    from pvc_store.backend import StoreBackend
     from pvc_store.index import BlockIndex
 
 
 class PackedBlocks:
-    """See `pvc_store.store.Reading`; safe for several threads and processes.
+    """See `pvc_store.store.StoreReader`; safe for several threads and processes.
 
     Args:
-        directory: where the packs lie.
-        cache: the index file.
-        work: where the index file is written before it is moved into place.
+        backend: where the packs are kept.
     """
 
-    def __init__(self, directory: Path, cache: Path, work: Path) -> None:
-        self.packs = PackFiles(directory)
-        self._cache = cache
-        self._work = work
+    def __init__(self, backend: StoreBackend) -> None:
+        self.backend = backend
+        self.packs = StoredObjects(backend, "pack")
         self._scratch = threading.local()
         self._index_lock = threading.Lock()
         self._index: BlockIndex | None = None
         self._unreadable: list[bytes] = []
 
     def close(self) -> None:
-        """Close the packs."""
-        self.packs.close()
+        """Close the files that are open for reading."""
+        self.backend.close()
 
     def index(self) -> BlockIndex:
         """The index, read or rebuilt at the first use."""
@@ -54,15 +49,15 @@ class PackedBlocks:
             return self._index
 
     def has(self, key: bytes) -> bool:
-        """Whether the store holds the block."""
+        """Whether the store has the block."""
         return key in self.index()
 
     def form(self, key: bytes) -> BlockForm:
-        """How the block is coded; see `Reading.form`."""
+        """How the block is coded; see `StoreReader.form`."""
         return self._find(key)[1].form
 
     def get(self, key: bytes) -> EncodedBlock:
-        """The encoded block; see `Reading.get`."""
+        """The encoded block; see `StoreReader.get`."""
         pack, entry = self._find(key)
         try:
             return self._read(pack, entry)
@@ -70,20 +65,20 @@ class PackedBlocks:
             self.refresh()
             return self._read(*self._find(key))
 
-    def _find(self, key: bytes) -> tuple[bytes, Entry]:
+    def _find(self, key: bytes) -> tuple[bytes, PackEntry]:
         found = self.index().find(key)
         if found is None:
             self.refresh()
             found = self.index().find(key)
         if found is None:
             for pack in self._unreadable:
-                self._footer(pack)  # says what is wrong with a pack that may hold the block
+                self._footer(pack)  # raises what is wrong with a pack that may contain the block
             raise MissingError("block", key.hex())
         return found
 
-    def _read(self, pack: bytes, entry: Entry) -> EncodedBlock:
-        with self.packs.opened(pack) as fd:
-            payload = read_payload(fd, entry, self.scratch(), f"Pack {pack.hex()}")
+    def _read(self, pack: bytes, entry: PackEntry) -> EncodedBlock:
+        read = partial(self.packs.get_into, pack)
+        payload = read_payload(read, entry, self.scratch(), f"Pack {pack.hex()}")
         return EncodedBlock(entry.form, payload)
 
     def scratch(self) -> memoryview:
@@ -98,35 +93,36 @@ class PackedBlocks:
         return (entry.form for _, entry in self.index())
 
     def refresh(self) -> None:
-        """Notice packs that other processes have added or removed."""
+        """Bring the index up to date with the packs that are there now."""
         with self._index_lock:
             self._index = self._load_index()
 
     def _load_index(self) -> BlockIndex:
         """The index of the packs that are there; only packs it did not know are read."""
-        from pvc_store.index import BlockIndex, read_index  # numpy: only who seeks blocks needs it
+        from pvc_store.index import BlockIndex  # numpy: only who seeks blocks needs it
 
-        present = set(self.packs.names())
+        present = set(self.packs.ids())
         index = self._index
         if index is None or not present.issuperset(index.packs):
-            index = read_index(self._cache)
-        if not present.issuperset(index.packs):
+            index = self.cached_index()
+        if index is None or not present.issuperset(index.packs):
             index = BlockIndex.of(())
         self._unreadable = []
         new = present.difference(index.packs)
         if new:
             index = index.plus(self._footers(sorted(new)))
             if not self._unreadable:
-                self._store_index(index)
+                self.cache_index(index)
         return index
 
-    def _store_index(self, index: BlockIndex) -> None:
-        # It is a cache: a store that cannot be written can be read.
-        with contextlib.suppress(OSError), work_folder(self._work) as folder:
-            atomic.write_new(folder / "index", index.to_bytes())
-            atomic.move_into_place([(folder / "index", self._cache)])
+    def cached_index(self) -> BlockIndex | None:
+        """The index that was cached last; a backend alone has no place for one."""
+        return None
 
-    def _footers(self, packs: Iterable[bytes]) -> Iterator[tuple[bytes, tuple[Entry, ...]]]:
+    def cache_index(self, index: BlockIndex) -> None:
+        """Keep the index for the next process, where there is a place for it."""
+
+    def _footers(self, packs: Iterable[bytes]) -> Iterator[tuple[bytes, tuple[PackEntry, ...]]]:
         """The entries of packs; one that cannot be read takes no other with it."""
         for pack in packs:
             try:
@@ -136,6 +132,6 @@ class PackedBlocks:
             else:
                 yield pack, entries
 
-    def _footer(self, pack: bytes) -> tuple[Entry, ...]:
-        with self.packs.opened(pack) as fd:
-            return read_footer(fd, f"Pack {pack.hex()}")
+    def _footer(self, pack: bytes) -> tuple[PackEntry, ...]:
+        read = partial(self.packs.get_into, pack)
+        return read_footer(read, self.packs.size(pack), f"Pack {pack.hex()}")

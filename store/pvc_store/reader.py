@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pvc_store.errors import FormatError
 
 
-class Reader:
+class ByteReader:
     """Takes a format's fields one after another.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a store can do, whatever it is made of.
+"""What every store does, as protocols.
 
 A store keeps three sorts of objects: encoded blocks by block key, trees and layouts by object id.
 It is read at any time; it is written inside `writing()`, whose objects become visible and durable
@@ -9,9 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
-
-from pvc_store.block import Codec
-from pvc_store.errors import DamageError, MissingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Something that `verify` found broken.
+    """A fault that `verify` found.
 
     Attributes:
         what: sort of object: "pack", "block", "tree", "layout".
@@ -37,18 +34,18 @@ class Damage:
     detail: str
 
 
-class Reading(Protocol):
+class StoreReader(Protocol):
     """The reading half of a store; safe for several threads."""
 
     def has(self, key: bytes) -> bool:
-        """Whether the store holds the block."""
+        """Whether the store has the block."""
         ...
 
     def form(self, key: bytes) -> BlockForm:
         """How the block is coded, without reading its payload.
 
         Raises:
-            MissingError: the store does not hold it.
+            MissingError: the store does not have it.
         """
         ...
 
@@ -56,13 +53,13 @@ class Reading(Protocol):
         """The encoded block; its payload is checked, and valid until this thread's next `get`.
 
         Raises:
-            MissingError: the store does not hold it.
+            MissingError: the store does not have it.
             DamageError: the payload is not what was stored.
         """
         ...
 
 
-class Writing(Reading, Protocol):
+class StoreWriter(StoreReader, Protocol):
     """A running change to a store; sees its own blocks."""
 
     @property
@@ -83,7 +80,7 @@ class Writing(Reading, Protocol):
     def put_tree(self, tree: Tree, base: Tree | None = None) -> bytes:
         """Add a tree and return its id.
 
-        It is stored as what differs from `base`, if the store or this change hold `base` whole.
+        Only what differs from `base` is stored, if `base` is stored whole, here or in this change.
         """
         ...
 
@@ -92,10 +89,10 @@ class Writing(Reading, Protocol):
         ...
 
 
-class Store(Reading, Protocol):
+class Store(StoreReader, Protocol):
     """An object store."""
 
-    def writing(self) -> AbstractContextManager[Writing]:
+    def writing(self) -> AbstractContextManager[StoreWriter]:
         """A change: kept when the block ends, dropped when it raises.
 
         Threads that put objects must have ended when the block does.
@@ -110,7 +107,7 @@ class Store(Reading, Protocol):
         """The tree of an id.
 
         Raises:
-            MissingError: the store does not hold it.
+            MissingError: the store does not have it.
             DamageError: it is not what its name says.
         """
         ...
@@ -131,27 +128,6 @@ class Store(Reading, Protocol):
         """Check every stored byte against names and check values.
 
         Args:
-            advance: is told how many bytes were read.
+            advance: called with the number of bytes of each read.
         """
         ...
-
-
-def verify_objects(store: Store) -> Iterator[Damage]:
-    """The part of `verify` that every store can share: what its objects say of each other.
-
-    It finds trees and layouts that cannot be read, and blocks whose base has a base itself.
-    """
-    bases = {form.key: form.base_key for form in store.forms() if form.codec is Codec.DELTA}
-    for key, base in bases.items():
-        if base in bases:
-            detail = f"Its base, block {base.hex()}, is itself stored against a base."
-            yield Damage("block", key.hex(), detail)
-    for what, ids, read in (
-        ("tree", store.tree_ids(), store.tree),
-        ("layout", store.layout_ids(), store.layout),
-    ):
-        for object_id in ids:
-            try:
-                read(object_id)
-            except (DamageError, MissingError, OSError) as error:
-                yield Damage(what, object_id.hex(), str(error))

@@ -30,10 +30,10 @@ from typing import TYPE_CHECKING
 
 from pvc_store.block import BLOCK_BYTES, DepthError
 from pvc_store.errors import FormatError
-from pvc_store.frame import MAGIC_BYTES, TruncatedError, check_magic, pack_frame, unpack_frame
+from pvc_store.frame import MAGIC_BYTES, TruncatedFrameError, check_magic, pack_frame, unpack_frame
 from pvc_store.ids import ID_BYTES, KEY_BYTES, NO_ID, object_id
 from pvc_store.kinds import BYTES, KIND_BY_CODE, Kind
-from pvc_store.reader import Reader
+from pvc_store.reader import ByteReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -52,7 +52,7 @@ class TreeError(FormatError):
 
 
 class TreeIdError(FormatError):
-    """A tree file does not hold the tree that it is named after."""
+    """A tree file does not contain the tree that it is named after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ class Tree(Mapping[str, Tensor]):
         Args:
             data: the whole file.
             expected: the tree id that the file is named after.
-            base_file: gives the file of a tree id, for a tree that holds only differences.
+            base_file: gives the file of a tree id, for a tree that is stored as differences.
             where: what the file is, for messages.
             known: trees that were read before, by id.
 
@@ -176,7 +176,7 @@ class Tree(Mapping[str, Tensor]):
             FormatError: one of its subclasses, for each way to be malformed.
         """
         head, content = unpack_frame(data, MAGIC, ID_BYTES, where)
-        reader = Reader(content, where, TreeError)
+        reader = ByteReader(content, where, TreeError)
         tree = cls(())
         if head == NO_ID:
             tree._tensors = _by_name(_read_tensors(reader))
@@ -186,12 +186,12 @@ class Tree(Mapping[str, Tensor]):
             tree._tensors = _by_name(_read_differences(reader, base))
         reader.finish()
         if tree.id != expected:
-            raise TreeIdError(where, f"it holds the tree {tree.id.hex()}")
+            raise TreeIdError(where, f"it contains the tree {tree.id.hex()}")
         return tree
 
     @staticmethod
     def is_whole(data: bytes, tree_id: bytes, where: str) -> bool:
-        """Whether a file holds the tree of an id, and not against a base.
+        """Whether a file contains the tree of an id, whole and not as differences from a base.
 
         Raises:
             FormatError: it is no tree of this version, or was damaged.
@@ -209,7 +209,7 @@ class Tree(Mapping[str, Tensor]):
         check_magic(data[:MAGIC_BYTES], MAGIC, where)
         head = data[MAGIC_BYTES : MAGIC_BYTES + ID_BYTES]
         if len(head) != ID_BYTES:
-            raise TruncatedError(where, f"{len(data)} bytes are too few")
+            raise TruncatedFrameError(where, f"{len(data)} bytes are too few")
         return None if head == NO_ID else head
 
 
@@ -220,7 +220,7 @@ def file_forms(
 
     Args:
         trees: each tree, not yet stored, and the base against which it is to be stored.
-        holds_whole: whether a tree of this id is stored already, and not against a base.
+        holds_whole: whether a tree of this id is stored already, whole.
 
     Yields:
         id and file of each tree: against its base if that is stored whole, else whole itself.
@@ -292,7 +292,7 @@ def _read_base(
     return Tree.from_bytes(data, base_id, base_file, base_where) if tree is None else tree
 
 
-def _read_differences(reader: Reader, base: Tree) -> list[Tensor]:
+def _read_differences(reader: ByteReader, base: Tree) -> list[Tensor]:
     removed = _read_removed(reader)
     differing = _read_tensors(reader)
     names = {tensor.name for tensor in differing}
@@ -302,27 +302,27 @@ def _read_differences(reader: Reader, base: Tree) -> list[Tensor]:
     return kept + differing
 
 
-def _read_removed(reader: Reader) -> set[str]:
+def _read_removed(reader: ByteReader) -> set[str]:
     (count,) = reader.unpack(_COUNT)
     names = [_read_name(reader) for _ in reader.times(count)]
     _check_order(names, reader)
     return set(names)
 
 
-def _read_tensors(reader: Reader) -> list[Tensor]:
+def _read_tensors(reader: ByteReader) -> list[Tensor]:
     (count,) = reader.unpack(_COUNT)
     tensors = [_read_tensor(reader) for _ in reader.times(count)]
     _check_order([tensor.name for tensor in tensors], reader)
     return tensors
 
 
-def _check_order(names: list[str], reader: Reader) -> None:
+def _check_order(names: list[str], reader: ByteReader) -> None:
     for before, after in itertools.pairwise(names):
         if before >= after:
             raise reader.error(f"tensor {after!r} is out of order")
 
 
-def _read_name(reader: Reader) -> str:
+def _read_name(reader: ByteReader) -> str:
     (length,) = reader.unpack(_NAME)
     return reader.text(length)
 
@@ -332,7 +332,7 @@ def _shape(dimensions: int) -> struct.Struct:
     return struct.Struct(f"<{dimensions}Q")
 
 
-def _read_tensor(reader: Reader) -> Tensor:
+def _read_tensor(reader: ByteReader) -> Tensor:
     name = _read_name(reader)
     code, dimensions = reader.take(2)
     if code not in KIND_BY_CODE or code == BYTES.code:

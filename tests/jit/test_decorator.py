@@ -17,7 +17,7 @@ import pytest
 import pvc
 import pvc_store
 from pvc.jit.decorator import jit
-from pvc.jit.kept import KeptObject
+from pvc.jit.object_cache import CachedObject
 from pvc.jit.signature import types_of
 
 if TYPE_CHECKING:
@@ -308,12 +308,12 @@ def test_many_threads_compute_at_the_same_time() -> None:
 )
 def test_damage_is_seen(tmp_path: Path, damage: Any) -> None:
     (tmp_path / "kernels.py").write_text(KERNELS)
-    kept = KeptObject(tmp_path / "kernels.py", "kernels.weigh", bytes(range(32)))
+    kept = CachedObject(tmp_path / "kernels.py", "kernels.weigh", bytes(range(32)))
     assert kept.read() is None
     kept.write(b"some code, but too short to be any")
     assert kept.read() == b"some code, but too short to be any"
     (file,) = objects(tmp_path)
-    other = KeptObject(kept.source, kept.label, bytes(range(1, 33)))
+    other = CachedObject(kept.source, kept.label, bytes(range(1, 33)))
     shutil.copy(file, file.with_name(f"{other.name}.o"))
     assert other.read() is None
     file.write_bytes(damage(file.read_bytes()))
@@ -331,10 +331,10 @@ def test_kept_code_is_found_by_types() -> None:
         (numbers, 1, (numbers,)),
         (numbers, 1, np.frombuffer(numbers.tobytes(), np.float32)),
     ]
-    keys = {KeptObject.of(add, types_of(one)).key for one in arguments}
+    keys = {CachedObject.of(add, types_of(one)).key for one in arguments}
     assert len(keys) == len(arguments)
-    assert KeptObject.of(add, types_of(arguments[0])).key in keys
-    assert KeptObject.of(refuse, types_of(arguments[0])).key not in keys
+    assert CachedObject.of(add, types_of(arguments[0])).key in keys
+    assert CachedObject.of(refuse, types_of(arguments[0])).key not in keys
 
 
 @pytest.mark.parametrize(
@@ -352,5 +352,5 @@ def test_kept_code_is_found_by_what_is_compiled(other: str) -> None:
     for source in ("LIMIT = 3\ndef kernel(out): out[0] = LIMIT + 1", other):
         scope: dict[str, Any] = {}
         exec(source, scope)
-        keys.add(KeptObject.of(scope["kernel"], types_of([np.zeros(2)])).key)
+        keys.add(CachedObject.of(scope["kernel"], types_of([np.zeros(2)])).key)
     assert len(keys) == 2

@@ -119,7 +119,7 @@ def overwrite(connection: live.Connection, after: Weights, **more: Any) -> Any:
 def _updated(
     connection: live.Connection, before: Tree, after: Weights, more: dict[str, Any]
 ) -> Any:
-    goal = live.Goal(after.tree, **{"repository": "/here", "revision": "main", **more})
+    goal = live.UpdateGoal(after.tree, **{"repository": "/here", "revision": "main", **more})
     return live.update(connection, before, goal, after.read, CREW)
 
 

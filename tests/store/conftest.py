@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 MEMORY = Path("/dev/shm")
 
-pytest.register_assert_rewrite("tests.store.contract")
+pytest.register_assert_rewrite("tests.store.contract", "tests.store.backend.contract")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pvc_store.block import BLOCK_BYTES, BlockForm, Codec, EncodedBlock, EntryEr
 from pvc_store.errors import DamageError, MissingError
 from pvc_store.ids import NO_ID, block_key
 from pvc_store.layout import Layout
-from pvc_store.tree import Tree
+from pvc_store.tree import Tree, TreeIdError
 from tests.store.samples import (
     BF16,
     delta_block,
@@ -25,7 +25,15 @@ from tests.store.samples import (
 )
 
 if TYPE_CHECKING:
-    from pvc_store.store import Store
+    from typing import TypeAlias
+
+    from typing_extensions import Buffer
+
+    from pvc_store.files import FileStore
+    from pvc_store.memory import MemoryStore
+    from pvc_store.objects import StoredObjects
+
+    AnyStore: TypeAlias = FileStore | MemoryStore
 
 NO_KEY = bytes(16)
 
@@ -34,34 +42,42 @@ class StopError(Exception):
     """Raised by a test in the middle of a change."""
 
 
+def rewrite(store: AnyStore, objects: StoredObjects, name: bytes, data: Buffer) -> None:
+    """Replace the bytes of an object."""
+    store.backend.put(objects.name(name), data)
+
+
+def flip(store: AnyStore, objects: StoredObjects, name: bytes, at: int) -> None:
+    """Change one stored bit of an object."""
+    data = bytearray(objects.get(name))
+    data[at] ^= 1
+    rewrite(store, objects, name, data)
+
+
 class StoreContract:
     """Tests of any store.
 
-    A subclass overrides the fixture `store`, which gives an empty store, and the two hooks.
+    A subclass overrides the fixture `store`, which gives an empty store, and the hook.
     """
 
     @pytest.fixture
-    def store(self) -> Store:
+    def store(self) -> AnyStore:
         raise NotImplementedError
 
-    def seen_elsewhere(self, store: Store) -> Store:
+    def seen_elsewhere(self, store: AnyStore) -> AnyStore:
         """The store as another process, or a later one, finds it."""
-        raise NotImplementedError
-
-    def damage_block(self, store: Store, key: bytes) -> None:
-        """Change one stored byte of a block's payload."""
         raise NotImplementedError
 
     # Blocks
 
-    def test_a_new_store_is_empty(self, store: Store) -> None:
+    def test_a_new_store_is_empty(self, store: AnyStore) -> None:
         assert not store.has(raw_block(1).form.key)
         assert list(store.forms()) == []
         assert list(store.tree_ids()) == []
         assert list(store.layout_ids()) == []
         assert list(store.verify()) == []
 
-    def test_a_block_comes_back_as_it_was_put(self, store: Store) -> None:
+    def test_a_block_comes_back_as_it_was_put(self, store: AnyStore) -> None:
         base = raw_block(1)
         blocks = [base, planes_block(2), delta_block(3, base), raw_block(4, BLOCK_BYTES)]
         with store.writing() as change:
@@ -74,13 +90,13 @@ class StoreContract:
                 assert got.form == block.form
                 assert bytes(got.payload) == bytes(block.payload)
 
-    def test_the_smallest_block_has_one_byte(self, store: Store) -> None:
+    def test_the_smallest_block_has_one_byte(self, store: AnyStore) -> None:
         block = raw_block(1, 1)
         with store.writing() as change:
             change.put(block)
         assert bytes(self.seen_elsewhere(store).get(block.form.key).payload) == block.payload
 
-    def test_a_payload_may_be_any_buffer_and_is_copied(self, store: Store) -> None:
+    def test_a_payload_may_be_any_buffer_and_is_copied(self, store: AnyStore) -> None:
         numbers = np.frombuffer(raw_bytes(1, 1000), np.float64).copy()
         raw = numbers.tobytes()
         form = BlockForm(block_key(raw), 1000, Codec.RAW, BF16)
@@ -91,7 +107,7 @@ class StoreContract:
             assert bytes(change.get(form.key).payload) == raw
         assert bytes(store.get(form.key).payload) == raw
 
-    def test_a_block_can_be_put_as_it_was_got(self, store: Store) -> None:
+    def test_a_block_can_be_put_as_it_was_got(self, store: AnyStore) -> None:
         block = raw_block(1)
         with store.writing() as change:
             change.put(block)
@@ -99,7 +115,7 @@ class StoreContract:
             assert change.put(store.get(block.form.key)) is False
         assert bytes(store.get(block.form.key).payload) == block.payload
 
-    def test_the_first_block_of_a_key_stays(self, store: Store) -> None:
+    def test_the_first_block_of_a_key_stays(self, store: AnyStore) -> None:
         first = raw_block(1)
         form = BlockForm(first.form.key, 1000, Codec.PLANES, BF16)
         second = EncodedBlock(form, raw_bytes(2, 400))
@@ -112,7 +128,7 @@ class StoreContract:
             assert change.stored_bytes == 0
         assert self.seen_elsewhere(store).get(first.form.key).form == first.form
 
-    def test_a_change_sees_its_own_blocks_and_those_before(self, store: Store) -> None:
+    def test_a_change_sees_its_own_blocks_and_those_before(self, store: AnyStore) -> None:
         before, own, absent = raw_block(1), raw_block(2), raw_block(3)
         with store.writing() as change:
             change.put(before)
@@ -128,7 +144,7 @@ class StoreContract:
             with pytest.raises(MissingError):
                 change.get(absent.form.key)
 
-    def test_nothing_is_visible_before_the_end(self, store: Store) -> None:
+    def test_nothing_is_visible_before_the_end(self, store: AnyStore) -> None:
         block, weights, files = raw_block(1), tree("a"), layout()
         with store.writing() as change:
             change.put(block)
@@ -139,7 +155,7 @@ class StoreContract:
                 assert list(seen.tree_ids()) == []
                 assert list(seen.layout_ids()) == []
 
-    def test_nothing_is_left_of_a_change_that_raises(self, store: Store) -> None:
+    def test_nothing_is_left_of_a_change_that_raises(self, store: AnyStore) -> None:
         block, weights, files = raw_block(1), tree("a"), layout()
 
         def fail() -> None:
@@ -161,7 +177,7 @@ class StoreContract:
                 seen.layout(files.id)
             assert list(seen.verify()) == []
 
-    def test_a_missing_object_says_what_and_which(self, store: Store) -> None:
+    def test_a_missing_object_says_what_and_which(self, store: AnyStore) -> None:
         with pytest.raises(MissingError) as caught:
             store.get(NO_KEY)
         assert (caught.value.what, caught.value.name) == ("block", NO_KEY.hex())
@@ -175,7 +191,7 @@ class StoreContract:
             store.layout(NO_ID)
         assert (caught.value.what, caught.value.name) == ("layout", NO_ID.hex())
 
-    def test_forms_come_in_the_order_of_the_keys(self, store: Store) -> None:
+    def test_forms_come_in_the_order_of_the_keys(self, store: AnyStore) -> None:
         base = raw_block(0)
         blocks = [base, *(raw_block(seed) for seed in range(1, 20)), delta_block(99, base)]
         for part in (blocks[::2], blocks[1::2]):
@@ -198,7 +214,7 @@ class StoreContract:
         ],
     )
     def test_an_impossible_block_is_refused_and_does_no_harm(
-        self, store: Store, form: BlockForm, length: int
+        self, store: AnyStore, form: BlockForm, length: int
     ) -> None:
         good = raw_block(1)
         with store.writing() as change:
@@ -208,13 +224,13 @@ class StoreContract:
             change.put(good)
         assert [each.key for each in self.seen_elsewhere(store).forms()] == [good.form.key]
 
-    def test_a_change_with_only_a_refused_block_leaves_nothing(self, store: Store) -> None:
+    def test_a_change_with_only_a_refused_block_leaves_nothing(self, store: AnyStore) -> None:
         with store.writing() as change, pytest.raises(EntryError):
             change.put(EncodedBlock(BlockForm(NO_KEY, 0, Codec.RAW, BF16), b""))
         assert list(self.seen_elsewhere(store).forms()) == []
         assert list(store.verify()) == []
 
-    def test_threads_may_put_the_same_and_different_blocks(self, store: Store) -> None:
+    def test_threads_may_put_the_same_and_different_blocks(self, store: AnyStore) -> None:
         blocks = [raw_block(seed) for seed in range(40)]
         stored: list[bytes] = []
         failures: list[BaseException] = []
@@ -244,7 +260,7 @@ class StoreContract:
         for block in blocks:
             assert bytes(seen.get(block.form.key).payload) == block.payload
 
-    def test_two_changes_at_once_are_both_kept(self, store: Store) -> None:
+    def test_two_changes_at_once_are_both_kept(self, store: AnyStore) -> None:
         mine, yours, both = raw_block(1), raw_block(2), raw_block(3)
         with store.writing() as one, store.writing() as other:
             one.put(mine)
@@ -256,9 +272,24 @@ class StoreContract:
             assert bytes(seen.get(block.form.key).payload) == block.payload
         assert len(list(seen.forms())) == 3
 
+    def test_of_two_changes_with_the_same_block_one_is_found(self, store: AnyStore) -> None:
+        block = raw_block(1)
+        form = BlockForm(block.form.key, 1000, Codec.PLANES, BF16)
+        other = EncodedBlock(form, raw_bytes(2, 400))
+        with store.writing() as outer:
+            outer.put(other)
+            with store.writing() as inner:
+                inner.put(block)
+        for seen in (store, self.seen_elsewhere(store)):
+            got = seen.get(block.form.key)
+            expected = {each.form: each.payload for each in (block, other)}
+            assert bytes(got.payload) == expected[got.form]
+            assert list(seen.forms()) == [got.form]
+            assert list(seen.verify()) == []
+
     # Trees and layouts
 
-    def test_a_tree_comes_back_whole_and_against_a_base(self, store: Store) -> None:
+    def test_a_tree_comes_back_whole_and_against_a_base(self, store: AnyStore) -> None:
         base = tree("a", "b", "c")
         changed = Tree([base["a"], tensor("b", 77), tensor("d", 78, ())])
         with store.writing() as change:
@@ -269,7 +300,7 @@ class StoreContract:
             assert dict(seen.tree(changed.id)) == dict(changed)
             assert list(seen.tree_ids()) == sorted([base.id, changed.id])
 
-    def test_a_tree_is_readable_whatever_base_it_was_put_against(self, store: Store) -> None:
+    def test_a_tree_is_readable_whatever_base_it_was_put_against(self, store: AnyStore) -> None:
         base, child = tree("a", "b", seed=1), tree("a", "b", seed=2)
         grandchild, orphan = tree("a", "b", seed=3), tree("a", "b", seed=4)
         with store.writing() as change:
@@ -287,7 +318,7 @@ class StoreContract:
             assert seen.tree(expected.id) == expected
         assert list(seen.verify()) == []
 
-    def test_a_tree_that_others_are_stored_against_stays_whole(self, store: Store) -> None:
+    def test_a_tree_that_others_are_stored_against_stays_whole(self, store: AnyStore) -> None:
         base, middle, top = tree("a", "b"), tree("a", "c"), tree("a", "d")
         with store.writing() as change:
             change.put_tree(base)
@@ -297,14 +328,14 @@ class StoreContract:
             change.put_tree(middle, base)
         assert self.seen_elsewhere(store).tree(top.id) == top
 
-    def test_the_empty_tree_and_layout_can_be_stored(self, store: Store) -> None:
+    def test_the_empty_tree_and_layout_can_be_stored(self, store: AnyStore) -> None:
         with store.writing() as change:
             change.put_tree(Tree([]))
             change.put_layout(Layout([]))
         assert len(store.tree(Tree([]).id)) == 0
         assert store.layout(Layout([]).id).files == ()
 
-    def test_a_layout_comes_back(self, store: Store) -> None:
+    def test_a_layout_comes_back(self, store: AnyStore) -> None:
         first, second = layout("{}"), layout('{"a":1}')
         with store.writing() as change:
             assert change.put_layout(first) == first.id
@@ -318,7 +349,7 @@ class StoreContract:
 
     # Verification
 
-    def test_verify_finds_nothing_wrong_with_a_sound_store(self, store: Store) -> None:
+    def test_verify_finds_nothing_wrong_with_a_sound_store(self, store: AnyStore) -> None:
         base = raw_block(1)
         with store.writing() as change:
             change.put(base)
@@ -330,19 +361,21 @@ class StoreContract:
         assert list(store.verify(read.append)) == []
         assert sum(read) >= 1300
 
-    def test_verify_finds_a_damaged_block_and_get_refuses_it(self, store: Store) -> None:
+    def test_verify_finds_a_damaged_block_and_get_refuses_it(self, store: AnyStore) -> None:
         good, bad = raw_block(1), raw_block(2)
         with store.writing() as change:
             change.put(good)
             change.put(bad)
-        self.damage_block(store, bad.form.key)
+        found = store.index().find(bad.form.key)
+        assert found is not None
+        flip(store, store.packs, found[0], found[1].offset + 10)
         seen = self.seen_elsewhere(store)
         with pytest.raises(DamageError):
             seen.get(bad.form.key)
         assert bytes(seen.get(good.form.key).payload) == good.payload
         assert ("block", bad.form.key.hex()) in {(each.what, each.name) for each in seen.verify()}
 
-    def test_verify_finds_a_block_whose_base_has_a_base(self, store: Store) -> None:
+    def test_verify_finds_a_block_whose_base_has_a_base(self, store: AnyStore) -> None:
         base = raw_block(1)
         middle = delta_block(2, base)
         top = delta_block(3, middle)
@@ -352,3 +385,68 @@ class StoreContract:
         (damage,) = store.verify()
         assert (damage.what, damage.name) == ("block", top.form.key.hex())
         assert middle.form.key.hex() in damage.detail
+
+    def test_verify_reads_every_byte_of_every_pack(self, store: AnyStore) -> None:
+        for seeds in ((1, 2), (3,)):
+            with store.writing() as change:
+                for seed in seeds:
+                    change.put(raw_block(seed))
+        read: list[int] = []
+        assert list(store.verify(read.append)) == []
+        assert sum(read) == sum(map(store.pack_size, store.packs.ids())) == store.stored_size()
+
+    def test_verify_finds_damaged_trees_and_layouts(self, store: AnyStore) -> None:
+        with store.writing() as change:
+            for name in "abc":
+                change.put_tree(tree(name))
+            change.put_tree(tree("c", "d"), tree("c"))
+            change.put_layout(layout("1"))
+            change.put_layout(layout("2"))
+        flip(store, store.trees, tree("a").id, 60)
+        rewrite(store, store.trees, tree("b").id, tree("x").to_bytes())
+        store.trees.delete([tree("c").id])
+        rewrite(store, store.layouts, layout("1").id, b"")
+        found = {(damage.what, damage.name) for damage in store.verify()}
+        assert found == {
+            ("tree", tree("a").id.hex()),
+            ("tree", tree("b").id.hex()),
+            ("tree", tree("c", "d").id.hex()),
+            ("layout", layout("1").id.hex()),
+        }
+        with pytest.raises(TreeIdError, match=tree("x").id.hex()):
+            store.tree(tree("b").id)
+        with pytest.raises(DamageError):
+            store.layout(layout("1").id)
+
+    def test_a_damaged_base_tree_is_not_built_upon(self, store: AnyStore) -> None:
+        base, child = tree("a", "b"), tree("a", "c")
+        with store.writing() as change:
+            change.put_tree(base)
+        flip(store, store.trees, base.id, 60)
+        with store.writing() as change:
+            change.put_tree(child, base)
+        assert store.tree(child.id) == child
+
+    # Removal
+
+    def test_what_is_removed_is_gone_and_nothing_else(self, store: AnyStore) -> None:
+        for seed, name in ((1, "a"), (2, "b")):
+            with store.writing() as change:
+                change.put(raw_block(seed))
+                change.put_tree(tree(name))
+        store.tree(tree("a").id)
+        found = store.index().find(raw_block(1).form.key)
+        assert found is not None
+        pack = found[0]
+        assert store.keys_in([pack, NO_ID]) == {pack: {raw_block(1).form.key}}
+        for _ in range(2):  # what is gone already is passed over
+            store.remove([tree("a").id], [pack])
+            for seen in (store, self.seen_elsewhere(store)):
+                assert [form.key for form in seen.forms()] == [raw_block(2).form.key]
+                assert seen.tree_ids() == [tree("b").id]
+                assert seen.pack_size(pack) == 0
+                with pytest.raises(MissingError):
+                    seen.get(raw_block(1).form.key)
+                with pytest.raises(MissingError):
+                    seen.tree(tree("a").id)
+                assert list(seen.verify()) == []

@@ -1,13 +1,15 @@
-"""A process that dies again and again: `python -m tests.store.crash FOLDER`.
+"""A process that dies again and again: `python -m tests.store.crash store|backend FOLDER`.
 
-It copies a store, forks a child that changes the copy, and lets the child die at its first call
-that changes the disk; then at the second; and so on until a child comes to its end.  After each
-death the copy must be sound: nothing damaged, and no tree whose blocks or base are not there.
+It makes a store, forks a child that changes it, and lets the child die at its first call that
+changes the disk; then at the second; and so on until a child comes to its end.  After each death
+the store must be sound: nothing damaged, and no tree whose blocks or base are not there.  Of an
+object that was put into a backend there must be the old bytes or the new ones.
 Written as a process of its own because a fork wants no other threads.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import sys
@@ -15,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pvc_store import pack
+from pvc_store.backend.local import LocalBackend
 from pvc_store.files import FileStore
 from pvc_store.tree import Tensor, Tree
 from tests.store.samples import layout, raw_block, tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 DISK_CALLS = ("open", "pwrite", "ftruncate", "fsync", "replace", "mkdir", "unlink", "rmdir")
 DEATH = 9
@@ -87,29 +90,76 @@ def check(root: Path) -> int:
     return len(store.tree_ids())
 
 
-def crash_everywhere(folder: Path) -> None:
-    pack.MAX_PACK_BYTES = 6000  # several packs
-    put(FileStore.create(folder / "store"), BEFORE)
-    counts: list[int] = []
+def deaths(
+    folder: Path, begin: Callable[[Path], object], change: Callable[[Path], None]
+) -> Iterator[Path]:
+    """A directory after `begin`, then a death within `change`, at one step after another.
+
+    The last one has come to its end.
+    """
     status = DEATH
-    while os.waitstatus_to_exitcode(status) if counts else True:
-        copy = folder / str(len(counts))
-        shutil.copytree(folder / "store", copy)
+    for step in itertools.count():
+        root = folder / str(step)
+        begin(root)
         child = os.fork()
         if child == 0:
-            die_at(len(counts))
-            put(FileStore(copy), BASE, AGAINST_BASE)
+            die_at(step)
+            change(root)
             os._exit(0)
         _, status = os.waitpid(child, 0)
-        if os.waitstatus_to_exitcode(status) not in {0, DEATH}:
-            raise AssertionError(f"step {len(counts)} ended with {status}")
-        counts.append(check(copy))
-        put(FileStore(copy), BASE, AGAINST_BASE)  # the next change, after the crash
-        if check(copy) != 3 or list((copy / "tmp").iterdir()):
+        status = os.waitstatus_to_exitcode(status)
+        if status not in {0, DEATH}:
+            raise AssertionError(f"step {step} ended with {status}")
+        yield root
+        shutil.rmtree(root)
+        if status == 0:
+            return
+
+
+def store_crashes(folder: Path) -> Iterator[int]:
+    """The number of trees after each death within a change to a store."""
+    pack.MAX_PACK_BYTES = 6000  # several packs
+    put(FileStore.create(folder / "store"), BEFORE)
+
+    def change(root: Path) -> None:
+        put(FileStore(root), BASE, AGAINST_BASE)
+
+    for root in deaths(folder, lambda root: shutil.copytree(folder / "store", root), change):
+        yield check(root)
+        change(root)  # the next change, after the crash
+        if check(root) != 3 or list((root / "tmp").iterdir()):
             raise AssertionError("the change after the crash is not complete, or left something")
-        shutil.rmtree(copy)
-    sys.stdout.write(" ".join(map(str, counts)) + "\n")
+
+
+def backend_crashes(folder: Path) -> Iterator[int]:
+    """The number of steps done after each death: one object replaced, one put, one deleted."""
+    old, new = b"old" * 1000, b"new" * 1000
+    sound = {"packs/ab/old": {old, new}, "packs/cd/new": {new}, "packs/ab/gone": {old}}
+    (folder / "source").write_bytes(new)
+
+    def backend(root: Path) -> LocalBackend:
+        return LocalBackend(root, root / "tmp")
+
+    def begin(root: Path) -> None:
+        root.mkdir()
+        for name in ("packs/ab/old", "packs/ab/gone"):
+            backend(root).put(name, old)
+
+    def change(root: Path) -> None:
+        backend(root).put("packs/ab/old", new)
+        backend(root).put("packs/cd/new", folder / "source")
+        backend(root).delete(["packs/ab/gone"])
+
+    for root in deaths(folder, begin, change):
+        found = {name: backend(root).get(name) for name in backend(root).list("packs")}
+        if "packs/ab/old" not in found or any(found[name] not in sound[name] for name in found):
+            raise AssertionError(found)
+        yield list(found.values()).count(new) + ("packs/ab/gone" not in found)
+        change(root)
+        if len(list(backend(root).list("packs"))) != 2 or list((root / "tmp").iterdir()):
+            raise AssertionError("the change after the crash is not complete, or left something")
 
 
 if __name__ == "__main__":
-    crash_everywhere(Path(sys.argv[1]))
+    crashes = {"store": store_crashes, "backend": backend_crashes}[sys.argv[1]]
+    sys.stdout.write(" ".join(map(str, crashes(Path(sys.argv[2])))) + "\n")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
-from pvc_store.block import BLOCK_BYTES, BlockForm, Codec, EncodedBlock, Entry
+from pvc_store.block import BLOCK_BYTES, BlockForm, Codec, EncodedBlock, PackEntry
 from pvc_store.ids import NO_ID, block_key, check_value, object_id
 from pvc_store.kinds import KIND_BY_NAME, Kind
 from pvc_store.layout import Layout, OtherFile, WeightsFile
@@ -78,6 +78,17 @@ def files_of(*trees: Tree) -> Callable[[bytes], bytes]:
     return {each.id: each.to_bytes() for each in trees}.__getitem__
 
 
+def reading(data: bytes) -> Callable[[memoryview, int], int]:
+    """Reads from bytes as `read_payload` and others want to read from a file."""
+
+    def read(buffer: memoryview, offset: int) -> int:
+        part = data[offset : offset + len(buffer)]
+        buffer[: len(part)] = part
+        return len(part)
+
+    return read
+
+
 # Files that no writer of ours makes
 
 
@@ -101,7 +112,10 @@ def layout_file(content: bytes) -> bytes:
 
 
 def pack_file(
-    payloads: bytes, entries: Iterable[Entry | bytes], end: bytes = b"", claim: int | None = None
+    payloads: bytes,
+    entries: Iterable[PackEntry | bytes],
+    end: bytes = b"",
+    claim: int | None = None,
 ) -> bytes:
     """A pack with a right check value, whatever its entries are."""
     content = b"".join(entry if isinstance(entry, bytes) else entry.to_bytes() for entry in entries)
@@ -111,6 +125,6 @@ def pack_file(
     return PACK_MAGIC + payloads + footer + trailer + PACK_MAGIC
 
 
-def entry(block: EncodedBlock, offset: int = len(PACK_MAGIC)) -> Entry:
+def entry(block: EncodedBlock, offset: int = len(PACK_MAGIC)) -> PackEntry:
     payload = memoryview(block.payload)
-    return Entry(block.form, offset, payload.nbytes, check_value(payload))
+    return PackEntry(block.form, offset, payload.nbytes, check_value(payload))

@@ -4,18 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvc_store.block import BLOCK_BYTES, BlockForm, Codec, Entry, EntryError
+from pvc_store.block import BLOCK_BYTES, BlockForm, Codec, EntryError, PackEntry
 from pvc_store.kinds import BYTES, KIND_BY_NAME
 from tests.store.samples import BF16, F32
 from tests.store.strategies import damaged
 
 KEY, BASE = bytes(range(16)), bytes(range(16, 32))
-RAW = Entry(BlockForm(KEY, 1000, Codec.RAW, BF16), 8, 1000, 5)
-PLANES = Entry(BlockForm(KEY, BLOCK_BYTES, Codec.PLANES, BYTES), 1 << 40, 1, (1 << 64) - 1)
-DELTA = Entry(BlockForm(KEY, 1000, Codec.DELTA, F32, BASE, BF16, 1), 8, 999, 5)
+RAW = PackEntry(BlockForm(KEY, 1000, Codec.RAW, BF16), 8, 1000, 5)
+PLANES = PackEntry(BlockForm(KEY, BLOCK_BYTES, Codec.PLANES, BYTES), 1 << 40, 1, (1 << 64) - 1)
+DELTA = PackEntry(BlockForm(KEY, 1000, Codec.DELTA, F32, BASE, BF16, 1), 8, 999, 5)
 
 
-def changed(entry: Entry, at: int, data: bytes) -> bytes:
+def changed(entry: PackEntry, at: int, data: bytes) -> bytes:
     whole = entry.to_bytes()
     return whole[:at] + data + whole[at + len(data) :]
 
@@ -37,9 +37,9 @@ def test_an_entry_comes_back(
     if codec is Codec.DELTA:
         base = bytes(byte ^ 0xFF for byte in key)
         form = BlockForm(key, raw_length, codec, kind, base, kind)
-    entry = Entry(form, offset, length, data.draw(st.integers(0, (1 << 64) - 1)))
+    entry = PackEntry(form, offset, length, data.draw(st.integers(0, (1 << 64) - 1)))
     assert len(entry.to_bytes()) == 64
-    assert Entry.from_bytes(memoryview(entry.to_bytes()), "here") == entry
+    assert PackEntry.from_bytes(memoryview(entry.to_bytes()), "here") == entry
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_an_entry_comes_back(
 )
 def test_a_malformed_entry_is_refused(data: bytes, detail: str) -> None:
     with pytest.raises(EntryError, match=detail) as caught:
-        Entry.from_bytes(data, "Pack 12")
+        PackEntry.from_bytes(data, "Pack 12")
     assert caught.value.what == "Pack 12"
     assert str(caught.value).startswith("Pack 12 is malformed: ")
 
@@ -74,7 +74,7 @@ def test_a_malformed_entry_is_refused(data: bytes, detail: str) -> None:
 @given(st.sampled_from([RAW, PLANES, DELTA]).flatmap(lambda entry: damaged(entry.to_bytes())))
 def test_any_bytes_are_an_entry_or_refused(data: bytes) -> None:
     try:
-        entry = Entry.from_bytes(data, "here")
+        entry = PackEntry.from_bytes(data, "here")
     except EntryError:
         return
     assert entry.to_bytes() == data

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     import pytest
 
 
-def test_a_crash_at_any_step_leaves_the_store_sound(tmp_path: Path) -> None:
+def counts(kind: str, folder: Path) -> list[int]:
+    """What `tests.store.crash` counts after each death."""
     found = subprocess.run(
-        [sys.executable, "-m", "tests.store.crash", tmp_path],
+        [sys.executable, "-m", "tests.store.crash", kind, folder],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -27,10 +28,21 @@ def test_a_crash_at_any_step_leaves_the_store_sound(tmp_path: Path) -> None:
         timeout=120,
     )
     assert found.returncode == 0, found.stderr
-    counts = [int(word) for word in found.stdout.split()]
-    assert counts == sorted(counts)
-    assert (counts[0], counts[-1]) == (1, 3)
-    assert len(counts) > 40
+    return [int(word) for word in found.stdout.split()]
+
+
+def test_a_crash_at_any_step_leaves_the_store_sound(tmp_path: Path) -> None:
+    trees = counts("store", tmp_path)
+    assert trees == sorted(trees)
+    assert (trees[0], trees[-1]) == (1, 3)
+    assert len(trees) > 40
+
+
+def test_a_crash_at_any_step_leaves_objects_old_or_new(tmp_path: Path) -> None:
+    steps = counts("backend", tmp_path)
+    assert steps == sorted(steps)
+    assert (steps[0], steps[-1]) == (0, 3)
+    assert len(steps) > 20
 
 
 class Disk:

@@ -18,7 +18,7 @@ from pvc_store.layout import Layout
 from pvc_store.pack import PackWriter, read_footer, read_payload
 from pvc_store.tree import Tree
 from tests.store.golden.make import BLOCKS, CHANGED_TREE, SMALL_LAYOUT, SMALL_TREE
-from tests.store.samples import no_file
+from tests.store.samples import no_file, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,12 +62,12 @@ def test_golden_files_are_those_that_were_made_once(name: str, digest: str) -> N
 
 def test_the_pack_is_read() -> None:
     scratch = memoryview(bytearray(BLOCK_BYTES))
-    with (GOLDEN / "small.pack").open("rb") as file:
-        entries = read_footer(file.fileno(), "small.pack")
-        found = {
-            entry.form: bytes(read_payload(file.fileno(), entry, scratch, "small.pack"))
-            for entry in entries
-        }
+    data = golden("small.pack")
+    entries = read_footer(reading(data), len(data), "small.pack")
+    found = {
+        entry.form: bytes(read_payload(reading(data), entry, scratch, "small.pack"))
+        for entry in entries
+    }
     assert found == {each.form: each.payload for each in BLOCKS}
 
 
@@ -113,8 +113,8 @@ def test_the_index_is_read_and_written() -> None:
     assert [(pack_id.hex(), entry.form) for pack_id, entry in index] == [
         (PACK_ID, each.form) for each in sorted(BLOCKS, key=lambda each: each.form.key)
     ]
-    with (GOLDEN / "small.pack").open("rb") as file:
-        entries = read_footer(file.fileno(), "small.pack")
+    data = golden("small.pack")
+    entries = read_footer(reading(data), len(data), "small.pack")
     assert BlockIndex.of([(parse_id(PACK_ID), entries)]).to_bytes() == golden("small.index")
 
 
@@ -164,10 +164,16 @@ def test_pages_name_every_limit_and_its_value() -> None:
 
 
 def test_pages_name_every_error_of_their_format() -> None:
-    shared = {"MagicError", "NewerVersionError", "TruncatedError", "CheckError", "OversizeError"}
+    shared = {
+        "MagicError",
+        "NewerVersionError",
+        "TruncatedFrameError",
+        "CheckError",
+        "OversizeError",
+    }
     shared.add("CompressionError")
     errors = {
-        "pack": shared | {"FooterError", "EntryError", "PackNameError", "PayloadError"},
+        "pack": shared | {"FooterError", "EntryError", "PackNameError", "PackPayloadError"},
         "tree": shared | {"TreeError", "TreeIdError", "DepthError", "MissingError"},
         "layout": shared | {"LayoutError", "LayoutIdError", "PathError"},
         "index": {"IndexFormatError"},

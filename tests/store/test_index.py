@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvc_store.block import BlockForm, Codec, Entry
+from pvc_store.block import BlockForm, Codec, PackEntry
 from pvc_store.ids import check_value
 from pvc_store.index import BlockIndex, IndexFormatError
 from tests.store.samples import BF16
@@ -31,15 +31,15 @@ PACKS = st.dictionaries(
 Packs = dict[bytes, list[bytes]]
 
 
-def at(key: bytes, pack: bytes) -> Entry:
-    return Entry(BlockForm(key, 1000, Codec.RAW, BF16), 8 + pack[0], 1000, pack[0])
+def at(key: bytes, pack: bytes) -> PackEntry:
+    return PackEntry(BlockForm(key, 1000, Codec.RAW, BF16), 8 + pack[0], 1000, pack[0])
 
 
-def entries(packs: Packs) -> list[tuple[bytes, list[Entry]]]:
+def entries(packs: Packs) -> list[tuple[bytes, list[PackEntry]]]:
     return [(pack, [at(key, pack) for key in sorted(keys)]) for pack, keys in packs.items()]
 
 
-def expected(packs: Packs) -> list[tuple[bytes, Entry]]:
+def expected(packs: Packs) -> list[tuple[bytes, PackEntry]]:
     first = {key: pack for pack in sorted(packs, reverse=True) for key in packs[pack]}
     return [(first[key], at(key, first[key])) for key in sorted(first)]
 

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import tempfile
 import tracemalloc
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pvc_store import pack
-from pvc_store.block import BLOCK_BYTES, BlockForm, Codec, EncodedBlock, Entry, EntryError
+from pvc_store.block import BLOCK_BYTES, BlockForm, Codec, EncodedBlock, EntryError, PackEntry
 from pvc_store.errors import DamageError, FormatError
 from pvc_store.frame import (
     CheckError,
@@ -21,13 +19,13 @@ from pvc_store.frame import (
     MagicError,
     NewerVersionError,
     OversizeError,
-    TruncatedError,
+    TruncatedFrameError,
 )
 from pvc_store.ids import check_value, object_id
 from pvc_store.pack import (
     FooterError,
+    PackPayloadError,
     PackWriter,
-    PayloadError,
     file_digest,
     read_footer,
     read_payload,
@@ -40,6 +38,7 @@ from tests.store.samples import (
     planes_block,
     raw_block,
     raw_bytes,
+    reading,
 )
 from tests.store.strategies import damaged
 
@@ -53,11 +52,9 @@ GOOD = pack_file(PAYLOADS, ENTRIES)
 SCRATCH = memoryview(bytearray(BLOCK_BYTES))
 
 
-def footer_of(data: bytes) -> tuple[Entry, ...]:
+def footer_of(data: bytes) -> tuple[PackEntry, ...]:
     """The entries of a pack that is given as bytes."""
-    with tempfile.TemporaryFile(buffering=0) as file:
-        file.write(data)
-        return read_footer(file.fileno(), "Pack 12")
+    return read_footer(reading(data), len(data), "Pack 12")
 
 
 def written(path: Path) -> bytes:
@@ -76,14 +73,13 @@ def test_a_pack_comes_back(tmp_path: Path) -> None:
     base = raw_block(3)
     blocks = {block.form.key: block for block in (base, planes_block(4), delta_block(5, base))}
     assert [each.form.key for each in entries] == sorted(blocks)
-    with path.open("rb", buffering=0) as file:
-        for each in entries:
-            assert each.form == blocks[each.form.key].form
-            payload = read_payload(file.fileno(), each, SCRATCH, "here")
-            assert bytes(payload) == bytes(blocks[each.form.key].payload)
-        told: list[int] = []
-        assert file_digest(file.fileno(), told.append) == object_id(data)
-        assert sum(told) == len(data)
+    for each in entries:
+        assert each.form == blocks[each.form.key].form
+        payload = read_payload(reading(data), each, SCRATCH, "here")
+        assert bytes(payload) == bytes(blocks[each.form.key].payload)
+    read: list[int] = []
+    assert file_digest(reading(data), read.append) == object_id(data)
+    assert sum(read) == len(data)
 
 
 def test_a_pack_is_no_pack_before_it_is_finished(tmp_path: Path) -> None:
@@ -101,10 +97,10 @@ def test_each_way_to_be_malformed_has_its_error() -> None:
     key_order = [replace(each) for each in reversed(ENTRIES)]
     first, second = ENTRIES
     for error, data in (
-        (TruncatedError, b""),
-        (TruncatedError, b"PVCPACK1"[:7]),
-        (TruncatedError, b"PVCPACK1"),
-        (TruncatedError, b"PVCPACK1" + bytes(23)),
+        (TruncatedFrameError, b""),
+        (TruncatedFrameError, b"PVCPACK1"[:7]),
+        (TruncatedFrameError, b"PVCPACK1"),
+        (TruncatedFrameError, b"PVCPACK1" + bytes(23)),
         (MagicError, bytes(32)),
         (MagicError, b"PVCTREE1" + GOOD[8:]),
         (MagicError, GOOD[:-1]),
@@ -194,35 +190,18 @@ def test_a_pack_never_has_more_than_its_limit(
         assert len(footer_of(path.read_bytes())) >= 4
 
 
-def test_a_payload_is_checked(tmp_path: Path) -> None:
-    path = tmp_path / "0.pack"
-    path.write_bytes(GOOD)
+def test_a_payload_is_checked() -> None:
     first = ENTRIES[0]
-    with path.open("r+b", buffering=0) as file:
-        for wrong in (replace(first, check=first.check ^ 1), replace(first, offset=9)):
-            with pytest.raises(PayloadError, match="does not have its check value"):
-                read_payload(file.fileno(), wrong, SCRATCH, "here")
-        file.truncate(40)
-        with pytest.raises(PayloadError, match="cut short"):
-            read_payload(file.fileno(), replace(first, offset=38), SCRATCH, "here")
+    for wrong in (replace(first, check=first.check ^ 1), replace(first, offset=9)):
+        with pytest.raises(PackPayloadError, match="does not have its check value"):
+            read_payload(reading(GOOD), wrong, SCRATCH, "here")
+    with pytest.raises(PackPayloadError, match="cut short"):
+        read_payload(reading(GOOD[:40]), replace(first, offset=38), SCRATCH, "here")
 
 
-def test_a_pack_that_shrinks_while_it_is_read_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "0.pack"
-    path.write_bytes(GOOD)
-    whole = os.fstat
-    with path.open("rb", buffering=0) as file:
-
-        def then_shrink(fd: int) -> os.stat_result:
-            result = whole(fd)
-            os.truncate(path, 20)
-            return result
-
-        monkeypatch.setattr(os, "fstat", then_shrink)
-        with pytest.raises(TruncatedError):
-            read_footer(file.fileno(), "here")
+def test_a_pack_that_shrinks_while_it_is_read_is_told() -> None:
+    with pytest.raises(TruncatedFrameError):
+        read_footer(reading(GOOD[:20]), len(GOOD), "here")
 
 
 @given(damaged(GOOD))
@@ -233,14 +212,12 @@ def test_damage_raises_damage_errors_only(data: bytes) -> None:
         return
     # The footer is unharmed; so every payload has its place, and says itself whether it is sound.
     assert entries == tuple(ENTRIES)
-    with tempfile.TemporaryFile(buffering=0) as file:
-        file.write(data)
-        for each in entries:
-            try:
-                payload = read_payload(file.fileno(), each, SCRATCH, "here")
-            except DamageError:
-                continue
-            assert bytes(payload) in (ONE.payload, TWO.payload)
+    for each in entries:
+        try:
+            payload = read_payload(reading(data), each, SCRATCH, "here")
+        except DamageError:
+            continue
+        assert bytes(payload) in (ONE.payload, TWO.payload)
 
 
 @given(

@@ -14,7 +14,7 @@ from pvc_store.frame import (
     CheckError,
     MagicError,
     NewerVersionError,
-    TruncatedError,
+    TruncatedFrameError,
     unpack_frame,
 )
 from pvc_store.ids import NO_ID, object_id
@@ -240,7 +240,7 @@ def test_what_is_no_tree_is_refused() -> None:
         (MagicError, b""),
         (MagicError, b"PVCLAYT1" + whole[8:]),
         (NewerVersionError, b"PVCTREE2" + whole[8:]),
-        (TruncatedError, whole[:39]),
+        (TruncatedFrameError, whole[:39]),
     ):
         with pytest.raises(error):
             read(data)

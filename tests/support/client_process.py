@@ -68,7 +68,7 @@ def switch(connection: Told, before: Weights, after: Weights) -> None:
 
     drifted, _ = live.verify(connection, before.tree, CREW)
     now = after if drifted else before
-    live.update(connection, now.tree, live.Goal(after.tree, "/r", "x"), read, CREW)
+    live.update(connection, now.tree, live.UpdateGoal(after.tree, "/r", "x"), read, CREW)
 
 
 def main() -> None:

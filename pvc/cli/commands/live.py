@@ -57,7 +57,7 @@ def _engine(one: Seen) -> dict[str, Any]:
         "tree": None if origin is None else origin.tree.hex(),
         "generation": None if state is None else state.generation,
         "dirty": None if state is None else state.dirty,
-        "torn": None if state is None else state.torn,
+        "torn": None if state is None else state.pause,
         "problem": one.problem,
     }
 
@@ -74,7 +74,8 @@ def _row(one: Seen) -> tuple[str, str, str, str]:
     state, origin = one.state, one.state.origin
     dirty = ", written to since" if state.dirty else ""
     held = "as it was loaded" if origin is None else f"{origin.revision} of {origin.repository}"
-    told = f"{held}{dirty}" if state.torn is None else f"TORN: {state.torn}"
+    trouble = state.pause if state.torn is None else f"TORN: {state.torn}"
+    told = trouble or f"{held}{dirty}"
     return one.name, one.manifest.model, f"process {one.manifest.process.pid}", told
 
 

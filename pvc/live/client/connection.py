@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from pvc.live.announced.registry import Listed
     from pvc.live.memory.host import Memory
-    from pvc.live.protocol.fields import Fields
     from pvc.live.protocol.manifest import Manifest, Storage
     from pvc.live.protocol.update import WeightUpdate
+    from pvc.strict_json import Fields
     from pvc_store.tree import Tensor
 
 ANSWER_SECONDS = 30.0

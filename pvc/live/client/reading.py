@@ -16,8 +16,8 @@ from blake3 import blake3
 
 from pvc import parallel
 from pvc.errors import PvcError
-from pvc.live.engine.keeper import UNDER_WAY
 from pvc.live.memory.host import gather, key_of
+from pvc.live.protocol.engine_state import Phase
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.ids import block_key
 from pvc_store.tree import Tensor, Tree
@@ -138,7 +138,7 @@ def _steadily(connection: Connection, read: Callable[[], T]) -> tuple[T, EngineS
         if attempt:
             time.sleep(PAUSE_SECONDS)
         before = connection.state()
-        if before.torn == UNDER_WAY:
+        if before.phase is Phase.WRITING:
             continue
         found = read()
         after = connection.state()
@@ -147,9 +147,9 @@ def _steadily(connection: Connection, read: Callable[[], T]) -> tuple[T, EngineS
     raise UnsteadyError(connection.name, ATTEMPTS)
 
 
-def moment(state: EngineState) -> tuple[int, int, str | None]:
+def moment(state: EngineState) -> tuple[int, int, Phase, str | None]:
     """Equal for two states between which nothing was written, unless something is right now."""
-    return state.generation, state.stamp, state.torn
+    return state.generation, state.stamp, state.phase, state.torn
 
 
 def _drifted(connection: Connection, tree: Tree, crew: Crew) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ import numpy as np
 
 from pvc.errors import PvcError
 from pvc.live.client.reading import UnsteadyError, moment
-from pvc.live.engine.keeper import UNDER_WAY
 from pvc.live.memory.host import gather
+from pvc.live.protocol.engine_state import Phase
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.errors import MissingError
 
@@ -107,5 +107,5 @@ class LiveSource:
             UnsteadyError: the engine's weights changed meanwhile.
         """
         after = self._connection.state()
-        if moment(after) != moment(self.state) or after.torn == UNDER_WAY:
+        if moment(after) != moment(self.state) or after.phase is Phase.WRITING:
             raise UnsteadyError(self._connection.name)

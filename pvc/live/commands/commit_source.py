@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pvc.repo.targets.engine_record import EngineRecord
     from pvc.repo.trees.blocks import Blocks
     from pvc.repo.trees.capture import CaptureOptions
-    from pvc_store.store import Writing
+    from pvc_store.store import StoreWriter
 
 MAX_REVISION = 1000
 """Characters of a revision's text that engines are told."""
@@ -77,7 +77,7 @@ class EngineSource:
         return held(self._repository, self._connection.manifest, self.state)
 
     def capture(
-        self, blocks: Blocks, writing: Writing, goal: CaptureOptions, crew: Crew
+        self, blocks: Blocks, writing: StoreWriter, goal: CaptureOptions, crew: Crew
     ) -> Capture:
         """See `Result.capture`.
 

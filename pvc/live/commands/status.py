@@ -13,6 +13,7 @@ from pvc.errors import PvcError
 from pvc.live.announced.folder import NotPrivateError
 from pvc.live.client.connection import connect, engines
 from pvc.live.commands.engine_content import held, is_foreign, record
+from pvc.live.protocol.engine_state import Phase
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,10 +123,9 @@ def _status(
     name, state = seen.name, seen.state
     if seen.manifest is None or state is None:
         return EngineStatus(name, "unreachable", detail=seen.problem)
-    if state.torn is not None:
-        from pvc.live.engine.keeper import UNDER_WAY
-
-        return EngineStatus(name, "busy" if state.torn == UNDER_WAY else "torn", detail=state.torn)
+    if state.phase is not Phase.STEADY:
+        condition = "busy" if state.phase is Phase.WRITING else "torn"
+        return EngineStatus(name, condition, detail=state.pause)
     if state.origin is not None and is_foreign(repository, state):
         origin = state.origin
         return EngineStatus(name, "foreign", origin.revision, origin.tree, detail=origin.repository)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from pvc.live.announced.folder import EngineFolder
     from pvc.live.engine.keeper import Keeper
-    from pvc.live.protocol.fields import Fields
+    from pvc.strict_json import Fields
 
 log = logging.getLogger("pvc.live")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pvc.errors import PvcError
 from pvc.live.engine.writer import MovedOnError, NothingPreparedError
-from pvc.live.protocol.engine_state import EngineState
+from pvc.live.protocol.engine_state import EngineState, OtherRepositoryError, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,6 @@ log = logging.getLogger("pvc.live")
 COMMIT_WAIT_SECONDS = 120.0
 BUSY_WAIT_SECONDS = 1.0
 MAX_REASON = 1000
-UNDER_WAY = "an update is being written"
 
 
 class BusyError(PvcError):
@@ -42,20 +41,6 @@ class BusyError(PvcError):
         self.holder = holder
         who = "Another process" if holder is None else f"Process {holder}"
         super().__init__(f"{who} is changing this engine's weights.")
-
-
-class OtherRepositoryError(PvcError):
-    """The engine's weights were checked out from another repository.
-
-    Attributes:
-        found: that repository.
-        wanted: the one that now wants to write.
-    """
-
-    def __init__(self, found: str, wanted: str) -> None:
-        self.found = found
-        self.wanted = wanted
-        super().__init__(f"The engine holds weights of the repository {found}, not of {wanted}.")
 
 
 class NoPauseError(PvcError):
@@ -157,18 +142,20 @@ class Keeper:
         self._origin: ContentLabel | None = None
         self._generation = 0
         self._clean = dict(hooks.counts())  # when pvc wrote last
+        self._phase = Phase.STEADY
         self._torn: str | None = None
         self._paused = 0
 
     def state(self) -> EngineState:
         """What is known of the weights; answers at once, also while they are written."""
-        counts, clean = self._hooks.counts(), self._clean
+        counts, clean, phase = self._hooks.counts(), self._clean, self._phase
         return EngineState(
             origin=self._origin,
             generation=self._generation,
             stamp=sum(counts.values()),
             touched=tuple(name for name, count in counts.items() if count != clean[name]),
-            torn=self._torn,
+            phase=phase,
+            torn=self._torn if phase is Phase.TORN else None,
             holder=self._holder_pid,
             paused=self._paused,
         )
@@ -242,7 +229,7 @@ class Keeper:
                     self._check_stamps(change)
                     self._write(change)
                 finally:
-                    if self._torn is None:
+                    if self._phase is Phase.STEADY:
                         self._gate.open()
                     self._paused = (time.monotonic_ns() - begin) // 1000
             finally:
@@ -250,22 +237,23 @@ class Keeper:
             return self.state()
 
     def _write(self, change: WeightUpdate) -> None:
-        before = self._torn
-        self._torn = UNDER_WAY if change.tensors else before
+        if change.tensors:
+            self._phase = Phase.WRITING
         try:
             self._writer.commit()
             self._hooks.written([tensor.name for tensor in change.tensors])
             self._tell(change.origin)
             self._clean = dict(self._hooks.counts())
         except BaseException as error:
-            self._torn = str(error) or type(error).__name__
+            self._torn = str(error) or type(error).__name__  # before the phase that needs it
+            self._phase = Phase.TORN
             self._origin = None
             log.critical("pvc: %s The engine is paused until a checkout repairs it.", self._torn)
             raise
         finally:
             self._generation += 1
         self._origin = change.origin
-        self._torn = None
+        self._phase = Phase.STEADY
 
     def _tell(self, origin: ContentLabel) -> None:
         """Let the framework know before steps go on; it may raise whatever it likes."""

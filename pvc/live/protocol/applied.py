@@ -14,8 +14,8 @@ from pvc_store.tree import Tensor
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pvc.live.protocol.fields import Fields
     from pvc.live.protocol.manifest import LiveTensor, Manifest
+    from pvc.strict_json import Fields
 
 
 def unknown(tensor: LiveTensor | Tensor) -> Tensor:

@@ -11,10 +11,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pvc.errors import MalformedError
-from pvc.live.protocol.fields import Fields
 from pvc.live.protocol.process import ProcessIdentity
 from pvc.live.protocol.region import Region, strips
-from pvc.strict_json import JsonError, parse
+from pvc.strict_json import Fields, JsonError, parse
 from pvc_store.kinds import KIND_BY_NAME, Kind
 from pvc_store.tree import block_count
 

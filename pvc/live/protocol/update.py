@@ -16,7 +16,7 @@ from pvc_store.ids import KEY_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pvc.live.protocol.fields import Fields
+    from pvc.strict_json import Fields
     from pvc_store.tree import Tensor
 
 ALIGNMENT = 64

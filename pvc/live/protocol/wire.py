@@ -15,8 +15,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from pvc.errors import MalformedError, PvcError
-from pvc.live.protocol.fields import Fields
-from pvc.strict_json import JsonError, parse
+from pvc.strict_json import Fields, JsonError, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

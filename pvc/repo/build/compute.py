@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pvc.parallel import Crew, Stop
     from pvc.repo.build.tensor_routes import Route
     from pvc.repo.trees.blocks import Blocks
-    from pvc_store.store import Writing
+    from pvc_store.store import StoreWriter
 
     Bytes = NDArray[np.uint8]
 
@@ -60,7 +60,7 @@ class Storing:
     """
 
     blocks: Blocks
-    writing: Writing
+    writing: StoreWriter
 
     def put(self, tensor: str, index: int, raw: Bytes) -> None:
         """Store a block, unless it is there.

@@ -11,7 +11,6 @@ from pvc.merge import methods
 from pvc.repo.commands.derive import check_new, derive
 from pvc.repo.commands.editing import Edited, ready
 from pvc.repo.commands.scale import RepeatedTermError, UnchangedError
-from pvc.repo.history.contents import blocks_of
 from pvc.repo.personality.formula import Mix
 from pvc.repo.personality.personality_file import Personality, Term
 from pvc.repo.personality.resolve import Names
@@ -138,7 +137,7 @@ def _facts(
     names = Names(head.config, head.vector)
     parts = tuple(names.part(term.vector, term.scale) for term in recipe.terms)
     mix = Mix(recipe.rule, parts)
-    with blocks_of(repository, head.config) as blocks:
+    with repository.blocks(head.config) as blocks:
         facts = TiesFacts(repository.folder, blocks, repository.store.tree, crew)
         facts.add(mix)
         return facts.get(mix)

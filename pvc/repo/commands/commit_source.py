@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pvc.repo.trees.capture import CaptureOptions
     from pvc.repo.trees.statistics import Capture
     from pvc.weights.folder import LeftOut
-    from pvc_store.store import Writing
+    from pvc_store.store import StoreWriter
     from pvc_store.tree import Tree
 
     Opener = Callable[[Repository, Snapshot, Crew], "CommitSource"]
@@ -74,7 +74,7 @@ class CommitSource(Protocol):
         ...
 
     def capture(
-        self, blocks: Blocks, writing: Writing, goal: CaptureOptions, crew: Crew
+        self, blocks: Blocks, writing: StoreWriter, goal: CaptureOptions, crew: Crew
     ) -> Capture:
         """Read it into the store."""
         ...
@@ -127,7 +127,7 @@ class CheckpointSource:
         return self._checkpoint.left_out
 
     def capture(
-        self, blocks: Blocks, writing: Writing, goal: CaptureOptions, crew: Crew
+        self, blocks: Blocks, writing: StoreWriter, goal: CaptureOptions, crew: Crew
     ) -> Capture:
         """See `Result.capture`."""
         return capture(self._checkpoint, blocks, writing, goal, crew)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pvc.repo.commands.editing import Edited, NameTakenError, build_with, recorded
-from pvc.repo.history.recording import PendingCommit, at
+from pvc.repo.build.builds import Builds
+from pvc.repo.commands.editing import Edited, NameTakenError, checked, recorded
 from pvc.repo.history.revision import AmbiguousError
-from pvc.repo.personality import personality_file, vector_file
-from pvc.repo.personality.personality_file import Personality, Term
+from pvc.repo.personality import vector_file
+from pvc.repo.personality.resolve import Names, total
 from pvc.repo.personality.vector_names import check_name
 from pvc.repo.snapshot import vector_path
 
 if TYPE_CHECKING:
+    from pvc.repo.personality.personality_file import Personality
     from pvc.repo.personality.vector import DerivedVector
     from pvc.repo.repository import Repository
     from pvc.repo.snapshot import Snapshot
@@ -32,8 +33,9 @@ def check_new(repository: Repository, head: Snapshot, name: str, made: DerivedVe
         raise AmbiguousError(name)
     if name in head.names:
         raise NameTakenError(name)
-    files: dict[str, bytes | None] = {vector_path(name): vector_file.to_text(made).encode()}
-    build_with(repository, head, Personality((Term(name),)), files)
+    new = head.with_files({vector_path(name): vector_file.to_text(made).encode()})
+    parts = [Names(new.config, new.vector).part(name, 1.0)]
+    Builds(repository, new.config).check(total(new.config, parts))
 
 
 def derive(
@@ -48,10 +50,6 @@ def derive(
         made: the vector.
         after: the personality from now on; HEAD's own leaves the vector unapplied.
     """
-    files: dict[str, bytes | None] = {vector_path(name): vector_file.to_text(made).encode()}
-    if after != head.personality:
-        files[personality_file.PATH] = personality_file.edit(head.personality_text, after).encode()
-    built = build_with(repository, head, after, files)
-    return recorded(
-        repository, after, PendingCommit(at(head), files, f"{name} = {made.recipe}", built)
-    )
+    edited = head.with_vector(name, made).with_personality(after)
+    built = checked(repository, head, edited)
+    return recorded(repository, edited, f"{name} = {made.recipe}", built)

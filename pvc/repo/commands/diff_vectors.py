@@ -19,7 +19,6 @@ from pvc.merge.methods import SUM
 from pvc.repo.build.taus import BlockPlace, Taus
 from pvc.repo.build.ties_facts import TiesFacts
 from pvc.repo.commands.groups import grouped
-from pvc.repo.history.contents import blocks_of
 from pvc.repo.history.revision import resolve
 from pvc.repo.personality.formula import Mix, links
 
@@ -91,7 +90,7 @@ def relate(
         return None
     config = repository.head().config
     trees = cache(repository.store.tree)
-    with blocks_of(repository, config) as blocks:
+    with repository.blocks(config) as blocks:
         trims = TiesFacts(repository.folder, blocks, trees, crew)
         operands = tuple(Mix(SUM, found.added) for found in (a, b))
         for operand in operands:

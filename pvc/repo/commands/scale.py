@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 from pvc.errors import PvcError
 from pvc.merge.methods import SUM
 from pvc.repo.commands.derive import check_new, derive
-from pvc.repo.commands.editing import Edited, build_with, ready, recorded
-from pvc.repo.history.recording import PendingCommit, at
-from pvc.repo.personality import personality_file
+from pvc.repo.commands.editing import Edited, checked, ready, recorded
 from pvc.repo.personality.personality_file import Personality, Term
 from pvc.repo.personality.vector import DerivedVector, Recipe
 
@@ -110,8 +108,5 @@ def _with_term(before: Personality, term: Term) -> Personality:
 def _change(repository: Repository, head: Snapshot, after: Personality, message: str) -> Edited:
     if after == head.personality:
         raise UnchangedError(after)
-    files: dict[str, bytes | None] = {
-        personality_file.PATH: personality_file.edit(head.personality_text, after).encode()
-    }
-    built = build_with(repository, head, after, files)
-    return recorded(repository, after, PendingCommit(at(head), files, message, built))
+    edited = head.with_personality(after)
+    return recorded(repository, edited, message, checked(repository, head, edited))

@@ -67,7 +67,7 @@ class Index(Objects):
             raise GitError("commit", "HEAD names no commit afterwards")
         return commit
 
-    def write_commit(self, changes: Mapping[str, bytes], message: str, scratch: Path) -> str:
+    def write_commit(self, changes: Mapping[str, bytes | None], message: str, scratch: Path) -> str:
         """Make a commit upon HEAD's that HEAD does not move to; no hook is asked.  Returns its id.
 
         Args:

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pvc.errors import MalformedError
 from pvc.repo.targets import engine_record
-from pvc.repo.targets.directory_record import DirectoryRecord, RecordError
+from pvc.repo.targets.directory_record import DirectoryRecord, RecordError, read_path
 from pvc.repo.targets.engine_record import EngineRecord
-from pvc.strict_json import MALFORMATIONS
+from pvc.strict_json import Fields
 from pvc_store import atomic
-from pvc_store.ids import parse_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pathlib import Path
 
 FORMAT = "pvc journal 1"
+MAX_RECORD = 64 << 20
+MAX_INODE = (1 << 64) - 1
 
 
 class JournalError(MalformedError):
@@ -89,30 +89,36 @@ class Journal:
         Raises:
             JournalError: it is malformed.
         """
+        fields = Fields.read(text, where, JournalError)
+        fields.format(FORMAT)
         try:
-            document = json.loads(text)
-            if document["format"] != FORMAT:
-                raise JournalError(where, f"its format is {document['format']!r}")
-            after, writing = document["head_after"], document["writing"]
-            return cls(
-                root=Path(document["root"]),
-                head_before=_pair(document["head_before"]),
-                head_after=None if after is None else _pair(after),
-                writing=None if writing is None else _writing(writing, where),
-                adopted=tuple(_adopted(target, where) for target in document["adopted"]),
+            journal = cls(
+                root=read_path(fields, "root"),
+                head_before=_head(fields, "head_before"),
+                head_after=None if fields.is_null("head_after") else _head(fields, "head_after"),
+                writing=None
+                if fields.is_null("writing")
+                else _writing(fields.part("writing"), where),
+                adopted=tuple(_adopted(item, where) for item in fields.items("adopted")),
             )
-        except (*MALFORMATIONS, RecordError) as error:
-            raise JournalError(where, f"{type(error).__name__}: {error}") from None
+        except RecordError as error:
+            raise JournalError(where, error.detail) from None
+        fields.finish()
+        return journal
 
 
-def _adopted(text: str, where: str) -> DirectoryRecord | EngineRecord:
-    of_engine = json.loads(text)["format"] == engine_record.FORMAT
-    return (EngineRecord if of_engine else DirectoryRecord).parse(text, where)
+def _adopted(item: object, where: str) -> DirectoryRecord | EngineRecord:
+    if not isinstance(item, str):
+        raise JournalError(where, f"{item!r} is no record of a target")
+    of_engine = Fields.read(item, where, JournalError).text("format") == engine_record.FORMAT
+    return (EngineRecord if of_engine else DirectoryRecord).parse(item, where)
 
 
-def _pair(found: list[str]) -> tuple[str, str]:
-    name, commit = map(str, found)
-    return name, commit
+def _head(fields: Fields, name: str) -> tuple[str, str]:
+    match fields.items(name):
+        case [str(branch), str(commit)]:
+            return branch, commit
+    raise fields.wrong(f"its {name} is not a branch and a commit")
 
 
 def _writing_json(writing: DirectoryWrite) -> dict[str, Any]:
@@ -126,16 +132,21 @@ def _writing_json(writing: DirectoryWrite) -> dict[str, Any]:
     }
 
 
-def _writing(found: Mapping[str, Any], where: str) -> DirectoryWrite:
-    before, temporary = found["before"], found["temporary"]
-    return DirectoryWrite(
-        after=DirectoryRecord.parse(found["after"], where),
-        before=None if before is None else DirectoryRecord.parse(before, where),
-        base=parse_id(found["base"]),
-        origin=Path(found["origin"]),
-        temporary=None if temporary is None else Path(temporary),
-        inode=int(found["inode"]),
+def _writing(fields: Fields, where: str) -> DirectoryWrite:
+    write = DirectoryWrite(
+        after=_record(fields, "after", where),
+        before=None if fields.is_null("before") else _record(fields, "before", where),
+        base=fields.id("base"),
+        origin=read_path(fields, "origin"),
+        temporary=None if fields.is_null("temporary") else read_path(fields, "temporary"),
+        inode=fields.number("inode", MAX_INODE),
     )
+    fields.finish()
+    return write
+
+
+def _record(fields: Fields, name: str, where: str) -> DirectoryRecord:
+    return DirectoryRecord.parse(fields.text(name, MAX_RECORD), where)
 
 
 class JournalFile:

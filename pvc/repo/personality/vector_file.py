@@ -9,9 +9,8 @@ import contextlib
 import json
 import re
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from pvc import strict_json
 from pvc.errors import MalformedError
 from pvc.merge.method import ParameterError, Rule
 from pvc.merge.methods import METHODS
@@ -26,7 +25,7 @@ from pvc.repo.personality.vector import (
     Vector,
 )
 from pvc.repo.personality.vector_names import VectorNameError, check_name
-from pvc_store.ids import IdError, parse_id
+from pvc.strict_json import Fields
 
 if TYPE_CHECKING:
     from pvc.merge.parameters import Parameter, Value
@@ -37,7 +36,6 @@ MAX_VECTOR_BYTES = 1 << 20
 
 _COUNTS = tuple(field.name for field in fields(Statistics) if field.type == "int")
 _NORM = re.compile(r"[0-9]+(\.[0-9]+)?(e[+-][0-9]{1,3})?|inf")
-_T = TypeVar("_T")
 
 
 class VectorError(MalformedError):
@@ -94,157 +92,117 @@ def parse(text: str, where: str) -> Vector:
     Raises:
         VectorError: for every way to be malformed, a newer format included.
     """
-    found = _Fields(_document(text, where), where)
-    version = found.take("format", str)
-    if version != FORMAT:
-        raise VectorError(where, f"its format is {version!r}, {FORMAT!r} is known")
-    vector = _derived(found) if "recipe" in found.rest else _captured(found)
+    if len(text) > MAX_VECTOR_BYTES:
+        raise VectorError(where, f"it has more than {MAX_VECTOR_BYTES} characters")
+    found = Fields.read(text, where, VectorError)
+    found.format(FORMAT)
+    vector = _derived(found) if found.has("recipe") else _captured(found)
     found.finish()
     return vector
 
 
-def _captured(found: _Fields) -> CapturedVector:
+def _captured(found: Fields) -> CapturedVector:
     return CapturedVector(
         base=found.id("base"),
         from_tree=found.id("from"),
         to_tree=found.id("to"),
         layout=found.id("layout"),
-        statistics=_statistics(found.inner("statistics")),
-        provenance=_provenance(found.inner("provenance")),
-        from_formula=found.id("from_recipe") if "from_recipe" in found.rest else None,
+        statistics=_statistics(found.part("statistics")),
+        provenance=_provenance(found.part("provenance")),
+        from_formula=found.id("from_recipe") if found.has("from_recipe") else None,
     )
 
 
-def _derived(found: _Fields) -> DerivedVector:
-    recipe, counts = found.inner("recipe"), found.inner("counts")
+def _derived(found: Fields) -> DerivedVector:
+    recipe, counts = found.part("recipe"), found.part("counts")
     made = Recipe(
         rule=_rule(recipe),
-        terms=tuple(_term(item, recipe.where) for item in recipe.take("terms", list)),
+        terms=tuple(_term(item, recipe) for item in recipe.items("terms")),
     )
     recipe.finish()
     if not 0 < len(made.terms) <= MAX_TERMS:
-        raise VectorError(recipe.where, f"it has {len(made.terms)} terms")
+        raise recipe.wrong(f"it has {len(made.terms)} terms")
     return DerivedVector(
         recipe=made,
-        counts=tuple((name, counts.count(name)) for name in sorted(counts.rest)),
-        provenance=_provenance(found.inner("provenance")),
+        counts=tuple((name, _count(counts, name)) for name in counts.names()),
+        provenance=_provenance(found.part("provenance")),
     )
 
 
-def _rule(recipe: _Fields) -> Rule:
-    name = recipe.take("method", str)
+def _rule(recipe: Fields) -> Rule:
+    name = recipe.text("method")
     if name not in METHODS:
-        raise VectorError(recipe.where, f"its method is {name!r}, which is not known")
+        raise recipe.wrong(f"its method is {name!r}, which is not known")
     values = tuple((one.name, _value(one, recipe)) for one in METHODS[name].parameters)
     try:
         return Rule(METHODS[name], values).checked()
     except ParameterError as error:
-        raise VectorError(recipe.where, error.reason) from None
+        raise recipe.wrong(error.reason) from None
 
 
-def _value(parameter: Parameter, recipe: _Fields) -> Value:
-    if parameter.is_optional and not (parameter.offered and parameter.name in recipe.rest):
+def _value(parameter: Parameter, recipe: Fields) -> Value:
+    if parameter.is_optional and not (parameter.offered and recipe.has(parameter.name)):
         return None
     try:
-        return parameter.read(recipe.take(parameter.name, str))
+        return parameter.read(recipe.text(parameter.name))
     except ValueError as error:
-        raise VectorError(recipe.where, str(error)) from None
+        raise recipe.wrong(str(error)) from None
 
 
-def _term(item: object, where: str) -> Term:
+def _term(item: object, recipe: Fields) -> Term:
     match item:
         case [str(name), str(scale)]:
             with contextlib.suppress(VectorNameError):
-                return Term(check_name(name), _number(scale, where))
-    raise VectorError(where, f"{item!r} is no term")
+                return Term(check_name(name), _number(scale, recipe))
+    raise recipe.wrong(f"{item!r} is no term")
 
 
-def _number(text: str, where: str) -> float:
+def _number(text: str, found: Fields) -> float:
     try:
         return shortest(text)
     except ValueError as error:
-        raise VectorError(where, str(error)) from None
+        raise found.wrong(str(error)) from None
 
 
 def _amount_json(amount: Amount) -> dict[str, int | str]:
     return {field.name: getattr(amount, field.name) for field in fields(Amount)}
 
 
-def _document(text: str, where: str) -> dict[str, Any]:
-    if len(text) > MAX_VECTOR_BYTES:
-        raise VectorError(where, f"it has more than {MAX_VECTOR_BYTES} characters")
-    try:
-        document = strict_json.parse(text.encode())
-    except ValueError as error:
-        raise VectorError(where, f"it is not JSON ({error})") from None
-    if not isinstance(document, dict):
-        raise VectorError(where, "it is no JSON object")
-    return document
+def _count(found: Fields, name: str) -> int:
+    return found.number(name, (1 << 63) - 1)
 
 
-class _Fields:
-    """Takes the fields of a JSON object one by one, and notices those that nobody took."""
-
-    def __init__(self, document: dict[str, Any], where: str) -> None:
-        self.rest = dict(document)
-        self.where = where
-
-    def take(self, name: str, kind: type[_T]) -> _T:
-        value = self.rest.pop(name, None)
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise VectorError(self.where, f"{name!r} is {value!r}, not {kind.__name__}")
-        return value
-
-    def count(self, name: str) -> int:
-        value = self.take(name, int)
-        if not 0 <= value < 1 << 63:
-            raise VectorError(self.where, f"{name!r} is {value}, which no count can be")
-        return value
-
-    def id(self, name: str) -> bytes:
-        try:
-            return parse_id(self.take(name, str))
-        except IdError as error:
-            raise VectorError(self.where, f"{name!r} holds no object id ({error})") from None
-
-    def norm(self, name: str) -> str:
-        text = self.take(name, str)
-        if not _NORM.fullmatch(text):
-            raise VectorError(self.where, f"{name!r} is {text!r}, not a norm")
-        return text
-
-    def inner(self, name: str) -> _Fields:
-        return _Fields(self.take(name, dict), f"{self.where} ({name})")
-
-    def finish(self) -> None:
-        if self.rest:
-            raise VectorError(self.where, f"it holds the unknown field {min(self.rest)!r}")
+def _norm(found: Fields, name: str) -> str:
+    text = found.text(name)
+    if not _NORM.fullmatch(text):
+        raise found.wrong(f"{name!r} is {text!r}, not a norm")
+    return text
 
 
-def _amount(found: _Fields) -> Amount:
+def _amount(found: Fields) -> Amount:
     return Amount(
-        elements=found.count("elements"),
-        changed_elements=found.count("changed_elements"),
-        tau_norm=found.norm("tau_norm"),
-        from_norm=found.norm("from_norm"),
+        elements=_count(found, "elements"),
+        changed_elements=_count(found, "changed_elements"),
+        tau_norm=_norm(found, "tau_norm"),
+        from_norm=_norm(found, "from_norm"),
     )
 
 
-def _statistics(found: _Fields) -> Statistics:
-    roles = found.inner("roles")
+def _statistics(found: Fields) -> Statistics:
+    roles = found.part("roles")
     by_role = []
-    for role in sorted(roles.rest):
-        inner = roles.inner(role)
+    for role in roles.names():
+        inner = roles.part(role)
         by_role.append((role, _amount(inner)))
         inner.finish()
     counted = Statistics(
         amount=_amount(found),
         roles=tuple(by_role),
-        **{name: found.count(name) for name in _COUNTS},
+        **{name: _count(found, name) for name in _COUNTS},
     )
     found.finish()
     return counted
 
 
-def _provenance(found: _Fields) -> tuple[tuple[str, str], ...]:
-    return tuple((name, found.take(name, str)) for name in sorted(found.rest))
+def _provenance(found: Fields) -> tuple[tuple[str, str], ...]:
+    return tuple((name, found.text(name, MAX_VECTOR_BYTES)) for name in found.names())

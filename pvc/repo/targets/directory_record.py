@@ -6,24 +6,29 @@ Files are recognised as unchanged by their stamps; where these differ, only cont
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pvc.errors import MalformedError
 from pvc.repo.personality.personality_file import Term
-from pvc.strict_json import MALFORMATIONS
+from pvc.strict_json import Fields
 from pvc.weights.fingerprint import Fingerprint, Stamp, stamp_now
 from pvc_store import atomic
-from pvc_store.ids import object_id, parse_id
+from pvc_store.ids import object_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pvc.repo.targets.directory import Content
+
 FORMAT = "pvc target 1"
+MAX_REVISION = 1 << 16
+MAX_PATH = 1 << 16
 
 
 class RecordError(MalformedError):
@@ -59,6 +64,12 @@ class DirectoryRecord:
         """Files that are not as they were written, going by their stamps; sorted."""
         return [name for name, stamp in self.stamps.items() if stamp_now(self.path / name) != stamp]
 
+    def stamped(self, content: Content) -> DirectoryRecord:
+        """The same, with the stamps that the files of its content have now."""
+        found = {path: stamp_now(self.path / path) for path in sorted(content.paths())}
+        stamps = {path: stamp for path, stamp in found.items() if stamp is not None}
+        return replace(self, stamps=stamps)
+
     def to_text(self) -> str:
         """The JSON that is stored."""
         document = {
@@ -79,26 +90,26 @@ class DirectoryRecord:
         Raises:
             RecordError: it is malformed.
         """
-        try:
-            document = json.loads(text)
-            if document["format"] != FORMAT:
-                raise RecordError(where, f"its format is {document['format']!r}")
-            return cls(
-                path=_absolute(document["path"]),
-                tree=parse_id(document["tree"]),
-                layout=parse_id(document["layout"]),
-                revision=str(document["revision"]),
-                terms=read_terms(document["terms"]),
-                stamps={name: _stamp(stamp) for name, stamp in document["stamps"].items()},
-            )
-        except MALFORMATIONS as error:
-            raise RecordError(where, f"{type(error).__name__}: {error}") from None
+        fields = Fields.read(text, where, RecordError)
+        fields.format(FORMAT)
+        record = cls(
+            path=read_path(fields, "path"),
+            tree=fields.id("tree"),
+            layout=fields.id("layout"),
+            revision=fields.text("revision", MAX_REVISION),
+            terms=read_terms(fields),
+            stamps=_stamps(fields.part("stamps")),
+        )
+        fields.finish()
+        return record
 
 
-def _absolute(text: str) -> Path:
+def read_path(fields: Fields, name: str) -> Path:
+    """An absolute path."""
+    text = fields.text(name, MAX_PATH)
     path = Path(text)
     if not path.is_absolute() or "\0" in text:
-        raise ValueError(f"{text!r} is not an absolute path")
+        raise fields.wrong(f"its {name} {text!r} is not an absolute path")
     return path
 
 
@@ -107,18 +118,30 @@ def terms_json(terms: tuple[Term, ...] | None) -> list[list[str]] | None:
     return None if terms is None else [[term.vector, term.scale.hex()] for term in terms]
 
 
-def read_terms(found: list[list[str]] | None) -> tuple[Term, ...] | None:
-    """The same, read."""
-    return None if found is None else tuple(_term(*term) for term in found)
+def read_terms(fields: Fields) -> tuple[Term, ...] | None:
+    """The field `terms`, read."""
+    if fields.is_null("terms"):
+        return None
+    return tuple(_term(item, fields) for item in fields.items("terms"))
 
 
-def _term(name: str, scale: str) -> Term:
-    return Term(str(name), float.fromhex(scale))
+def _term(item: object, fields: Fields) -> Term:
+    match item:
+        case [str(name), str(scale)]:
+            with contextlib.suppress(ValueError, OverflowError):
+                return Term(name, float.fromhex(scale))
+    raise fields.wrong(f"{item!r} is no term")
 
 
-def _stamp(found: list[int]) -> Stamp:
-    size, modified, inode, changed = map(int, found)
-    return Stamp(size, modified, inode, changed)
+def _stamps(fields: Fields) -> dict[str, Stamp]:
+    return {name: Stamp(*_four(fields, name)) for name in fields.names()}
+
+
+def _four(fields: Fields, name: str) -> tuple[int, int, int, int]:
+    match fields.items(name):
+        case [int(size), int(modified), int(inode), int(changed)]:
+            return size, modified, inode, changed
+    raise fields.wrong(f"the stamp of {name} is not four numbers")
 
 
 class DirectoryRecords:

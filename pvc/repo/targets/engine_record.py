@@ -12,10 +12,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pvc.repo.targets.directory_record import RecordError, read_terms, terms_json
-from pvc.strict_json import MALFORMATIONS
+from pvc.repo.targets.directory_record import MAX_REVISION, RecordError, read_terms, terms_json
+from pvc.strict_json import Fields
 from pvc_store import atomic
-from pvc_store.ids import object_id, parse_id
+from pvc_store.ids import object_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,22 +77,20 @@ class EngineRecord:
         Raises:
             RecordError: it is malformed.
         """
-        try:
-            document = json.loads(text)
-            if document["format"] != FORMAT:
-                raise RecordError(where, f"its format is {document['format']!r}")
-            return cls(
-                engine=str(document["engine"]),
-                process=str(document["process"]),
-                generation=int(document["generation"]),
-                stamp=int(document["stamp"]),
-                tree=parse_id(document["tree"]),
-                layout=parse_id(document["layout"]),
-                revision=str(document["revision"]),
-                terms=read_terms(document["terms"]),
-            )
-        except MALFORMATIONS as error:
-            raise RecordError(where, f"{type(error).__name__}: {error}") from None
+        fields = Fields.read(text, where, RecordError)
+        fields.format(FORMAT)
+        record = cls(
+            engine=fields.text("engine"),
+            process=fields.text("process"),
+            generation=fields.number("generation"),
+            stamp=fields.number("stamp"),
+            tree=fields.id("tree"),
+            layout=fields.id("layout"),
+            revision=fields.text("revision", MAX_REVISION),
+            terms=read_terms(fields),
+        )
+        fields.finish()
+        return record
 
 
 class EngineRecords:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pvc_store.kinds import Kind
-    from pvc_store.store import Reading
+    from pvc_store.store import StoreReader
     from pvc_store.tree import Tensor, Tree
 
     Bytes = NDArray[np.uint8]
@@ -106,7 +106,7 @@ class Blocks:
         files: where the base was read from.
     """
 
-    def __init__(self, reading: Reading, base: Tree, files: BaseFiles) -> None:
+    def __init__(self, reading: StoreReader, base: Tree, files: BaseFiles) -> None:
         self.reading = reading
         self.base = base
         self._files = files

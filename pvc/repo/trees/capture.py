@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pvc.repo.trees.tensor_source import ReadableTensor, TensorReader, TensorSource
     from pvc.weights.checkpoint import Checkpoint
     from pvc_store.kinds import Kind
-    from pvc_store.store import Writing
+    from pvc_store.store import StoreWriter
 
     Bytes = NDArray[np.uint8]
 
@@ -69,7 +69,7 @@ class CaptureOptions:
 
 
 def capture(
-    checkpoint: Checkpoint, blocks: Blocks, writing: Writing, goal: CaptureOptions, crew: Crew
+    checkpoint: Checkpoint, blocks: Blocks, writing: StoreWriter, goal: CaptureOptions, crew: Crew
 ) -> Capture:
     """Capture a checkpoint.
 
@@ -93,7 +93,7 @@ def capture(
 
 
 def capture_tensors(
-    source: TensorSource, blocks: Blocks, writing: Writing, goal: CaptureOptions, crew: Crew
+    source: TensorSource, blocks: Blocks, writing: StoreWriter, goal: CaptureOptions, crew: Crew
 ) -> tuple[TensorCapture, ...]:
     """Capture tensors alone, sorted by name; otherwise as `capture`."""
     shared = _Shared(source, blocks, writing, goal, crew.progress)
@@ -106,7 +106,7 @@ class _Shared:
 
     reader: TensorReader
     blocks: Blocks
-    writing: Writing
+    writing: StoreWriter
     goal: CaptureOptions
     progress: Progress
     captured: list[TensorCapture] = field(default_factory=list)

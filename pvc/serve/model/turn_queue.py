@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.live.engine.keeper import UNDER_WAY
 from pvc.serve.model.reply import Reply
 
 if TYPE_CHECKING:
@@ -80,9 +79,8 @@ class TurnQueue:
         self._thread.shutdown(cancel_futures=True)
 
     def paused(self) -> str | None:
-        """Why nothing can be generated, or None."""
-        torn = self._engine.state.torn
-        return None if torn == UNDER_WAY else torn
+        """Why nothing is generated until a checkout repairs the engine, or None."""
+        return self._engine.state.torn
 
     def weights(self) -> str | None:
         """The version of the weights; None before pvc wrote any."""

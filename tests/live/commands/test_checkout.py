@@ -13,7 +13,7 @@ from pvc.live.client.reading import OtherModelError
 from pvc.live.client.updating import DriftedEngineError
 from pvc.live.commands import status as status_module
 from pvc.live.commands.engine_content import TornEngineError, UnknownWeightsError, identity, is_kept
-from pvc.live.engine.keeper import OtherRepositoryError
+from pvc.live.protocol.engine_state import OtherRepositoryError
 from pvc.repo.build.build_cache import BuiltTrees
 from pvc.repo.commands.checkout import checkout as checkout_directory
 from pvc.repo.commands.commit import NothingChangedError
@@ -184,11 +184,11 @@ def test_a_server_of_a_directory_whose_tree_was_computed(
     """It was not stored: it is known, and computed again when it is to be written."""
     engine.ask("train")
     keep(repository, engine, "listening")
-    half, packs = "base + 0.5*listening", repository.store.packs.names()
+    half, packs = "base + 0.5*listening", repository.store.packs.ids()
     served = serve(repository, half, tmp_path / "out", start)
     before = outputs(served, tmp_path)
     assert go(repository, served, half).written_bytes == 0
-    assert repository.store.packs.names() == packs
+    assert repository.store.packs.ids() == packs
     assert go(repository, served, "base").rescue is None
     assert go(repository, served, half).written_bytes > 0
     assert np.array_equal(outputs(served, tmp_path), before)

@@ -18,7 +18,9 @@ from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.combine import Combination, RepeatedVectorError, combine
 from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.commands.diff_vectors import relate
-from pvc.repo.commands.editing import DependentError, NameTakenError, remove, rename
+from pvc.repo.commands.editing import DependentError, NameTakenError
+from pvc.repo.commands.remove import remove
+from pvc.repo.commands.rename import rename
 from pvc.repo.commands.scale import RepeatedTermError, ScaleError, Scaling, UnchangedError, rescale
 from pvc.repo.history.recording import read_note
 from pvc.repo.history.revision import resolve
@@ -230,9 +232,9 @@ def test_the_tree_does_not_depend_on_threads(tmp_path: Path) -> None:
         for kept in ("built", "trims"):
             shutil.rmtree(made.repository.folder / kept, ignore_errors=True)
         done = build(made.repository, "base + 0.5*a + calm", Crew(threads=threads))
-        assert done.fresh
+        assert done.computed
         trees.add(done.built.tree)
-    assert not build(made.repository, "base + 0.5*a + calm", CREW).fresh
+    assert not build(made.repository, "base + 0.5*a + calm", CREW).computed
     assert len(trees) == 1
     made.repository.close()
 
@@ -256,7 +258,7 @@ def test_terms_are_set_and_built(made: Repository, tmp_path: Path) -> None:
     assert str(rescale(made, Scaling("quiet", -0.5)).personality).endswith("- 0.5*quiet")
     assert read_note(made, made.head().commit) is None
     done = build(made, "HEAD", CREW)
-    assert done.fresh
+    assert done.computed
     assert read_note(made, made.head().commit) == done.built
     with pytest.raises(UnchangedError):
         rescale(made, Scaling("quiet", -0.5))

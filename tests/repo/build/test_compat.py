@@ -18,8 +18,9 @@ from pvc.repo.commands.build import build
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.combine import Combination, combine
 from pvc.repo.commands.commit import Wish, commit
-from pvc.repo.commands.editing import remove, rename
 from pvc.repo.commands.init import initialise
+from pvc.repo.commands.remove import remove
+from pvc.repo.commands.rename import rename
 from pvc.repo.commands.scale import Scaling, rescale
 from pvc.repo.personality.formula import Built, Formula, FormulaPart, Link, Mix, reduced
 from pvc.repo.personality.resolve import Names

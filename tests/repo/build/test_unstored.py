@@ -12,20 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pvc.repo.build.build_cache import BuiltTree, BuiltTrees, keys_of
-from pvc.repo.build.builds import OtherTreeComputedError, UnkeptTreeError, can_be_had, keep
-from pvc.repo.commands import checkout as checkout_module
+from pvc.repo.build.builds import Builds, OtherTreeComputedError, UnkeptTreeError
 from pvc.repo.commands.build import build
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.commit import Wish, commit
-from pvc.repo.commands.editing import remove
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.init import initialise
-from pvc.repo.history.contents import DriftedError
+from pvc.repo.commands.remove import remove
 from pvc.repo.personality.formula import Built, Formula, FormulaPart, Link, Mix
 from pvc.repo.personality.formula_file import formula_json, read_formula
 from pvc.repo.repository import Repository
 from pvc.repo.targets import directory as directory_module
-from pvc.repo.targets.directory import update
+from pvc.repo.targets.directory import DriftedError, update
 from pvc.repo.upkeep.findings import Findings
 from pvc.repo.upkeep.prune_builds import prune
 from pvc.repo.upkeep.roots import read_roots
@@ -69,11 +67,11 @@ def train(directory: Path) -> dict[str, bytes]:
 
 
 def test_it_is_stored_before_it_is_overwritten(made: Repository, out: Path) -> None:
-    tree, packs = record(made).tree, made.store.packs.names()
+    tree, packs = record(made).tree, made.store.packs.ids()
     assert not is_stored(made, tree)
     before = models.contents(out)
     checkout(made, SUM, out, keep_head=True, crew=CREW)  # which overwrites nothing
-    assert made.store.packs.names() == packs
+    assert made.store.packs.ids() == packs
     checkout(made, "main", out, keep_head=True, crew=CREW)
     assert is_stored(made, tree)
     checkout(made, SUM, out, keep_head=True, crew=CREW)
@@ -182,7 +180,7 @@ def test_what_a_formula_starts_from_is_needed_too(made: Repository, tmp_path: Pa
     assert roots.base_of[start.tree] == made.head().config.base_tree
     base = made.store.tree(made.head().config.base_tree)
     (own, *_) = keys_of(made.store.tree(start.tree)) - keys_of(base)
-    for pack, keys in made.store.keys_in(set(made.store.packs.names())).items():
+    for pack, keys in made.store.keys_in(set(made.store.packs.ids())).items():
         if own in keys:
             (made.folder / "packs" / pack.hex()[:2] / f"{pack.hex()}.pack").unlink()
     with Repository.open(made.root) as again:
@@ -211,7 +209,7 @@ def test_nothing_is_written_over_what_cannot_be_had_again(
 ) -> None:
     before, tree = models.contents(out), record(made).tree
     BuiltTrees(made.folder).forget(record(made).digest)
-    assert not can_be_had(made, made.head().config, tree)
+    assert not Builds(made, made.head().config).can_restore(tree)
     with pytest.raises(UnkeptTreeError):
         checkout(made, "main", out, keep_head=True, crew=CREW)
     train(out)
@@ -226,11 +224,11 @@ def test_nothing_is_written_over_what_cannot_be_had_again(
 
 def test_what_another_process_stored_is_seen(made: Repository, out: Path) -> None:
     built, config = record(made), made.head().config
-    assert made.store.packs.names()
+    assert made.store.packs.ids()
     with Repository.open(made.root) as other:
         build(other, SUM, CREW)
     BuiltTrees(made.folder).forget(built.digest)
-    assert can_be_had(made, config, built.tree)
+    assert Builds(made, config).can_restore(built.tree)
 
 
 def test_another_formula_of_the_tree_will_do(made: Repository, out: Path) -> None:
@@ -254,21 +252,23 @@ def test_training_while_it_is_stored_is_noticed(
 ) -> None:
     trained: list[dict[str, bytes]] = []
 
-    def slowly(*arguments: Any) -> None:
-        keep(*arguments)
+    restore = Builds.restore
+
+    def slowly(builds: Builds, tree: bytes) -> None:
+        restore(builds, tree)
         trained.append(train(out))
 
-    monkeypatch.setattr(checkout_module, "keep", slowly)
+    monkeypatch.setattr(Builds, "restore", slowly)
     with pytest.raises(DriftedError):
         checkout(made, "main", out, keep_head=True, crew=CREW)
     assert [models.contents(out)] == trained
 
 
 def test_a_second_name_of_a_file_needs_no_block(made: Repository, out: Path) -> None:
-    before, packs = models.contents(out), made.store.packs.names()
+    before, packs = models.contents(out), made.store.packs.ids()
     os.link(out / "model.safetensors", out.with_name("snapshot"))
     checkout(made, SUM, out, keep_head=True, crew=CREW)
-    assert made.store.packs.names() == packs
+    assert made.store.packs.ids() == packs
     checkout(made, "main", out, keep_head=True, crew=CREW)
     assert out.with_name("snapshot").read_bytes() == before["model.safetensors"]
     assert models.contents(out) != before

@@ -14,8 +14,8 @@ from pvc.repo.commands.commit_action import AppliedError, ContainedError
 from pvc.repo.commands.commit_edits import commit_edits
 from pvc.repo.commands.commit_origin import NearerHeadError, OtherTreeError
 from pvc.repo.commands.commit_source import OtherBaseError
-from pvc.repo.commands.editing import rename
 from pvc.repo.commands.init import initialise
+from pvc.repo.commands.rename import rename
 from pvc.repo.commands.status import status
 from pvc.repo.history.recording import DetachedError, read_note
 from pvc.repo.history.revision import AmbiguousError

@@ -11,16 +11,12 @@ from pvc.repo.commands.branches import create_branch
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.commit import NothingChangedError
 from pvc.repo.commands.commit_edits import NothingEditedError, commit_edits
-from pvc.repo.commands.editing import (
-    DependentError,
-    NameTakenError,
-    NotRevertibleError,
-    remove,
-    rename,
-    revert,
-)
+from pvc.repo.commands.editing import DependentError, NameTakenError
 from pvc.repo.commands.init import initialise
 from pvc.repo.commands.log import log
+from pvc.repo.commands.remove import remove
+from pvc.repo.commands.rename import rename
+from pvc.repo.commands.revert import NotRevertibleError, revert
 from pvc.repo.commands.status import status
 from pvc.repo.commands.three_way import ConflictError
 from pvc.repo.git import UnfinishedError

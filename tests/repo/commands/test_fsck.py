@@ -10,8 +10,8 @@ import pytest
 
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.commit_edits import commit_edits
-from pvc.repo.commands.editing import remove
 from pvc.repo.commands.fsck import fsck
+from pvc.repo.commands.remove import remove
 from pvc.repo.personality import vector_file
 from pvc.repo.personality.vector_file import parse, to_text
 from pvc.repo.repository import Repository
@@ -51,7 +51,7 @@ def named(found: list[Finding], what: str) -> Finding:
 def pack_of(repository: Repository, key: bytes) -> Path:
     found = repository.store.index().find(key)
     assert found is not None
-    return repository.store.packs.path(found[0])
+    return repository.store.object_path("pack", found[0])
 
 
 def damage(path: Path, at: int) -> None:
@@ -89,7 +89,7 @@ def test_a_flipped_bit(made: Repository) -> None:
     found = made.store.index().find(key)
     assert found is not None
     pack, entry = found
-    damage(made.store.packs.path(pack), entry.offset + entry.length // 2)
+    damage(made.store.object_path("pack", pack), entry.offset + entry.length // 2)
     found_now = findings(made)
     assert {each.what for each in found_now} == {"pack", "block"}
     assert named(found_now, "pack").name == pack.hex()
@@ -104,7 +104,7 @@ def test_a_flipped_bit_of_the_base(made: Repository) -> None:
     found = made.store.index().find(tensor.key(0))
     assert found is not None
     pack, entry = found
-    damage(made.store.packs.path(pack), entry.offset)
+    damage(made.store.object_path("pack", pack), entry.offset)
     blocks = {each.name: each for each in findings(made) if each.what == "block"}
     of_base = blocks[tensor.key(0).hex()]
     assert "the base" in of_base.dependents

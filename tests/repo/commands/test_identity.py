@@ -112,7 +112,7 @@ def repack(folder: Path, level: int, per_pack: int) -> None:
     """Put all blocks into other packs, compressed with other parameters; forget the index."""
     store = FileStore(folder)
     compressor, decompressor = zstandard.ZstdCompressor(level), zstandard.ZstdDecompressor()
-    old = [store.packs.path(pack) for pack in store.packs.names()]
+    old = [store.object_path("pack", pack) for pack in store.packs.ids()]
     blocks = []
     for form in store.forms():
         payload = bytes(store.get(form.key).payload)
@@ -123,7 +123,7 @@ def repack(folder: Path, level: int, per_pack: int) -> None:
         writer = PackWriter(folder / "new.pack")
         for block in reversed(blocks[start : start + per_pack]):
             writer.append(block)
-        final = store.packs.path(writer.finish())
+        final = store.object_path("pack", writer.finish())
         final.parent.mkdir(exist_ok=True)
         writer.path.rename(final)
     store.close()

@@ -9,7 +9,7 @@ import pytest
 from pvc.repo.commands.branches import switch
 from pvc.repo.commands.build import build
 from pvc.repo.commands.commit_edits import UnresolvedError, commit_edits
-from pvc.repo.commands.editing import DependentError, remove, rename, revert
+from pvc.repo.commands.editing import DependentError
 from pvc.repo.commands.merge_branch import (
     MergeConflictError,
     NoMergeError,
@@ -17,6 +17,9 @@ from pvc.repo.commands.merge_branch import (
     abort,
     merge_branch,
 )
+from pvc.repo.commands.remove import remove
+from pvc.repo.commands.rename import rename
+from pvc.repo.commands.revert import revert
 from pvc.repo.commands.scale import Scaling, rescale
 from pvc.repo.git import BlockedMoveError, GitError, UnfinishedError
 from pvc.repo.history.recording import read_note

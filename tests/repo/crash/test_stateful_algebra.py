@@ -32,10 +32,12 @@ from pvc.repo.commands.build import build
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.combine import Combination, combine
 from pvc.repo.commands.commit import Wish, commit
-from pvc.repo.commands.editing import DependentError, NameTakenError, remove, rename
+from pvc.repo.commands.editing import DependentError, NameTakenError
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.init import initialise
 from pvc.repo.commands.merge_branch import MergeConflictError, abort, merge_branch
+from pvc.repo.commands.remove import remove
+from pvc.repo.commands.rename import rename
 from pvc.repo.commands.scale import Scaling, UnchangedError, rescale
 from pvc.repo.repository import Repository
 from pvc.repo.upkeep.prune_builds import prune

@@ -20,10 +20,11 @@ from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.commands.diff_trees import MixedError, diff
 from pvc.repo.commands.diff_vectors import relate
-from pvc.repo.commands.editing import remove, rename
 from pvc.repo.commands.groups import GROUPS
 from pvc.repo.commands.init import initialise
 from pvc.repo.commands.log import log, show
+from pvc.repo.commands.remove import remove
+from pvc.repo.commands.rename import rename
 from pvc.repo.commands.status import status
 from pvc.repo.git import GitError, UnknownRevisionError
 from pvc.repo.history.recording import DetachedError

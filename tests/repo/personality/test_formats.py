@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pvc.merge.methods import rule
 from pvc.repo.build.build_cache import BuiltTree
-from pvc.repo.commands.editing import rename
+from pvc.repo.commands.rename import rename
 from pvc.repo.commands.status import status
 from pvc.repo.history.journal import DirectoryWrite, Journal, JournalError, JournalFile
 from pvc.repo.history.recording import read_note
@@ -497,9 +497,9 @@ def test_a_recipe_says_whose_rule_it_follows() -> None:
     [
         ({"compat": "nobody"}, "its compat is 'nobody', not mergekit or peft"),
         ({"compat": ""}, "its compat is '', not mergekit or peft"),
-        ({"compat": None}, "'compat' is None, not str"),
-        ({"compat": ["peft"]}, "not str"),
-        ({"compat": "mergekit", "method": "sum"}, "it holds the unknown field 'compat'"),
+        ({"compat": None}, "its compat is null, not text"),
+        ({"compat": ["peft"]}, "not text"),
+        ({"compat": "mergekit", "method": "sum"}, "it has the unknown field 'compat'"),
         ({"compat": "peft"}, "peft has no lambda, which is 1.5 here and not 1"),
     ],
 )

@@ -49,13 +49,13 @@ def there(repository: Repository, tree: bytes) -> bool:
 
 
 def test_the_longest_unused_go_first(made: Repository, trees: list[bytes]) -> None:
-    packs = len(made.store.packs.names())
+    packs = len(made.store.packs.ids())
     total = sum(made.store.pack_size(p) for one in BuiltTrees(made.folder).all() for p in one.packs)
     assert prune(made, total) == 0
     freed = prune(made, total - 1)
     assert freed > 0
     assert [there(made, tree) for tree in trees] == [False, True, True]
-    assert len(made.store.packs.names()) == packs - 1
+    assert len(made.store.packs.ids()) == packs - 1
     assert fsck(made, CREW).findings == ()
     assert prune(made, 0) > 0
     assert [there(made, tree) for tree in trees] == [False, False, True]  # the last one stays
@@ -81,7 +81,7 @@ def test_what_is_lost_is_computed_again(
         checkout(again, FORMULAS[1], tmp_path / "out", keep_head=True, crew=CREW)
         assert build(again, FORMULAS[1], CREW).built.tree == trees[1]
         done = build(again, FORMULAS[1], CREW)
-        assert (done.built.tree, done.fresh) == (trees[1], False)
+        assert (done.built.tree, done.computed) == (trees[1], False)
         assert fsck(again, CREW).findings == ()
 
 

@@ -14,7 +14,7 @@ from pvc_store.ids import block_key, object_id
 from pvc_store.index import BlockIndex
 from pvc_store.kinds import BYTES, KIND_BY_NAME
 from pvc_store.layout import Layout, OtherFile, WeightsFile
-from pvc_store.pack import PackWriter, read_footer
+from pvc_store.pack import PackWriter
 from pvc_store.tree import Tensor, Tree
 
 WEIGHT, TUNED, CONFIG = bytes(range(16)), bytes(range(100, 132)), b'{"n": 1}'
@@ -61,8 +61,7 @@ def main(folder: Path) -> None:
     (folder / "whole.tree").write_bytes(SMALL_TREE.to_bytes())
     (folder / "against_base.tree").write_bytes(CHANGED_TREE.to_bytes(SMALL_TREE))
     (folder / "small.layout").write_bytes(SMALL_LAYOUT.to_bytes())
-    with (folder / "small.pack").open("rb") as file:
-        index = BlockIndex.of([(pack_id, read_footer(file.fileno(), "small.pack"))])
+    index = BlockIndex.of([(pack_id, writer.entries)])
     (folder / "small.index").write_bytes(index.to_bytes())
 
 

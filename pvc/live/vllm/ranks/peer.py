@@ -11,7 +11,7 @@ from pvc.live.protocol.manifest import Manifest
 if TYPE_CHECKING:
     import socket
 
-    from pvc.live.protocol.fields import Fields
+    from pvc.strict_json import Fields
 
 ANSWER_SECONDS = 600.0
 

@@ -24,8 +24,8 @@ from pvc.live.vllm.ranks.peer import Peer, RankError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pvc.live.protocol.fields import Fields
     from pvc.live.protocol.update import WeightUpdate
+    from pvc.strict_json import Fields
     from pvc_store.tree import Tensor
 
 JOIN_SECONDS = 60.0

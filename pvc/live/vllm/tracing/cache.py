@@ -24,12 +24,11 @@ from typing import TYPE_CHECKING, Any
 from blake3 import blake3
 
 from pvc.errors import MalformedError
-from pvc.live.protocol.fields import Fields
 from pvc.live.protocol.region import Region
 from pvc.live.vllm.tracing.model_tensors import named
 from pvc.live.vllm.tracing.recorder import storage_key
 from pvc.live.vllm.tracing.trace import Trace, live_storages, trace
-from pvc.strict_json import JsonError, parse
+from pvc.strict_json import Fields, JsonError, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

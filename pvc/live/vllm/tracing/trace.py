@@ -83,22 +83,6 @@ class Trace:
         shared = dict.fromkeys(self.overlapping, "another tensor is loaded over it, or it over one")
         return {**shared, **replaced, **self.opaque, **self.errors}
 
-    def group_of(self, names: Iterable[str]) -> frozenset[str]:
-        """Tensors, and all that are loaded into the same modules, and so on.
-
-        That is what has to be loaded together where a module is packed once it has everything.
-        """
-        modules: dict[str, set[str]] = {}
-        for parameter, tensors in self.parameters.items():
-            modules.setdefault(parameter.rpartition(".")[0], set()).update(tensors)
-        found = set(names)
-        grown = True
-        while grown:
-            more = {tensor for one in modules.values() if one & found for tensor in one}
-            grown = not more <= found
-            found |= more
-        return frozenset(found)
-
 
 def trace(
     model: torch.nn.Module,

@@ -67,6 +67,12 @@ def test_what_is_not_whole_is_not_direct(one: Manifest, two: Manifest) -> None:
     assert tensor.regions == ()
 
 
+def test_an_empty_tensor_is_whole() -> None:
+    empty = part(0)
+    empty.tensors["w"] = replace(empty.tensors["w"], shape=(0, 6))
+    assert joined("chat", [empty]).tensors["w"].direct
+
+
 def group(rank: int, has: str, *groups: str, whole: str = "") -> Manifest:
     """A rank that has some of the tensors a to d, in another form unless they are in `whole`."""
     tensors = {

@@ -132,7 +132,7 @@ def test_a_cache_that_cannot_be_used_is_no_failure(tmp_path: Path) -> None:
         ({"opaque": [{"name": "q", "reason": "so", "more": 1}]}, "unknown field"),
         ({"parameters": [{"name": "q", "tensors": [1]}]}, "something else than text"),
         ({"more": 1}, "unknown field"),
-        ({"moved": None}, "no list"),
+        ({"moved": None}, "not a list"),
     ],
 )
 def test_malformed_files(change: dict[str, object], detail: str, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""Room for kernels, which allocate nothing, and the buffers of one thread.
+"""The buffers that one thread codes blocks in.
 
-Blocks are coded by the thousand, and fresh buffers for each would cost more in page faults than
-the coding itself; so every thread keeps its own.
+Kernels allocate nothing.  Fresh buffers for each of thousands of blocks would cost more in page
+faults than the coding itself, so every thread keeps its own.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zstandard
 
+from pvc.codec import compression
 from pvc.codec.kernels import STRIP, SUMS, StripPair
 from pvc_store.block import BLOCK_BYTES
 
@@ -19,11 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
 CACHE_LINE_BYTES = 64
-ZSTD_LEVEL = 1
-# Planes hold next to no repetitions: a small table finds the few, and is faster.  zstd codes as
-# many bytes at a time as its window has, with codes of their own; planes change from byte to byte.
-PLANES_HASH_LOG = 8
-PLANES_WINDOW_LOG = 16
 
 
 def room(rows: int, columns: int, dtype: DTypeLike) -> NDArray[Any]:
@@ -37,8 +33,8 @@ def room(rows: int, columns: int, dtype: DTypeLike) -> NDArray[Any]:
     return raw[start : start + nbytes].view(dtype).reshape(rows, columns)
 
 
-class Scratch(threading.local):
-    """What a thread needs to code blocks, besides the order of its last base block.
+class Buffers(threading.local):
+    """The buffers and zstd contexts of one thread.
 
     Attributes:
         front, back: a block each, in whatever form the current step leaves it.
@@ -54,11 +50,8 @@ class Scratch(threading.local):
         self.strips = {width: _strip_pair(width) for width in (4, 8)}
         self.sums = room(3, SUMS, np.float64)
         self.starts = room(256, 4, np.uint32)
-        planes = zstandard.ZstdCompressionParameters.from_level(
-            ZSTD_LEVEL, window_log=PLANES_WINDOW_LOG, hash_log=PLANES_HASH_LOG
-        )
-        self.planes_compressor = zstandard.ZstdCompressor(compression_params=planes)
-        self.bytes_compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
+        self.planes_compressor = compression.planes_compressor()
+        self.bytes_compressor = compression.bytes_compressor()
         self.decompressor = zstandard.ZstdDecompressor()
 
 
@@ -67,4 +60,4 @@ def _strip_pair(width: int) -> StripPair:
     return words, words.view(f"<f{width}")
 
 
-SCRATCH = Scratch()
+BUFFERS = Buffers()

@@ -37,7 +37,7 @@ USER_FOLDER = "~/.cache/pvc"
 
 
 @dataclass(frozen=True, slots=True)
-class KeptObject:
+class CachedObject:
     """A place for the machine code of a kernel.
 
     Attributes:
@@ -51,7 +51,7 @@ class KeptObject:
     key: bytes
 
     @classmethod
-    def of(cls, kernel: Callable[..., None], signature: tuple[Type, ...]) -> KeptObject:
+    def of(cls, kernel: Callable[..., None], signature: tuple[Type, ...]) -> CachedObject:
         """Where the machine code of a kernel for arguments of some types is kept."""
         source = Path(kernel.__code__.co_filename)
         label = f"{source.stem}.{kernel.__name__}"
