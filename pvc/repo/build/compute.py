@@ -124,8 +124,8 @@ class _TensorRun:
         kinds = [base.kind, self.start.kind]
         for part in route.parts:
             for link in links(part.operand):
-                kinds += [shared.taus.kind(link.origin, base.name)]
-                kinds += [shared.taus.kind(link.result, base.name)]
+                kinds += [shared.taus.kind(link.from_tree, base.name)]
+                kinds += [shared.taus.kind(link.to_tree, base.name)]
         self.dtype = float_type(*kinds)
 
     def run(self, stop: Stop) -> Tensor:
