@@ -21,6 +21,7 @@ from pvc.repo.snapshot import PATHS, Snapshot
 from pvc.repo.targets.directory_record import DirectoryRecord, DirectoryRecords
 from pvc.repo.targets.engine_record import EngineRecord, EngineRecords
 from pvc.repo.trees.norms import Norms
+from pvc_store.errors import DamageError, MissingError
 from pvc_store.lock import hold, holder_of
 
 if TYPE_CHECKING:
@@ -28,7 +29,12 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
+    from pvc.repo.personality.config import Config
+    from pvc.repo.targets.directory import Content
+    from pvc.repo.trees.blocks import Blocks
     from pvc_store.files import FileStore
+    from pvc_store.store import StoreReader
+    from pvc_store.tree import Tree
 
 FOLDER = "pvc"
 LOCK_WAIT_SECONDS = 5.0
@@ -116,6 +122,31 @@ class Repository:
         else:
             self.engines.save(target)
 
+    def find_tree(self, tree: bytes) -> Tree | None:
+        """A tree of the store, or None if it is missing or damaged."""
+        try:
+            return self.store.tree(tree)
+        except (MissingError, DamageError):
+            return None
+
+    def blocks(self, config: Config, reading: StoreReader | None = None) -> Blocks:
+        """Raw blocks of stored trees.
+
+        Args:
+            config: names the base that they are relative to.
+            reading: a running change to the store, whose blocks are seen too; None reads the store.
+        """
+        from pvc.repo.trees.blocks import BaseFiles, Blocks
+
+        files = BaseFiles(self.root / config.base_origin)
+        return Blocks(reading or self.store, self.store.tree(config.base_tree), files)
+
+    def content(self, tree: bytes, layout: bytes) -> Content:
+        """What a directory of this tree and layout holds."""
+        from pvc.repo.targets.directory import Content
+
+        return Content(self.store.tree(tree), self.store.layout(layout))
+
     @property
     def norms(self) -> Norms:
         """How large the tensors of known trees are."""
@@ -130,7 +161,7 @@ class Repository:
         """
         commit = self.git.head()
         if commit is None:
-            self.git.run("rev-parse", "--git-dir")  # git may refuse it: another user owns it
+            self.git.ask("rev-parse", "--git-dir")  # git may refuse it: another user owns it
             raise NoRepositoryError(self.root, "its branch has no commit yet")
         return Snapshot(self.git, commit)
 

@@ -1,4 +1,4 @@
-"""All that pvc keeps in git at one commit: configuration, personality, vectors."""
+"""A snapshot: configuration, personality and vectors at one commit, or with edits upon it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pvc.repo.personality.personality_file import Personality
 from pvc.repo.personality.resolve import formula
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pvc.repo.git import Git
     from pvc.repo.personality.formula import Formula
     from pvc.repo.personality.vector import Vector
@@ -69,21 +71,67 @@ def vector_name(path: str) -> str | None:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a commit says; files are read when they are first asked for.
+    """pvc's own files at a commit, some of them changed; they are read when first asked for.
 
     Attributes:
         git: the repository.
         commit: full id of the commit.
+        changes: bytes by path that stand in place of the commit's; None where a file is removed.
     """
 
     git: Git
     commit: str
+    changes: Mapping[str, bytes | None] = field(default_factory=dict, hash=False)
     _vectors: dict[str, Vector] = field(default_factory=dict, compare=False)
+
+    def with_files(self, changes: Mapping[str, bytes | None]) -> Snapshot:
+        """This commit with some files changed; vectors that stay are not parsed again.
+
+        Args:
+            changes: new bytes by path; None removes a file.
+        """
+        kept = {n: found for n, found in self._vectors.items() if vector_path(n) not in changes}
+        return Snapshot(self.git, self.commit, {**self.changes, **changes}, kept)
+
+    def with_vector(self, name: str, vector: Vector) -> Snapshot:
+        """This commit with a vector of this name, new or replaced."""
+        changes = {**self.changes, vector_path(name): vector_file.to_text(vector).encode()}
+        return Snapshot(self.git, self.commit, changes, {**self._vectors, name: vector})
+
+    def with_personality(self, new: Personality) -> Snapshot:
+        """This commit with another personality; comments of terms that stay are kept."""
+        if new == self.personality:
+            return self
+        text = personality_file.edit(self.personality_text, new)
+        return self.with_files({personality_file.PATH: text.encode()})
 
     @property
     def where(self) -> str:
         """The commit, for messages."""
         return self.commit[:10]
+
+    def read(self, path: str) -> bytes | None:
+        """The bytes of a file, or None."""
+        if path in self.changes:
+            return self.changes[path]
+        return self.git.read_bytes(self.commit, path)
+
+    def files(self, directory: str) -> list[str]:
+        """Paths of the files right below a directory, sorted."""
+        found = dict.fromkeys(self.git.files(self.commit, directory), True)
+        for path, data in self.changes.items():
+            if path.rpartition("/")[0] == directory:
+                found[path] = data is not None
+        return sorted(path for path, there in found.items() if there)
+
+    def _text(self, path: str) -> str | None:
+        """The text of a file, or None; undecodable bytes become U+FFFD."""
+        data = self.read(path)
+        return None if data is None else data.decode(errors="replace")
+
+    def _named(self, path: str) -> str:
+        """A file, for messages."""
+        return path if path in self.changes else f"{path} at {self.where}"
 
     @cached_property
     def config(self) -> Config:
@@ -93,15 +141,15 @@ class Snapshot:
             NotPvcError: the commit has none.
             ConfigError: it is malformed.
         """
-        text = self.git.read(self.commit, config.PATH)
-        if text is None:
+        text = self._text(config.PATH)
+        if text is None and config.PATH not in self.changes:
             raise NotPvcError(self.where)
-        return Config.parse(text, f"{config.PATH} at {self.where}")
+        return Config.parse(text or "", self._named(config.PATH))
 
     @cached_property
     def personality_text(self) -> str:
         """`personality.toml`; a commit without it is the base alone."""
-        text = self.git.read(self.commit, personality_file.PATH)
+        text = self._text(personality_file.PATH)
         return personality_file.EMPTY if text is None else text
 
     @cached_property
@@ -111,13 +159,12 @@ class Snapshot:
         Raises:
             PersonalityError: it is malformed.
         """
-        return Personality.parse(self.personality_text, f"{personality_file.PATH} at {self.where}")
+        return Personality.parse(self.personality_text, self._named(personality_file.PATH))
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the vectors, sorted."""
-        paths = self.git.files(self.commit, vector_file.DIRECTORY)
-        return tuple(sorted(name for name in map(vector_name, paths) if name))
+        return tuple(sorted(filter(None, map(vector_name, self.files(vector_file.DIRECTORY)))))
 
     def vector(self, name: str) -> Vector:
         """The vector of a name.
@@ -127,14 +174,15 @@ class Snapshot:
             VectorError: its file is malformed.
         """
         if name not in self._vectors:
-            text = self.git.read(self.commit, vector_path(name))
+            path = vector_path(name)
+            text = self._text(path)
             if text is None:
-                raise NoVectorError(name, f"commit {self.where}")
-            where = f"{vector_path(name)} at {self.where}"
-            self._vectors[name] = vector_file.parse(text, where)
+                where = "the edited files" if self.changes else f"commit {self.where}"
+                raise NoVectorError(name, where)
+            self._vectors[name] = vector_file.parse(text, self._named(path))
         return self._vectors[name]
 
     @cached_property
     def formula(self) -> Formula:
-        """What the personality is; see `build.formula`."""
+        """What the personality comes to; see `resolve.formula`."""
         return formula(self.config, self.personality, self.vector)

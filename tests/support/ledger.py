@@ -19,14 +19,15 @@ from pvc.repo.commands.commit import NothingChangedError
 from pvc.repo.commands.commit_action import AppliedError, ContainedError
 from pvc.repo.commands.commit_edits import NothingEditedError
 from pvc.repo.commands.commit_origin import NearerHeadError, OtherTreeError
-from pvc.repo.commands.editing import DependentError, NameTakenError, NotRevertibleError
+from pvc.repo.commands.editing import DependentError, NameTakenError
+from pvc.repo.commands.revert import NotRevertibleError
 from pvc.repo.commands.three_way import ConflictError
 from pvc.repo.git import GitError, UnknownRevisionError
-from pvc.repo.history.contents import DriftedError
 from pvc.repo.history.recording import DetachedError
 from pvc.repo.history.revision import AmbiguousError
 from pvc.repo.repository import EditedError
 from pvc.repo.snapshot import NoVectorError
+from pvc.repo.targets.directory import DriftedError
 from pvc_store.ids import block_key
 from pvc_store.kinds import KIND_BY_NAME
 from pvc_store.tree import Tensor, Tree

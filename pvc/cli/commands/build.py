@@ -38,8 +38,8 @@ def command(revision: str, threads: int | None) -> None:
         "revision": revision,
         "tree": done.built.tree.hex(),
         "layout": done.built.layout.hex(),
-        "computed": done.fresh,
+        "computed": done.computed,
         "seconds": round(seconds, 3),
     }
-    how = f"computed in {seconds:.1f} s" if done.fresh else "known already"
+    how = f"computed in {seconds:.1f} s" if done.computed else "known already"
     output.answer(document, [f"{revision} is {short(done.built.tree)}, {how}"])

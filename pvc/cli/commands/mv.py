@@ -23,7 +23,7 @@ def command(old: str, new: str) -> None:
     \b
     pvc mv listening patience
     """
-    from pvc.repo.commands.editing import rename
+    from pvc.repo.commands.rename import rename
 
     with opened() as repository:
         answer(rename(repository, old, new))

@@ -25,7 +25,7 @@ def command(revision: str) -> None:
     pvc revert HEAD
     pvc revert HEAD~2
     """
-    from pvc.repo.commands.editing import revert
+    from pvc.repo.commands.revert import revert
 
     with opened() as repository:
         answer(revert(repository, revision))

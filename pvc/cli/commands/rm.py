@@ -24,7 +24,7 @@ def command(name: str) -> None:
     \b
     pvc rm suggesting
     """
-    from pvc.repo.commands.editing import remove
+    from pvc.repo.commands.remove import remove
 
     with opened() as repository:
         answer(remove(repository, name))

@@ -20,12 +20,10 @@ from pvc.live.commands.engine_content import (
     is_kept,
     nearest,
     new_record,
-    stored,
 )
 from pvc.live.protocol.engine_state import OtherRepositoryError, Phase
-from pvc.repo.build.builds import can_be_had, known_tree
+from pvc.repo.build.builds import Builds
 from pvc.repo.commands.checkout_step import step_of
-from pvc.repo.history.contents import blocks_of
 
 if TYPE_CHECKING:
     from pvc.live.client.connection import Connection
@@ -103,7 +101,7 @@ def checkout(
     """
     with (
         step_of(repository, request.text, keep_head=request.keep_head) as step,
-        blocks_of(repository, step.config) as blocks,
+        repository.blocks(step.config) as blocks,
     ):
         step.identify(crew)
         switch = _Switch(step, connection, blocks, crew, request.force)
@@ -143,7 +141,7 @@ class _Switch:
         believed = content_of(repository, self.connection.manifest, state)
         drift: DriftedEngineError | None = None
         tree = None if believed is None or state.phase is not Phase.STEADY else believed.tree
-        if tree is not None and can_be_had(repository, self.step.config, tree):
+        if tree is not None and Builds(repository, self.step.config).can_restore(tree):
             try:
                 self._update(repository.store.tree(tree))
             except DriftedEngineError as error:
@@ -179,8 +177,8 @@ class _Switch:
     def _unknown(self, found: Tree) -> UnknownWeightsError:
         repository, config = self.step.repository, self.step.config
         candidates = {"the base": repository.store.tree(config.base_tree)}
-        head = known_tree(repository, repository.head().formula)
-        tree = None if head is None else stored(repository, head)
+        head = Builds(repository, config).tree_of(repository.head().formula)
+        tree = None if head is None else repository.find_tree(head)
         if tree is not None:
             candidates["HEAD"] = tree
         return UnknownWeightsError(self.connection.name, *nearest(candidates, found))

@@ -15,7 +15,7 @@ from pvc.live.client.reading import OtherModelError, UnsteadyError, check_model
 from pvc.live.commands.commit_source import EngineSource
 from pvc.live.commands.engine_content import TornEngineError, identity, is_foreign, record_of
 from pvc.live.protocol.engine_state import OtherRepositoryError, Phase
-from pvc.repo.build.builds import identify
+from pvc.repo.build.builds import Builds
 from pvc.repo.commands.commit import commit as commit_result
 from pvc.repo.personality.formula import Built
 from pvc_store.errors import LockedError
@@ -97,7 +97,8 @@ def _tell(repository: Repository, result: EngineSource, connection: Connection) 
 
 def _like(repository: Repository, head: Snapshot, connection: Connection, crew: Crew) -> Built:
     """HEAD's tree and layout; the base's if the engine's tensors are rather of that form."""
-    built = identify(repository, head.config, head.formula, crew)
+    builds = Builds(repository, head.config, crew)
+    built = builds.find(head.formula) or builds.build(head.formula)
     try:
         check_model(connection.manifest, repository.store.tree(built.tree))
     except OtherModelError:

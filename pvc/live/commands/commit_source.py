@@ -96,7 +96,7 @@ class EngineSource:
         """See `CommitSource.adopted`; an engine that is another repository's stays so."""
         if is_foreign(self._repository, self.state):
             return ()
-        built = vector.result, vector.layout
+        built = vector.to_tree, vector.layout
         return (new_record(self._connection.manifest, self.state, built, name, terms),)
 
     def tell(self, target: EngineRecord) -> EngineState:

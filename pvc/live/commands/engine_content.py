@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo.targets.directory_record import RecordError
 from pvc.repo.targets.engine_record import EngineRecord
+from pvc.repo.targets.records import RecordError
 from pvc.wording import shown
-from pvc_store.errors import DamageError, MissingError
 
 if TYPE_CHECKING:
     from pvc.live.protocol.engine_state import EngineState
@@ -150,14 +149,6 @@ def new_record(
     )
 
 
-def stored(repository: Repository, tree: bytes) -> Tree | None:
-    """A tree of the store, or None if it is not there."""
-    try:
-        return repository.store.tree(tree)
-    except (MissingError, DamageError):
-        return None
-
-
 def is_kept(repository: Repository, tree: bytes) -> bool:
     """Whether a repository can give a tree back: history or a target needs it, or it was built.
 
@@ -165,11 +156,11 @@ def is_kept(repository: Repository, tree: bytes) -> bool:
     Nor is it enough that something names it: its blocks must be there, or what computes them.
     """
     from pvc.repo.build.build_cache import BuiltTrees
-    from pvc.repo.build.builds import can_be_had
+    from pvc.repo.build.builds import Builds
     from pvc.repo.upkeep.findings import Findings
     from pvc.repo.upkeep.roots import read_roots
 
-    if not can_be_had(repository, repository.head().config, tree):
+    if not Builds(repository, repository.head().config).can_restore(tree):
         return False
     was_built = bool(BuiltTrees(repository.folder).of(tree))
     return was_built or tree in read_roots(repository, Findings()).trees

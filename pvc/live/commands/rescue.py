@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pvc.repo.history.contents import blocks_of
 from pvc.repo.history.recording import note_quietly
-from pvc.repo.personality import personality_file, vector_file
+from pvc.repo.personality import personality_file
 from pvc.repo.personality.formula import Built
 from pvc.repo.personality.personality_file import Personality, Term
 from pvc.repo.personality.vector import CapturedVector
-from pvc.repo.snapshot import vector_path
 from pvc.repo.trees.capture import CaptureOptions
 
 if TYPE_CHECKING:
@@ -51,7 +49,7 @@ def rescue(repository: Repository, result: EngineSource, crew: Crew) -> Rescue:
     head = repository.head()
     store = repository.store
     base = store.tree(head.config.base_tree)
-    with store.writing() as writing, blocks_of(repository, head.config, writing) as blocks:
+    with store.writing() as writing, repository.blocks(head.config, writing) as blocks:
         goal = CaptureOptions(base, repository.norms.read(base))
         captured = result.capture(blocks, writing, goal, crew)
         writing.put_tree(captured.tree, base)
@@ -60,15 +58,16 @@ def rescue(repository: Repository, result: EngineSource, crew: Crew) -> Rescue:
     tag, name = _free_names(repository, result.engine)
     vector = CapturedVector(
         base=base.id,
-        origin=base.id,
-        result=captured.tree.id,
+        from_tree=base.id,
+        to_tree=captured.tree.id,
         layout=captured.layout.id,
         statistics=statistics,
         provenance=(("origin", result.where),),
     )
-    alone = personality_file.edit(personality_file.EMPTY, Personality((Term(name),)))
-    text = vector_file.to_text(vector)
-    files = {vector_path(name): text.encode(), personality_file.PATH: alone.encode()}
+    alone = head.with_files({personality_file.PATH: None}).with_personality(
+        Personality((Term(name),))
+    )
+    files = alone.with_vector(name, vector).changes
     message = f"{name}: what {result.where} held before it was overwritten"
     commit = repository.git.write_commit(files, message, repository.folder)
     note_quietly(repository, commit, Built(captured.tree.id, captured.layout.id))

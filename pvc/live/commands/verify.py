@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.live.client.reading import verify
-from pvc.live.commands.engine_content import content_of, stored
-from pvc.repo.build.builds import identify
+from pvc.live.commands.engine_content import content_of
+from pvc.repo.build.builds import Builds
 from pvc.repo.history.recovery import recover
 from pvc.repo.history.revision import resolve
 
@@ -66,11 +66,12 @@ def _wanted(
 ) -> tuple[str, Tree]:
     if text is None:
         now = content_of(repository, connection.manifest, connection.state())
-        tree = None if now is None else stored(repository, now.tree)
+        tree = None if now is None else repository.find_tree(now.tree)
         if now is not None and tree is not None:
             return now.revision, tree
     with repository.lock():
         recover(repository)
         revision = resolve(repository, text or "HEAD")
-        built = identify(repository, revision.state.config, revision.formula, crew)
+        builds, formula = Builds(repository, revision.state.config, crew), revision.formula
+        built = builds.find(formula) or builds.build(formula)
         return revision.text, repository.store.tree(built.tree)

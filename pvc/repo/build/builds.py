@@ -1,19 +1,15 @@
-"""From a formula to a tree: recorded, found among those built before, or built now.
-
-A tree that is computed for a new directory is not stored: the directory has its blocks, and the
-formula gives them again.  `keep` stores them before they could be needed from elsewhere.
-"""
+"""Builds: the trees that formulas come to, recorded before or computed now."""
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
+from pvc.parallel import Crew
 from pvc.repo.build.build_cache import BuiltTree, BuiltTrees, keys_of
-from pvc.repo.personality.formula import Built, Formula
-from pvc_store.errors import DamageError, MissingError
+from pvc.repo.personality.formula import Built
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,8 +17,8 @@ if TYPE_CHECKING:
 
     from pvc.repo.build.compute import Sink
     from pvc.repo.personality.config import Config
+    from pvc.repo.personality.formula import Formula
     from pvc.repo.repository import Repository
-    from pvc.parallel import Crew
     from pvc.weights.compare import TensorForm
     from pvc_store.layout import Layout
     from pvc_store.tree import Tree
@@ -71,185 +67,163 @@ class UnkeptTreeError(PvcError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Realised:
-    """A formula, realised.
+class Builds:
+    """The trees that formulas come to: recorded, or computed now.
 
-    Attributes:
-        built: tree and layout.
-        fresh: whether it was computed now.
-    """
-
-    built: Built
-    fresh: bool
-
-
-def known_tree(repository: Repository, what: Formula) -> bytes | None:
-    """Tree id of a formula, if nothing need be computed to say it; reads no weights."""
-    if what.exact is not None:
-        return what.start.tree
-    found = BuiltTrees(repository.folder).read(what.digest())
-    return None if found is None else found.tree
-
-
-def known(repository: Repository, config: Config, what: Formula) -> Built | None:
-    """A formula's tree and layout, if nothing need be computed to say it."""
-    if what.exact is not None:
-        return what.exact
-    found = known_tree(repository, what)
-    tree = None if found is None else _stored(repository, found)
-    if tree is None:
-        return None
-    return Built(tree.id, _layout(repository, config, what, tree))
-
-
-def check_possible(repository: Repository, what: Formula) -> None:
-    """Make sure that a formula can be computed; reads no weights.
-
-    Raises:
-        IdentityError: a tensor cannot be computed with.
-        MissingError, DamageError: the store lacks a tree.
-    """
-    store = repository.store
-    store.tree(what.start.tree)
-    store.layout(what.start.layout)
-    if what.exact is not None:
-        return
-    from pvc.repo.build.tensor_routes import Router
-
-    Router(what, store.tree(what.base), functools.cache(store.tree)).routes()
-
-
-def identify(repository: Repository, config: Config, what: Formula, crew: Crew) -> Built:
-    """A formula's tree and layout; its blocks need not be stored.  Raises as `realise`."""
-    return known(repository, config, what) or realise(repository, config, what, crew).built
-
-
-def realise(
-    repository: Repository,
-    config: Config,
-    what: Formula,
-    crew: Crew,
-    drafting: Drafting | None = None,
-) -> Realised:
-    """A formula's tree, with a layout by which it becomes files; stored, unless drafted.
+    `tree_of` says which tree a formula comes to, if that is recorded.  `build` makes sure that
+    its blocks are stored, and computes them if need be; with `into`, they go to a new directory
+    instead, and the record says how to compute them again.  `can_restore` says whether the blocks
+    of a tree are stored or can be computed from others that are; `restore` does so.
 
     Args:
         repository: where.
         config: names the base.
-        what: the formula.
-        crew: who does the work.
-        drafting: where computed blocks go instead of the store, if any need be computed.
-
-    Raises:
-        IdentityError, LayoutMissingError: it cannot be computed, or not laid out.
-        MissingError, DamageError: a block cannot be had.
-        OtherTreeComputedError: it was computed to another tree before.
+        crew: does the work; None stands for all processors.
     """
-    if what.exact is not None:
-        return Realised(what.exact, fresh=False)
-    found = known_tree(repository, what)
-    tree = None if found is None else _whole(repository, config, found)
-    if tree is None:
-        return Realised(_compute(repository, config, what, crew, drafting), fresh=True)
-    BuiltTrees(repository.folder).touch(what.digest())
-    return Realised(Built(tree.id, _layout(repository, config, what, tree)), fresh=False)
 
+    def __init__(self, repository: Repository, config: Config, crew: Crew | None = None) -> None:
+        self._repository = repository
+        self._config = config
+        self._crew = crew or Crew()
+        self._cache = BuiltTrees(repository.folder)
 
-def keep(repository: Repository, config: Config, tree: bytes, crew: Crew) -> None:
-    """Make sure that the blocks of a tree are stored; a captured one's always are.
+    def tree_of(self, formula: Formula) -> bytes | None:
+        """Tree id of a formula if it is recorded; never computes, and reads no tree."""
+        if formula.exact is not None:
+            return formula.start.tree
+        found = self._cache.read(formula.digest())
+        return None if found is None else found.tree
 
-    Raises:
-        UnkeptTreeError: it is not known how it was computed.
-        OtherTreeComputedError: its formula gives another tree now.
-        IdentityError, LayoutMissingError, MissingError, DamageError: it cannot be computed again.
-    """
-    if _whole(repository, config, tree) is not None:
-        return
-    failed: PvcError = UnkeptTreeError(tree)
-    for built in BuiltTrees(repository.folder).of(tree):
-        pinned = replace(config, base_tree=built.formula.base)
-        try:
-            realise(repository, pinned, built.formula, crew)
-        except PvcError as error:
-            failed = error
-        else:
+    def find(self, formula: Formula, *, stored: bool = False) -> Built | None:
+        """Tree and layout of a formula if they are recorded; never computes.
+
+        Args:
+            formula: the formula.
+            stored: find only trees of which all blocks are stored.
+
+        Raises:
+            LayoutMissingError: its tree fits into the files of none that it is made from.
+        """
+        if formula.exact is not None:
+            return formula.exact
+        recorded = self.tree_of(formula)
+        if recorded is None:
+            return None
+        tree = self._whole(recorded) if stored else self._repository.find_tree(recorded)
+        return None if tree is None else Built(tree.id, self._layout(formula, tree))
+
+    def check(self, formula: Formula) -> None:
+        """Make sure that a formula can be computed; reads no weights.
+
+        Raises:
+            IdentityError: a tensor cannot be computed with.
+            MissingError, DamageError: the store lacks a tree.
+        """
+        store = self._repository.store
+        store.tree(formula.start.tree)
+        store.layout(formula.start.layout)
+        if formula.exact is not None:
             return
-    raise failed
+        from pvc.repo.build.tensor_routes import Router
+
+        Router(formula, store.tree(formula.base), functools.cache(store.tree)).routes()
+
+    def build(self, formula: Formula, into: Drafting | None = None) -> Built:
+        """Tree and layout of a formula, whose blocks are stored.
+
+        Args:
+            formula: the formula.
+            into: takes computed blocks instead of the store, if any need be computed.
+
+        Raises:
+            IdentityError, LayoutMissingError: it cannot be computed, or not laid out as files.
+            MissingError, DamageError: a block is missing or damaged.
+            OtherTreeComputedError: it was computed to another tree before.
+        """
+        found = self.find(formula, stored=True)
+        if found is None:
+            return self._compute(formula, into)
+        if formula.exact is None:
+            self._cache.touch(formula.digest())
+        return found
+
+    def restore(self, tree: bytes) -> None:
+        """Make sure that the blocks of a tree are stored; a captured one's always are.
+
+        Raises:
+            UnkeptTreeError: no record says how to compute it.
+            OtherTreeComputedError: its formula gives another tree now.
+            IdentityError, LayoutMissingError, MissingError, DamageError: computing it failed.
+        """
+        if self._whole(tree) is not None:
+            return
+        failed: PvcError = UnkeptTreeError(tree)
+        for record in self._cache.of(tree):
+            try:
+                pinned = replace(self._config, base_tree=record.formula.base)
+                Builds(self._repository, pinned, self._crew).build(record.formula)
+            except PvcError as error:
+                failed = error
+            else:
+                return
+        raise failed
+
+    def can_restore(self, tree: bytes) -> bool:
+        """Whether the blocks of a tree are stored, or all that a formula computes them from."""
+        if self._whole(tree) is not None:
+            return True
+        return any(self._can_compute(record.formula) for record in self._cache.of(tree))
+
+    def _can_compute(self, formula: Formula) -> bool:
+        ends = {tree for link in formula.links for tree in (link.from_tree, link.to_tree)}
+        needed = {formula.start.tree, *ends}
+        return all(self._whole(tree, formula.base) is not None for tree in needed)
+
+    def _layout(self, formula: Formula, tree: Mapping[str, TensorForm]) -> bytes:
+        for layout in _layouts(formula, self._config):
+            if fits(self._repository.store.layout(layout), tree):
+                return layout
+        raise LayoutMissingError
+
+    def _whole(self, tree_id: bytes, base_id: bytes | None = None) -> Tree | None:
+        """A stored tree, unless it or a block of it was lost."""
+        store = self._repository.store
+        tree = self._repository.find_tree(tree_id)
+        base = self._repository.find_tree(base_id or self._config.base_tree)
+        if tree is None or base is None:
+            return None
+        store.refresh()
+        return tree if all(map(store.has, keys_of(tree) - keys_of(base))) else None
+
+    def _compute(self, formula: Formula, into: Drafting | None) -> Built:
+        from pvc.repo.build.compute import Storing, compute
+        from pvc.repo.build.tensor_routes import Router
+        from pvc.repo.build.ties_facts import TiesFacts
+
+        repository, crew = self._repository, self._crew
+        store = repository.store
+        base = store.tree(self._config.base_tree)
+        with store.writing() as writing, repository.blocks(self._config, writing) as blocks:
+            trees = functools.cache(store.tree)
+            routes = Router(formula, base, trees).routes()
+            forms = {name: route.form for name, route in routes.items() if route.form is not None}
+            layout = self._layout(formula, forms)
+            facts = TiesFacts(repository.folder, blocks, trees, crew)
+            for part in formula.parts:
+                facts.add(part.operand)
+            sink = Storing(blocks, writing) if into is None else into(store.layout(layout))
+            tree = compute(routes, blocks, sink, facts.taus, crew)
+            recorded = self.tree_of(formula)
+            if recorded not in {None, tree.id}:
+                raise OtherTreeComputedError(recorded, tree.id)
+            writing.put_tree(tree, base)
+        self._cache.write(BuiltTree(formula, tree.id, writing.packs))
+        return Built(tree.id, layout)
 
 
-def can_be_had(repository: Repository, config: Config, tree: bytes) -> bool:
-    """Whether the blocks of a tree are stored, or all that a formula computes them from."""
-    if _whole(repository, config, tree) is not None:
-        return True
-    ways = BuiltTrees(repository.folder).of(tree)
-    return any(_computable(repository, config, built.formula) for built in ways)
-
-
-def _computable(repository: Repository, config: Config, what: Formula) -> bool:
-    pinned = replace(config, base_tree=what.base)
-    ends = {tree for link in what.links for tree in (link.origin, link.result)}
-    return all(_whole(repository, pinned, tree) is not None for tree in {what.start.tree, *ends})
-
-
-def _layout(
-    repository: Repository, config: Config, what: Formula, tree: Mapping[str, TensorForm]
-) -> bytes:
-    for layout in _layouts(what, config):
-        if fits(repository.store.layout(layout), tree):
-            return layout
-    raise LayoutMissingError
-
-
-def _stored(repository: Repository, tree: bytes) -> Tree | None:
-    try:
-        return repository.store.tree(tree)
-    except (MissingError, DamageError):
-        return None
-
-
-def _whole(repository: Repository, config: Config, tree_id: bytes) -> Tree | None:
-    """A stored tree, unless it or a block of it was lost."""
-    store, tree = repository.store, _stored(repository, tree_id)
-    base = _stored(repository, config.base_tree)
-    if tree is None or base is None:
-        return None
-    store.refresh()
-    return tree if all(map(store.has, keys_of(tree) - keys_of(base))) else None
-
-
-def _compute(
-    repository: Repository, config: Config, what: Formula, crew: Crew, drafting: Drafting | None
-) -> Built:
-    from pvc.repo.build.compute import Storing, compute
-    from pvc.repo.history.contents import blocks_of
-    from pvc.repo.build.tensor_routes import Router
-    from pvc.repo.build.ties_facts import TiesFacts
-
-    store = repository.store
-    base = store.tree(config.base_tree)
-    with store.writing() as writing, blocks_of(repository, config, writing) as blocks:
-        trees = functools.cache(store.tree)
-        routes = Router(what, base, trees).routes()
-        forms = {name: route.form for name, route in routes.items() if route.form is not None}
-        layout = _layout(repository, config, what, forms)
-        trims = TiesFacts(repository.folder, blocks, trees, crew)
-        for part in what.parts:
-            trims.add(part.operand)
-        storing = Storing(blocks, writing)
-        sink = storing if drafting is None else drafting(store.layout(layout))
-        tree = compute(routes, blocks, sink, trims.taus, crew)
-        known = known_tree(repository, what)
-        if known not in (None, tree.id):
-            raise OtherTreeComputedError(known, tree.id)
-        writing.put_tree(tree, base)
-    BuiltTrees(repository.folder).write(BuiltTree(what, tree.id, writing.packs))
-    return Built(tree.id, layout)
-
-
-def _layouts(what: Formula, config: Config) -> list[bytes]:
+def _layouts(formula: Formula, config: Config) -> list[bytes]:
     """Layouts that a formula's tree may have, the likeliest first."""
-    return [what.start.layout, config.base_layout, *(link.layout for link in what.links)]
+    return [formula.start.layout, config.base_layout, *(link.layout for link in formula.links)]
 
 
 def fits(layout: Layout, tree: Mapping[str, TensorForm]) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo.build.builds import Realised, realise
+from pvc.repo.build.builds import Builds
 from pvc.repo.history.recording import read_note, write_note
 from pvc.repo.history.recovery import recover
 from pvc.repo.history.revision import resolve
@@ -13,6 +14,7 @@ from pvc.repo.upkeep.prune_builds import limit_of, prune
 
 if TYPE_CHECKING:
     from pvc.parallel import Crew
+    from pvc.repo.personality.formula import Built
     from pvc.repo.repository import Repository
 
 
@@ -35,8 +37,21 @@ class OtherTreeBuiltError(PvcError):
         )
 
 
-def build(repository: Repository, text: str, crew: Crew) -> Realised:
-    """Compute what a revision is, unless it is stored already.
+@dataclass(frozen=True, slots=True)
+class BuiltRevision:
+    """A revision whose tree is stored.
+
+    Attributes:
+        built: tree and layout.
+        computed: whether it was computed now.
+    """
+
+    built: Built
+    computed: bool
+
+
+def build(repository: Repository, text: str, crew: Crew) -> BuiltRevision:
+    """Compute the tree of a revision and store it, unless it is stored already.
 
     Raises:
         UnknownRevisionError, AmbiguousError, ExpressionError: it names nothing.
@@ -46,13 +61,15 @@ def build(repository: Repository, text: str, crew: Crew) -> Realised:
     with repository.lock():
         recover(repository)
         revision = resolve(repository, text)
-        done = realise(repository, revision.state.config, revision.formula, crew)
+        builds = Builds(repository, revision.state.config, crew)
+        computed = builds.find(revision.formula, stored=True) is None
+        built = builds.build(revision.formula)
         if revision.is_commit:
             commit = revision.state.commit
             noted = read_note(repository, commit)
-            if noted is not None and noted.tree != done.built.tree:
-                raise OtherTreeBuiltError(text, done.built.tree, noted.tree)
+            if noted is not None and noted.tree != built.tree:
+                raise OtherTreeBuiltError(text, built.tree, noted.tree)
             if noted is None:
-                write_note(repository, commit, done.built)
+                write_note(repository, commit, built)
         prune(repository, limit_of(repository, revision.state.config))
-        return done
+        return BuiltRevision(built, computed)

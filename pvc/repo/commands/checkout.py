@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo.build.builds import keep
+from pvc.repo.build.builds import Builds
 from pvc.repo.commands.checkout_step import step_of
-from pvc.repo.history.contents import blocks_of, check_undrifted, content_of
 from pvc.repo.personality.formula import Built
 from pvc.repo.snapshot import FOLDERS
 from pvc.repo.targets import directory
@@ -177,7 +176,7 @@ def _create(step: CheckoutStep, path: Path, crew: Crew) -> CheckedOut:
         inode = temporary.stat().st_ino
         writing = replace(step.writing(path, None), temporary=temporary, inode=inode)
         step.begin(writing)
-        with blocks_of(repository, step.config) as blocks:
+        with repository.blocks(step.config) as blocks:
             directory.create(temporary, step.content(), blocks, crew, draft.written)
         temporary.replace(path)
         atomic.sync_directory(path.parent)
@@ -191,16 +190,18 @@ def _create(step: CheckoutStep, path: Path, crew: Crew) -> CheckedOut:
 
 def _update(step: CheckoutStep, target: DirectoryRecord, crew: Crew) -> CheckedOut:
     repository, config = step.repository, step.config
-    before = content_of(repository, target.tree, target.layout)
+    before = repository.content(target.tree, target.layout)
     after = step.content()
-    with blocks_of(repository, config) as blocks:
-        check_undrifted(target, before, blocks, crew)
+    with repository.blocks(config) as blocks:
+        directory.check_undrifted(target, before, blocks, crew)
     directory.check_free(target.path, before, after)
     if step.built != Built(target.tree, target.layout):
-        keep(repository, config, target.tree, crew)  # so that it can be had back
+        Builds(repository, config, crew).restore(target.tree)  # so that it can be had back
         step.build(crew)
-    with blocks_of(repository, config) as blocks:
-        check_undrifted(target, before, blocks, crew)  # building and keeping may have taken long
+    with repository.blocks(config) as blocks:
+        directory.check_undrifted(
+            target, before, blocks, crew
+        )  # building and keeping may have taken long
         if not config.by_value:  # what is overwritten could not be had back either
             directory.check_readable(before, after, blocks, crew)
 

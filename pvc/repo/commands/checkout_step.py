@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo.build.builds import identify, realise
-from pvc.repo.history.contents import content_of, save_target
+from pvc.repo.build.builds import Builds
 from pvc.repo.history.journal import DirectoryWrite, Journal, JournalFile
 from pvc.repo.history.recovery import position, recover
 from pvc.repo.history.revision import resolve
@@ -48,7 +47,8 @@ class CheckoutStep:
 
     def identify(self, crew: Crew) -> Built:
         """Find the tree; it is computed only if it was not before.  Raises as `build`."""
-        self.built = identify(self.repository, self.config, self.revision.formula, crew)
+        builds, formula = Builds(self.repository, self.config, crew), self.revision.formula
+        self.built = builds.find(formula) or builds.build(formula)
         prune(self.repository, limit_of(self.repository, self.config))
         return self.built
 
@@ -62,8 +62,8 @@ class CheckoutStep:
         Raises:
             IdentityError, LayoutMissingError: it cannot be computed, or not laid out.
         """
-        formula = self.revision.formula
-        self.built = realise(self.repository, self.config, formula, crew, drafting).built
+        builds = Builds(self.repository, self.config, crew)
+        self.built = builds.build(self.revision.formula, drafting)
         prune(self.repository, limit_of(self.repository, self.config))
         return self.built
 
@@ -97,7 +97,7 @@ class CheckoutStep:
                 name = revision.branch or revision.state.commit
                 repository.git.move(name, detach=revision.branch is None)
             if writing is not None:
-                save_target(repository, writing.after, self.content())
+                repository.targets.save(writing.after.stamped(self.content()))
             JournalFile(repository.folder).end()
         except BaseException:
             with contextlib.suppress(PvcError, OSError):  # if this fails, the next command does it
@@ -113,7 +113,7 @@ class CheckoutStep:
 
     def content(self) -> Content:
         """What is to be written, as files."""
-        return content_of(self.repository, self.built.tree, self.built.layout)
+        return self.repository.content(self.built.tree, self.built.layout)
 
 
 @contextlib.contextmanager

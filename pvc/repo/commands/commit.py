@@ -7,19 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo.build.builds import check_possible, known
+from pvc.repo.build.builds import Builds
 from pvc.repo.commands.commit_action import plan
 from pvc.repo.commands.commit_origin import Claim, check_nearest, find_origin
 from pvc.repo.commands.commit_source import CheckpointSource
-from pvc.repo.history.contents import blocks_of
 from pvc.repo.history.recording import PendingCommit, check_ready, record
 from pvc.repo.history.recovery import recover
 from pvc.repo.history.revision import AmbiguousError
-from pvc.repo.personality import personality_file, vector_file
-from pvc.repo.personality.resolve import formula
 from pvc.repo.personality.vector import CapturedVector, Statistics
 from pvc.repo.personality.vector_names import check_name
-from pvc.repo.snapshot import Snapshot, vector_path
+from pvc.repo.snapshot import Snapshot
 from pvc.repo.trees.capture import CaptureOptions
 
 if TYPE_CHECKING:
@@ -28,9 +25,7 @@ if TYPE_CHECKING:
     from pvc.parallel import Crew
     from pvc.repo.commands.commit_origin import Distances
     from pvc.repo.commands.commit_source import CommitSource, Opener
-    from pvc.repo.personality.formula import Formula
     from pvc.repo.personality.personality_file import Personality
-    from pvc.repo.personality.vector import Vector
     from pvc.repo.repository import Repository
     from pvc.repo.trees.statistics import Capture
     from pvc.weights.folder import LeftOut
@@ -187,7 +182,7 @@ class _Commit:
         store = self.repository.store
         with (
             store.writing() as writing,
-            blocks_of(self.repository, self.head.config, writing) as blocks,
+            self.repository.blocks(self.head.config, writing) as blocks,
         ):
             start = store.tree(self.plan.start)
             goal = CaptureOptions(start, self.repository.norms.read(start))
@@ -201,7 +196,6 @@ class _Commit:
             statistics = captured.statistics(writing.stored_bytes)
         vector = self._vector(captured, statistics)
         self._check_new(vector)
-        check_possible(self.repository, self._formula(vector))
         state = self._record(vector)
         return Committed(
             name=self.wish.name,
@@ -243,38 +237,31 @@ class _Commit:
             provenance["message"] = _plain(self.wish.message)
         return CapturedVector(
             base=self.base.id,
-            origin=self.plan.start,
-            result=captured.tree.id,
+            from_tree=self.plan.start,
+            to_tree=captured.tree.id,
             layout=captured.layout.id,
             statistics=statistics,
             provenance=tuple(sorted(provenance.items())),
-            origin_recipe=self._origin_recipe(),
+            from_formula=self._origin_recipe(),
         )
 
     def _origin_recipe(self) -> bytes | None:
         if self.plan.start == self.origin.tree:
             return self.origin.recipe
         old = self.head.vector(self.wish.name)  # extended: it keeps where it started
-        return old.origin_recipe if isinstance(old, CapturedVector) else None
-
-    def _formula(self, vector: CapturedVector) -> Formula:
-        """What the personality is afterwards."""
-
-        def named(name: str) -> Vector:
-            return vector if name == self.wish.name else self.head.vector(name)
-
-        return formula(self.head.config, self.plan.personality, named)
+        return old.from_formula if isinstance(old, CapturedVector) else None
 
     def _record(self, vector: CapturedVector) -> Snapshot:
-        name, head = self.wish.name, self.head
-        changes: dict[str, bytes | None] = {vector_path(name): vector_file.to_text(vector).encode()}
-        if self.plan.personality != head.personality:
-            text = personality_file.edit(head.personality_text, self.plan.personality)
-            changes[personality_file.PATH] = text.encode()
-        built = known(self.repository, head.config, self._formula(vector))
+        name, repository = self.wish.name, self.repository
+        after = self.head.with_vector(name, vector).with_personality(self.plan.personality)
+        builds = Builds(repository, after.config)
+        builds.check(after.formula)
         message = self.wish.message or f"{name}: {self.plan.action}"
         adopted = self.result.adopted(vector, name, self.plan.reached)
-        return record(self.repository, PendingCommit(self.before, changes, message, built, adopted))
+        change = PendingCommit(
+            self.before, after.changes, message, builds.find(after.formula), adopted
+        )
+        return record(repository, change)
 
 
 def _plain(text: str) -> str:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo.commands.editing import Edited, build_with, recorded
+from pvc.repo.commands.editing import Edited, checked, recorded
 from pvc.repo.git import UnfinishedError
 from pvc.repo.history.journal import Journal, JournalFile
-from pvc.repo.history.recording import PendingCommit, at, check_ready, note_quietly
+from pvc.repo.history.recording import at, check_ready, note_quietly
 from pvc.repo.history.recovery import recover, recovering
-from pvc.repo.personality import personality_file
-from pvc.repo.personality.personality_file import Personality
 
 if TYPE_CHECKING:
-    from pvc.repo.commands.editing import Changes
     from pvc.repo.repository import Repository
     from pvc.repo.snapshot import Snapshot
 
@@ -60,29 +57,22 @@ def commit_edits(repository: Repository, message: str) -> Edited:
             raise UnfinishedError(str(operation))
         check_ready(repository)
         head = repository.head()
-        changes: Changes = {path: git.read_edited(path) for path in repository.edited()}
+        after = head.with_files({path: git.read_edited(path) for path in repository.edited()})
         if operation == "merge":
-            return _conclude(repository, head, changes, message)
-        if not changes:
+            return _conclude(repository, head, after, message)
+        if not after.changes:
             raise NothingEditedError
-        edited = _edited(repository)
-        built = build_with(repository, head, edited, changes)
-        return recorded(repository, edited, PendingCommit(at(head), changes, message, built))
+        built = checked(repository, head, after)
+        return recorded(repository, after, message, built)
 
 
-def _edited(repository: Repository) -> Personality:
-    text = repository.git.read_edited(personality_file.PATH) or b""
-    return Personality.parse(text.decode(errors="replace"))
-
-
-def _conclude(repository: Repository, head: Snapshot, changes: Changes, message: str) -> Edited:
-    git = repository.git
+def _conclude(repository: Repository, head: Snapshot, after: Snapshot, message: str) -> Edited:
+    git, changes = repository.git, after.changes
     marked = {path for path, data in changes.items() if data and _has_markers(data)}
     unresolved = marked | (set(git.unmerged()) - set(changes))
     if unresolved:
         raise UnresolvedError(tuple(sorted(unresolved)))
-    edited = _edited(repository)
-    built = build_with(repository, head, edited, changes)
+    built = checked(repository, head, after)
     git.stage(sorted(changes))
     file = JournalFile(repository.folder)
     with recovering(repository):
@@ -90,7 +80,7 @@ def _conclude(repository: Repository, head: Snapshot, changes: Changes, message:
         commit = git.conclude_merge(message)
         note_quietly(repository, commit, built)
         file.end()
-    return Edited(commit, message, edited, tuple(sorted(changes)))
+    return Edited(commit, message, after.personality, tuple(sorted(changes)))
 
 
 def _has_markers(data: bytes) -> bool:

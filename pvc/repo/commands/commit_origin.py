@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pvc.errors import PvcError
 from pvc.repo.build.build_cache import BuiltTrees
-from pvc.repo.build.builds import identify, keep, realise
+from pvc.repo.build.builds import Builds
 from pvc.repo.history.revision import BASE, resolve
 from pvc.repo.personality.vector import CapturedVector
 from pvc.repo.trees.changes import compare, total
@@ -165,18 +165,19 @@ def find_origin(
     if onto is not None:
         revision = resolve(repository, onto)
         if revision.vector and isinstance(revision.vector[1], CapturedVector):
-            return CommitOrigin(revision.vector[1].result, revision.terms, onto)
-        what = revision.formula
-        built = realise(repository, revision.state.config, what, crew).built
-        return CommitOrigin(built.tree, revision.terms, onto, recipe=_recipe(what))
+            return CommitOrigin(revision.vector[1].to_tree, revision.terms, onto)
+        built = Builds(repository, revision.state.config, crew).build(revision.formula)
+        return CommitOrigin(built.tree, revision.terms, onto, recipe=_recipe(revision.formula))
+    builds = Builds(repository, head.config, crew)
     if target is None:
-        head_tree = realise(repository, head.config, head.formula, crew).built.tree
+        head_tree = builds.build(head.formula).tree
         doubted = None if head_tree == head.config.base_tree else head_tree
         return CommitOrigin(head.config.base_tree, (), BASE, doubted)
-    is_head = target.tree == identify(repository, head.config, head.formula, crew).tree
+    head_built = builds.find(head.formula) or builds.build(head.formula)
+    is_head = target.tree == head_built.tree
     if not (is_head or claim.aside):
         raise OtherTreeError(target.where, target.revision)
-    keep(repository, head.config, target.tree, crew)
+    builds.restore(target.tree)
     if is_head:
         found = _of_target(target, head, head.personality.terms)
         return replace(found, recipe=_recipe(head.formula))
@@ -185,8 +186,8 @@ def find_origin(
     return replace(found, recipe=made[0].digest if made else None)
 
 
-def _recipe(what: Formula) -> bytes | None:
-    return None if what.exact else what.digest()
+def _recipe(formula: Formula) -> bytes | None:
+    return None if formula.exact else formula.digest()
 
 
 def _of_target(

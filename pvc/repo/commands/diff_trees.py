@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo.build.builds import realise
+from pvc.repo.build.builds import Builds
 from pvc.repo.commands.groups import grouped
-from pvc.repo.history.contents import blocks_of
 from pvc.repo.history.revision import BASE, Revision, resolve
 from pvc.repo.personality.vector import CapturedVector
 from pvc.repo.trees.changes import TensorChange, compare, total
@@ -114,7 +113,7 @@ def diff(
     """
     head = repository.head()
     old, new = _operands(repository, before, after)
-    with blocks_of(repository, head.config) as blocks:
+    with repository.blocks(head.config) as blocks:
         ids = _trees(repository, old, new, crew)
         before_tree, after_tree = map(repository.store.tree, ids)
         changes = compare(before_tree, after_tree, blocks, crew)
@@ -139,15 +138,14 @@ def _operands(
 
 def _trees(repository: Repository, old: Revision, new: Revision, crew: Crew) -> tuple[bytes, bytes]:
     if old is new and old.vector is not None and isinstance(old.vector[1], CapturedVector):
-        return old.vector[1].origin, old.vector[1].result
+        return old.vector[1].from_tree, old.vector[1].to_tree
     if old is new:
-        config = old.state.config
-        return config.base_tree, realise(repository, config, old.formula, crew).built.tree
-    before, after = (
-        realise(repository, revision.state.config, revision.formula, crew).built.tree
-        for revision in (old, new)
-    )
-    return before, after
+        return old.state.config.base_tree, _built(repository, old, crew)
+    return _built(repository, old, crew), _built(repository, new, crew)
+
+
+def _built(repository: Repository, revision: Revision, crew: Crew) -> bytes:
+    return Builds(repository, revision.state.config, crew).build(revision.formula).tree
 
 
 def _row(label: str, members: Iterable[TensorChange]) -> Row:

@@ -15,7 +15,7 @@ from blake3 import blake3
 
 from pvc import parallel
 from pvc.errors import PvcError
-from pvc.repo.build.builds import can_be_had
+from pvc.repo.build.builds import Builds
 from pvc.repo.git import GitError
 from pvc.repo.history.journal import JournalError, JournalFile
 from pvc.repo.targets.directory import Content
@@ -115,9 +115,13 @@ class _Fsck:
 
     def _held(self, trees: dict[bytes, Tree]) -> None:
         """What a target holds must be stored, or known how to compute."""
-        configs = [pinned for base, pinned in self.roots.bases.items() if base in trees]
+        bases = [
+            Builds(self.repository, pinned, self.crew)
+            for base, pinned in self.roots.bases.items()
+            if base in trees
+        ]
         for tree_id in sorted(self.roots.held & trees.keys()):
-            if not any(can_be_had(self.repository, config, tree_id) for config in configs):
+            if not any(builds.can_restore(tree_id) for builds in bases):
                 detail = "not all of its blocks are stored, and it is not known how to compute it"
                 self.findings.add("tree", tree_id.hex(), detail, self.roots.trees[tree_id])
 

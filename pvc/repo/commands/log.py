@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo.build.builds import known
+from pvc.repo.build.builds import Builds
 from pvc.repo.git import LogEntry, UnknownRevisionError
 from pvc.repo.history.recording import read_note
 from pvc.repo.history.revision import AmbiguousError, Revision, resolve
@@ -100,7 +100,7 @@ def log(repository: Repository, text: str | None, limit: int | None) -> Iterator
 def show(repository: Repository, text: str) -> Shown:
     """One commit, vector, expression, or the base, in full."""
     revision = resolve(repository, text)
-    built = known(repository, revision.state.config, revision.formula)
+    built = Builds(repository, revision.state.config).find(revision.formula)
     if revision.is_base or revision.parts is not None:
         return Shown(revision, None, built, noted=False)
     commit = revision.state.commit

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo.commands.editing import Edited, build_with, ready
+from pvc.repo.commands.editing import Edited, checked, ready
 from pvc.repo.commands.merge_sides import Sides, conflicts, is_own, marked, own_files
 from pvc.repo.git import UnfinishedError
 from pvc.repo.history.journal import Journal, JournalFile
@@ -115,7 +115,7 @@ def _merge(repository: Repository, sides: Sides, favour: Side | None, message: s
     commit = git.commit_merge(merged.tree, files, parents, message, scratch)
     after = Snapshot(git, commit)
     changes = _differences(ours, after)
-    built = build_with(repository, ours, after.personality, changes)
+    built = checked(repository, ours, after, changes)
     _forward(repository, ours, commit)
     note_quietly(repository, commit, built)
     return Edited(commit, message, after.personality, tuple(sorted(changes)))

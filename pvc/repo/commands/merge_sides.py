@@ -82,11 +82,8 @@ def is_own(path: str) -> bool:
 
 
 def _vectors(state: Snapshot) -> dict[str, bytes]:
-    paths = (
-        path for path in state.git.files(state.commit, vector_file.DIRECTORY) if vector_name(path)
-    )
-    found = ((path, state.git.read_bytes(state.commit, path)) for path in paths)
-    return {path: data for path, data in found if data is not None}
+    paths = filter(vector_name, state.files(vector_file.DIRECTORY))
+    return {path: data for path in paths if (data := state.read(path)) is not None}
 
 
 def own_files(sides: Sides, favour: Side) -> Changes:
@@ -119,7 +116,7 @@ def _worded(data: bytes | None, path: str) -> str:
         return "removed"
     vector = vector_file.parse(data.decode(errors="replace"), path)
     if isinstance(vector, CapturedVector):
-        return f"to {vector.result.hex()[:12]}"
+        return f"to {vector.to_tree.hex()[:12]}"
     return str(vector.recipe)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pvc.repo.build.builds import known_tree
+from pvc.repo.build.builds import Builds
 from pvc.repo.history.journal import JournalError, JournalFile
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from pvc.repo.personality.config import Config
     from pvc.repo.personality.personality_file import Personality
     from pvc.repo.repository import Repository
-    from pvc.repo.snapshot import Snapshot
     from pvc.repo.targets.directory_record import DirectoryRecord
 
 
@@ -81,7 +80,7 @@ class Status:
 def status(repository: Repository) -> Status:
     """Look at a repository; reads no weights."""
     head, busy = repository.head(), repository.busy()
-    tree = _tree(repository, head)
+    tree = Builds(repository, head.config).tree_of(head.formula)
     applied = head.personality.names()
     return Status(
         root=repository.root,
@@ -111,10 +110,6 @@ def _malformed_journal(repository: Repository) -> tuple[JournalError, ...]:
     except JournalError as error:
         return (error,)
     return ()
-
-
-def _tree(repository: Repository, head: Snapshot) -> bytes | None:
-    return known_tree(repository, head.formula)
 
 
 def _target(target: DirectoryRecord, head_tree: bytes | None) -> TargetStatus:

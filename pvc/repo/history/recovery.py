@@ -15,12 +15,13 @@ from pvc.parallel import Crew
 from pvc.repo.git import Git, NoRepositoryError, remove_indexes
 from pvc.repo.history.journal import DirectoryWrite, Journal, JournalFile
 from pvc.repo.snapshot import PATHS
-from pvc.repo.targets.directory_record import DirectoryRecord, RecordError
+from pvc.repo.targets.records import RecordError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pvc.repo.repository import Repository
+    from pvc.repo.targets.directory_record import DirectoryRecord
 
 
 def position(git: Git) -> tuple[str, str]:
@@ -52,9 +53,10 @@ def recover(
         return None
     with contextlib.ExitStack() as stack:
         git = _git_of(journal, repository, stack)
-        moved = git is not None and position(git) != journal.head_before
         if git is not None:
             git.restart()
+        moved = git is not None and position(git) != journal.head_before
+        if git is not None:
             git.remove_locks(file.began())
             _settle_text(git, journal)
         for target in journal.adopted if moved else ():
@@ -113,8 +115,6 @@ def _ends_here(repository: Repository, journal: Journal, writing: DirectoryWrite
 
 def _settle_created(repository: Repository, writing: DirectoryWrite, *, drop: bool) -> None:
     """Drop a directory that was not complete, and keep one that was, unless it is to go."""
-    from pvc.repo.history.contents import content_of, save_target
-
     path, temporary = writing.after.path, writing.temporary
     complete = path.is_dir() and path.stat().st_ino == writing.inode
     if complete and drop and temporary is not None:
@@ -123,8 +123,8 @@ def _settle_created(repository: Repository, writing: DirectoryWrite, *, drop: bo
     if temporary is not None and temporary.exists():
         shutil.rmtree(temporary)
     elif complete:
-        content = content_of(repository, writing.after.tree, writing.after.layout)
-        save_target(repository, writing.after, content)
+        content = repository.content(writing.after.tree, writing.after.layout)
+        repository.targets.save(writing.after.stamped(content))
 
 
 def _settle_updated(
@@ -139,7 +139,6 @@ def _settle_updated(
 
     Which base they are relative to, the journal says: HEAD may stand where there is none by now.
     """
-    from pvc.repo.history.contents import content_of, save_target
     from pvc.repo.targets import directory
     from pvc.repo.trees.blocks import BaseFiles, Blocks
 
@@ -148,9 +147,9 @@ def _settle_updated(
         repository.targets.forget(holds.path)
         return
     directory.remove_leftovers(holds.path)
-    wanted = content_of(repository, holds.tree, holds.layout)
-    between = content_of(repository, other.tree, other.layout)
+    wanted = repository.content(holds.tree, holds.layout)
+    between = repository.content(other.tree, other.layout)
     base = repository.store.tree(writing.base)
     with Blocks(repository.store, base, BaseFiles(writing.origin)) as blocks:
         directory.update(holds.path, between, wanted, blocks, crew)
-    save_target(repository, holds, wanted)
+    repository.targets.save(holds.stamped(wanted))

@@ -16,7 +16,6 @@ from pvc import parallel
 from pvc.errors import PvcError
 from pvc.repo.targets import weights_file
 from pvc.repo.targets.weights_file import TEMPORARY, OutFile
-from pvc.weights.fingerprint import stamp_now
 from pvc_store import atomic
 
 if TYPE_CHECKING:
@@ -24,9 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pvc.parallel import Crew, Stop
+    from pvc.repo.targets.directory_record import DirectoryRecord
     from pvc.repo.targets.weights_file import Stretch
     from pvc.repo.trees.blocks import Blocks
-    from pvc.weights.fingerprint import Fingerprint
     from pvc_store.layout import Layout
     from pvc_store.tree import Tensor, Tree
 
@@ -57,6 +56,24 @@ class NoSpaceError(PvcError):
         self.needed = needed
         self.free = free
         super().__init__(f"{directory} has room for {free} bytes, and {needed} are needed.")
+
+
+class DriftedError(PvcError):
+    """A directory does not hold what pvc wrote there.
+
+    Attributes:
+        path: the directory.
+        names: tensors or files that differ.
+    """
+
+    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
+        self.path = path
+        self.names = names
+        first = ", ".join(name.removeprefix("/") for name in names[:3])
+        super().__init__(
+            f"{path} was changed since pvc wrote it; {len(names)} of its tensors and files differ: "
+            f"{first}{' and others' if len(names) > 3 else ''}."
+        )
 
 
 @dataclass(frozen=True)
@@ -212,10 +229,19 @@ def wrong(
     return [name for file in files for name in weights_file.wrong(directory, file, blocks, crew)]
 
 
-def stamps(directory: Path, content: Content) -> Fingerprint:
-    """Stamps of all files, as they are now."""
-    found = {path: stamp_now(directory / path) for path in sorted(content.paths())}
-    return {path: stamp for path, stamp in found.items() if stamp is not None}
+def check_undrifted(record: DirectoryRecord, content: Content, blocks: Blocks, crew: Crew) -> None:
+    """Make sure that a directory still holds what its record says.
+
+    Only files whose stamps differ are read.
+
+    Raises:
+        DriftedError: it does not.
+    """
+    changed = record.changed()
+    if changed:
+        names = wrong(record.path, content, changed, blocks, crew)
+        if names:
+            raise DriftedError(record.path, tuple(names))
 
 
 def remove_leftovers(directory: Path) -> None:

@@ -11,27 +11,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvc.merge.dialect import DIALECTS
-from pvc.repo.commands import checkout as checkout_module
-from pvc.repo.targets import directory as directory_module
-from pvc.repo.commands.build import build
 from pvc.repo.build.build_cache import BuiltTree, BuiltTrees, keys_of
+from pvc.repo.build.builds import Builds, OtherTreeComputedError, UnkeptTreeError
+from pvc.repo.commands.build import build
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.commit import Wish, commit
-from pvc.repo.history.contents import DriftedError
-from pvc.repo.targets.directory import update
-from pvc.repo.commands.editing import remove
-from pvc.repo.upkeep.findings import Findings
-from pvc.repo.personality.formula import Built, Formula, Link, Mix, FormulaPart
-from pvc.repo.personality.formula_file import formula_json, read_formula
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.init import initialise
-from pvc.repo.upkeep.prune_builds import prune
-from pvc.repo.build.builds import OtherTreeComputedError, UnkeptTreeError, can_be_had, keep
+from pvc.repo.commands.remove import remove
+from pvc.repo.personality.formula import Built, Formula, FormulaPart, Link, Mix
+from pvc.repo.personality.formula_file import formula_json, read_formula
 from pvc.repo.repository import Repository
+from pvc.repo.targets import directory as directory_module
+from pvc.repo.targets.directory import DriftedError, update
+from pvc.repo.upkeep.findings import Findings
+from pvc.repo.upkeep.prune_builds import prune
 from pvc.repo.upkeep.roots import read_roots
-from tests.support import models
 from tests.repo.conftest import CREW, git
+from tests.support import models
+from tests.support.merging import rules
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,7 +115,7 @@ def test_training_goes_on_from_it(
     if not known:  # its vectors are gone from HEAD: only the formula says what it was
         remove(made, "quiet")
     done = do_commit("further", out, aside=True)
-    assert done.vector.origin == tree
+    assert done.vector.from_tree == tree
     assert is_stored(made, tree)
     prune(made, 0)
     checkout(made, "further", tmp_path / "again", keep_head=True, crew=CREW)
@@ -137,7 +135,7 @@ def test_what_it_is_computed_from_is_needed(made: Repository, out: Path) -> None
     git(made.root, "reset", "-q", "--hard", "v1")
     git(made.root, "reflog", "expire", "--expire=now", "--all")
     git(made.root, "gc", "-q", "--prune=now")
-    tree = made.store.tree(vector.result)
+    tree = made.store.tree(vector.to_tree)
     assert prune(made, 0) == 0
     assert not fsck(made, CREW).findings
     before = models.contents(out)
@@ -145,8 +143,8 @@ def test_what_it_is_computed_from_is_needed(made: Repository, out: Path) -> None
     prune(made, 0)
     made.targets.forget(out)
     formula = record(made).formula
-    assert tree.id in {link.result for link in formula.links}
-    made.store.object_path("tree", vector.result).unlink()
+    assert tree.id in {link.to_tree for link in formula.links}
+    made.store.object_path("tree", vector.to_tree).unlink()
     assert not fsck(made, CREW).findings
     assert before != models.contents(out)
 
@@ -155,11 +153,11 @@ def test_fsck_names_what_cannot_be_computed(made: Repository, out: Path) -> None
     quiet, built = models.captured(made.head(), "quiet"), record(made)
     git(made.root, "reset", "-q", "--hard", "v1")
     git(made.root, "reflog", "expire", "--expire=now", "--all")
-    path = made.store.object_path("tree", quiet.result)
+    path = made.store.object_path("tree", quiet.to_tree)
     kept = path.read_bytes()
     path.unlink()
     found = fsck(made, CREW).findings
-    assert {one.name for one in found} == {quiet.result.hex(), built.tree.hex()}
+    assert {one.name for one in found} == {quiet.to_tree.hex(), built.tree.hex()}
     assert {one.dependents for one in found} == {(f"the target {out}",)}
     path.write_bytes(kept)
     assert not fsck(made, CREW).findings
@@ -211,7 +209,7 @@ def test_nothing_is_written_over_what_cannot_be_had_again(
 ) -> None:
     before, tree = models.contents(out), record(made).tree
     BuiltTrees(made.folder).forget(record(made).digest)
-    assert not can_be_had(made, made.head().config, tree)
+    assert not Builds(made, made.head().config).can_restore(tree)
     with pytest.raises(UnkeptTreeError):
         checkout(made, "main", out, keep_head=True, crew=CREW)
     train(out)
@@ -230,7 +228,7 @@ def test_what_another_process_stored_is_seen(made: Repository, out: Path) -> Non
     with Repository.open(made.root) as other:
         build(other, SUM, CREW)
     BuiltTrees(made.folder).forget(built.digest)
-    assert can_be_had(made, config, built.tree)
+    assert Builds(made, config).can_restore(built.tree)
 
 
 def test_another_formula_of_the_tree_will_do(made: Repository, out: Path) -> None:
@@ -239,10 +237,10 @@ def test_another_formula_of_the_tree_will_do(made: Repository, out: Path) -> Non
     same = f"{SUM} + 1e-300*(HEAD - v1)"
     assert build(made, same, CREW).built.tree == built.tree
     (newer, older) = BuiltTrees(made.folder).of(built.tree)
-    assert (newer.formula.links[-1].result, older) == (vector.result, built)
+    assert (newer.formula.links[-1].to_tree, older) == (vector.to_tree, built)
     for pack in newer.packs:
         (made.folder / "packs" / pack.hex()[:2] / f"{pack.hex()}.pack").unlink()
-    made.store.object_path("tree", vector.result).unlink()
+    made.store.object_path("tree", vector.to_tree).unlink()
     with Repository.open(made.root) as again:
         checkout(again, "v1", out, keep_head=True, crew=CREW)
         checkout(again, SUM, out, keep_head=True, crew=CREW)
@@ -254,11 +252,13 @@ def test_training_while_it_is_stored_is_noticed(
 ) -> None:
     trained: list[dict[str, bytes]] = []
 
-    def slowly(*arguments: Any) -> None:
-        keep(*arguments)
+    restore = Builds.restore
+
+    def slowly(builds: Builds, tree: bytes) -> None:
+        restore(builds, tree)
         trained.append(train(out))
 
-    monkeypatch.setattr(checkout_module, "keep", slowly)
+    monkeypatch.setattr(Builds, "restore", slowly)
     with pytest.raises(DriftedError):
         checkout(made, "main", out, keep_head=True, crew=CREW)
     assert [models.contents(out)] == trained
@@ -321,11 +321,8 @@ operands = st.recursive(
     link_strategy,
     lambda inner: st.builds(
         Mix,
-        st.sampled_from(["sum", "ties"]),
+        rules(),
         st.lists(st.builds(FormulaPart, floats, inner, st.text()), max_size=3).map(tuple),
-        floats,
-        floats,
-        st.sampled_from(list(DIALECTS)),
     ),
     max_leaves=5,
 )

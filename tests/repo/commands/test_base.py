@@ -13,7 +13,6 @@ from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.init import initialise
 from pvc.repo.commands.status import status
-from pvc.repo.history.contents import blocks_of
 from pvc.repo.repository import Repository
 from pvc.repo.trees.blocks import MissingBaseError
 from pvc_store.ids import block_key
@@ -165,7 +164,7 @@ def test_a_base_that_is_lost_while_it_is_read(by_value: Repository, own_base: Pa
     """Its files serve as long as they last, then the store does."""
     config = by_value.head().config
     tensor = by_value.store.tree(config.base_tree)[EMBED]
-    with blocks_of(by_value, config) as blocks:
+    with by_value.blocks(config) as blocks:
         for index, accident in enumerate((lambda *_: None, truncate)):
             accident(own_base, own_base)
             out = np.empty(tensor.block_length(index), np.uint8)

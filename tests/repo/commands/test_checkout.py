@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pvc.repo.commands import checkout_step as step_module
 from pvc.repo.commands.branches import create_branch, switch
 from pvc.repo.commands.checkout import ForeignDirectoryError, SeveralTargetsError, checkout
 from pvc.repo.commands.status import status
 from pvc.repo.git import GitError, UnknownRevisionError
-from pvc.repo.history.contents import DriftedError
 from pvc.repo.history.journal import JournalFile
 from pvc.repo.history.revision import UnknownOperandError
 from pvc.repo.personality.expression import ExpressionError
 from pvc.repo.repository import EditedError, Repository
 from pvc.repo.targets import directory as directory_module
 from pvc.repo.targets import weights_file as outfile_module
-from pvc.repo.targets.directory import InTheWayError, NoSpaceError
+from pvc.repo.targets.directory import DriftedError, InTheWayError, NoSpaceError
+from pvc.repo.targets.directory_record import DirectoryRecords
 from pvc.repo.targets.write_and_verify import VerificationError
 from tests.repo.conftest import CREW, git
 from tests.support import models
@@ -77,7 +76,7 @@ def test_without_a_target_only_head_moves(made: Repository) -> None:
 def test_a_vector_that_does_not_start_at_the_base(made: Repository, tmp_path: Path) -> None:
     done = go(made, "suggesting", tmp_path / "out")
     assert done.revision.terms is None
-    assert done.built.tree != models.captured(made.head(), "suggesting").result
+    assert done.built.tree != models.captured(made.head(), "suggesting").to_tree
 
 
 def test_unknown(made: Repository, tmp_path: Path) -> None:
@@ -467,7 +466,7 @@ class Interrupt(BaseException):
     [
         (outfile_module, "write"),
         (outfile_module, "patch"),
-        (step_module, "save_target"),
+        (DirectoryRecords, "save"),
     ],
 )
 def test_an_interrupt_is_undone_or_finished(

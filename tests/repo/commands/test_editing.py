@@ -11,16 +11,12 @@ from pvc.repo.commands.branches import create_branch
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.commit import NothingChangedError
 from pvc.repo.commands.commit_edits import NothingEditedError, commit_edits
-from pvc.repo.commands.editing import (
-    DependentError,
-    NameTakenError,
-    NotRevertibleError,
-    remove,
-    rename,
-    revert,
-)
+from pvc.repo.commands.editing import DependentError, NameTakenError
 from pvc.repo.commands.init import initialise
 from pvc.repo.commands.log import log
+from pvc.repo.commands.remove import remove
+from pvc.repo.commands.rename import rename
+from pvc.repo.commands.revert import NotRevertibleError, revert
 from pvc.repo.commands.status import status
 from pvc.repo.commands.three_way import ConflictError
 from pvc.repo.git import UnfinishedError
@@ -85,7 +81,7 @@ def test_remove(made: Repository, tmp_path: Path) -> None:
     assert made.head().names == ("listening", "suggesting")
     assert "vectors/quiet.json" not in files(made)
     checkout(made, "quiet@HEAD~1", tmp_path / "out", keep_head=True, crew=CREW)
-    assert made.targets.all()[0].tree == vector.result
+    assert made.targets.all()[0].tree == vector.to_tree
 
 
 def test_remove_what_cannot_be(made: Repository) -> None:
@@ -328,7 +324,7 @@ def test_edits_that_make_no_sense_are_refused(
 def test_edits_that_lead_to_what_is_not_there(made: Repository) -> None:
     vector = models.captured(made.head(), "quiet")
     text = read(made, "vectors/quiet.json")
-    write(made, "vectors/quiet.json", text.replace(vector.result.hex(), "ab" * 32))
+    write(made, "vectors/quiet.json", text.replace(vector.to_tree.hex(), "ab" * 32))
     write(made, "personality.toml", '[[term]]\nvector = "quiet"\n')
     with pytest.raises(MissingError):
         commit_edits(made, "broken")

@@ -9,12 +9,13 @@ import pytest
 
 from pvc.repo.commands.checkout import ForeignDirectoryError, SeveralTargetsError, checkout
 from pvc.repo.commands.commit import Wish, commit
-from pvc.repo.commands.editing import remove, rename
 from pvc.repo.commands.forget import NoTargetError, forget
 from pvc.repo.commands.fsck import fsck
+from pvc.repo.commands.remove import remove
+from pvc.repo.commands.rename import rename
 from pvc.repo.commands.status import status
 from pvc.repo.history.journal import JournalError, JournalFile
-from pvc.repo.targets.directory_record import RecordError
+from pvc.repo.targets.records import RecordError
 from tests.repo.conftest import CREW
 from tests.support import models
 

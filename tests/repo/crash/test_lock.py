@@ -14,9 +14,11 @@ from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.commands.commit_edits import commit_edits
 from pvc.repo.commands.diff_trees import diff
-from pvc.repo.commands.editing import remove, rename, revert
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.log import log, show
+from pvc.repo.commands.remove import remove
+from pvc.repo.commands.rename import rename
+from pvc.repo.commands.revert import revert
 from pvc.repo.commands.status import status
 from pvc.repo.history.journal import Journal, JournalFile
 from pvc.repo.history.recovery import position, recover

@@ -29,9 +29,11 @@ from pvc.repo.commands.branches import create_branch, create_tag, switch
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.commands.commit_edits import commit_edits
-from pvc.repo.commands.editing import remove, rename, revert
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.init import initialise
+from pvc.repo.commands.remove import remove
+from pvc.repo.commands.rename import rename
+from pvc.repo.commands.revert import revert
 from pvc.repo.commands.status import status
 from pvc.repo.git import UnfinishedError
 from pvc.repo.repository import Repository

@@ -12,9 +12,11 @@ from pvc.parallel import Crew
 from pvc.repo.commands.checkout import BadPlaceError, checkout
 from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.commands.commit_origin import NearerBaseError
-from pvc.repo.commands.editing import NameTakenError, remove, rename
+from pvc.repo.commands.editing import NameTakenError
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.log import log, show
+from pvc.repo.commands.remove import remove
+from pvc.repo.commands.rename import rename
 from pvc.repo.git import BlockedMoveError
 from pvc.repo.history.recording import HeadMovedError
 from pvc.repo.history.revision import AmbiguousError
@@ -75,7 +77,7 @@ def test_a_refilled_target_is_not_what_was_checked_out_there(
         commit(repository, Wish("suggesting", served), CREW)
     assert caught.value.distances.base < caught.value.distances.head
     done = commit(repository, Wish("suggesting", served, onto="base", aside=True), CREW)
-    assert done.vector.origin == done.vector.base
+    assert done.vector.from_tree == done.vector.base
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from pvc.repo.commands.branches import switch
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.commands.commit_edits import commit_edits
-from pvc.repo.commands.editing import remove
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.log import log
+from pvc.repo.commands.remove import remove
 from pvc.repo.commands.status import status
 from pvc.repo.git import GitError, NoRepositoryError, UnfinishedError
 from pvc.repo.history.recording import read_note

@@ -20,10 +20,11 @@ from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.commands.diff_trees import MixedError, diff
 from pvc.repo.commands.diff_vectors import relate
-from pvc.repo.commands.editing import remove, rename
 from pvc.repo.commands.groups import GROUPS
 from pvc.repo.commands.init import initialise
 from pvc.repo.commands.log import log, show
+from pvc.repo.commands.remove import remove
+from pvc.repo.commands.rename import rename
 from pvc.repo.commands.status import status
 from pvc.repo.git import GitError, UnknownRevisionError
 from pvc.repo.history.recording import DetachedError
@@ -52,19 +53,19 @@ def test_what_texts_name(made: Repository) -> None:
     head = made.head()
     assert models.built(resolve(made, "base")).tree == head.config.base_tree
     assert (
-        models.built(resolve(made, "listening")).tree == models.captured(head, "listening").result
+        models.built(resolve(made, "listening")).tree == models.captured(head, "listening").to_tree
     )
     for text, tree in {
-        "HEAD": models.captured(head, "suggesting").result,
-        "@": models.captured(head, "suggesting").result,
-        "main": models.captured(head, "suggesting").result,
-        "v1": models.captured(head, "listening").result,
-        "HEAD~2": models.captured(head, "listening").result,
-        head.commit[:8]: models.captured(head, "suggesting").result,
-        ":/listening": models.captured(head, "listening").result,
-        "HEAD^{/listening}": models.captured(head, "listening").result,
-        "quiet@main": models.captured(head, "quiet").result,
-        "quiet@HEAD": models.captured(head, "quiet").result,
+        "HEAD": models.captured(head, "suggesting").to_tree,
+        "@": models.captured(head, "suggesting").to_tree,
+        "main": models.captured(head, "suggesting").to_tree,
+        "v1": models.captured(head, "listening").to_tree,
+        "HEAD~2": models.captured(head, "listening").to_tree,
+        head.commit[:8]: models.captured(head, "suggesting").to_tree,
+        ":/listening": models.captured(head, "listening").to_tree,
+        "HEAD^{/listening}": models.captured(head, "listening").to_tree,
+        "quiet@main": models.captured(head, "quiet").to_tree,
+        "quiet@HEAD": models.captured(head, "quiet").to_tree,
     }.items():
         assert models.built(resolve(made, text)).tree == tree, text
 

@@ -41,8 +41,8 @@ def test_the_same_files_as_from_a_stored_tree(made: Repository, tmp_path: Path) 
     packs = made.store.packs.ids()
     drafted = models.contents(go(made, SUM, tmp_path / "drafted"))
     assert made.store.packs.ids() == packs
-    assert build(made, SUM, CREW).fresh
-    assert not build(made, SUM, CREW).fresh
+    assert build(made, SUM, CREW).computed
+    assert not build(made, SUM, CREW).computed
     assert models.contents(go(made, SUM, tmp_path / "stored")) == drafted
     go(made, "main", tmp_path / "patched")
     assert models.contents(go(made, SUM, tmp_path / "patched")) == drafted
@@ -107,4 +107,4 @@ def test_what_cannot_be_written_is_not_computed(
     with pytest.raises(NoSpaceError):
         go(made, SUM, tmp_path / "out")
     monkeypatch.undo()
-    assert build(made, SUM, CREW).fresh
+    assert build(made, SUM, CREW).computed
