@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.live.announced.folder import NotPrivateError
-from pvc.live.client.connection import connect, engines
-from pvc.live.commands.engine_content import held, is_foreign, record
+from pvc.live.announced.folder import EngineFolder, NotPrivateError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,12 +75,18 @@ def see(folder: Path | None = None) -> tuple[Seen, ...]:
     Raises:
         NotPrivateError: the folder cannot be trusted.
     """
+    if EngineFolder(folder).is_empty():
+        return ()  # without loading what connects to engines: `pvc status` is to answer at once
+    from pvc.live.client.connection import engines
+
     return tuple(_see(one, folder) for one in engines(folder))
 
 
 def _see(one: Listed, folder: Path | None) -> Seen:
     if one.manifest is None:
         return Seen(one.name, None, None, one.problem)
+    from pvc.live.client.connection import connect
+
     try:
         with connect(one.name, folder, PATIENCE_SECONDS) as connection:
             return Seen(one.name, connection.manifest, connection.state(), None)
@@ -119,6 +123,8 @@ def status(
 def _status(
     repository: Repository, head_tree: bytes | None, seen: Seen, before: EngineRecord | None
 ) -> EngineStatus:
+    from pvc.live.commands.engine_content import held, is_foreign, record
+
     name, state = seen.name, seen.state
     if seen.manifest is None or state is None:
         return EngineStatus(name, "unreachable", detail=seen.problem)
