@@ -510,7 +510,7 @@ def test_a_mistake(pvc: Pvc, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("so it goes")
 
-    monkeypatch.setattr("pvc.repo.commands.log.resolve", broken)
+    monkeypatch.setattr("pvc.repo.history.revision.resolve", broken)
     done = pvc("show", "HEAD")
     assert (done.code, done.out) == (255, "")
     assert done.err == (

@@ -14,14 +14,14 @@ from pvc.live.client.updating import DriftedEngineError, UpdateGoal, update
 from pvc.live.commands.commit_source import MAX_REVISION
 from pvc.live.commands.engine_content import (
     UnknownWeightsError,
-    held,
+    content_of,
     identity,
     is_foreign,
     is_kept,
     nearest,
     new_record,
 )
-from pvc.live.engine.keeper import OtherRepositoryError
+from pvc.live.protocol.engine_state import OtherRepositoryError, Phase
 from pvc.repo.build.builds import Builds
 from pvc.repo.commands.checkout_step import step_of
 
@@ -138,9 +138,9 @@ class _Switch:
         check_model(self.connection.manifest, self._goal)
         state = self.connection.state()
         self._check_repository(state)
-        believed = held(repository, self.connection.manifest, state)
+        believed = content_of(repository, self.connection.manifest, state)
         drift: DriftedEngineError | None = None
-        tree = None if believed is None or state.torn else believed.tree
+        tree = None if believed is None or state.phase is not Phase.STEADY else believed.tree
         if tree is not None and Builds(repository, self.step.config).can_restore(tree):
             try:
                 self._update(repository.store.tree(tree))
@@ -163,7 +163,7 @@ class _Switch:
         """What the engine holds, once it is certain that this may be overwritten."""
         repository = self.step.repository
         found, state = content(self.connection, self.crew, self._goal)
-        if state.torn is not None or is_kept(repository, found.id):
+        if state.phase is not Phase.STEADY or is_kept(repository, found.id):
             return found
         if not self.force:
             raise drift or self._unknown(found)

@@ -58,8 +58,8 @@ def rescue(repository: Repository, result: EngineSource, crew: Crew) -> Rescue:
     tag, name = _free_names(repository, result.engine)
     vector = CapturedVector(
         base=base.id,
-        origin=base.id,
-        result=captured.tree.id,
+        from_tree=base.id,
+        to_tree=captured.tree.id,
         layout=captured.layout.id,
         statistics=statistics,
         provenance=(("origin", result.where),),

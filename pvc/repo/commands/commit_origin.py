@@ -165,7 +165,7 @@ def find_origin(
     if onto is not None:
         revision = resolve(repository, onto)
         if revision.vector and isinstance(revision.vector[1], CapturedVector):
-            return CommitOrigin(revision.vector[1].result, revision.terms, onto)
+            return CommitOrigin(revision.vector[1].to_tree, revision.terms, onto)
         built = Builds(repository, revision.state.config, crew).build(revision.formula)
         return CommitOrigin(built.tree, revision.terms, onto, recipe=_recipe(revision.formula))
     builds = Builds(repository, head.config, crew)

@@ -140,7 +140,7 @@ class CheckpointSource:
             return ()
         stamps = self._checkpoint.fingerprint
         return (
-            DirectoryRecord(self._target.path, vector.result, vector.layout, name, terms, stamps),
+            DirectoryRecord(self._target.path, vector.to_tree, vector.layout, name, terms, stamps),
         )
 
 

@@ -15,12 +15,13 @@ from pvc.parallel import Crew
 from pvc.repo.git import Git, NoRepositoryError, remove_indexes
 from pvc.repo.history.journal import DirectoryWrite, Journal, JournalFile
 from pvc.repo.snapshot import PATHS
-from pvc.repo.targets.directory_record import DirectoryRecord, RecordError
+from pvc.repo.targets.records import RecordError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pvc.repo.repository import Repository
+    from pvc.repo.targets.directory_record import DirectoryRecord
 
 
 def position(git: Git) -> tuple[str, str]:

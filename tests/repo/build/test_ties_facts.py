@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pvc.repo.commands.commit import Wish, commit
+from pvc.parallel import Crew
+from pvc.repo.build.threshold_passes import SAMPLED_ELEMENTS
 from pvc.repo.commands.combine import Combination, combine
+from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.commands.init import initialise
 from pvc.repo.repository import Repository
-from pvc.repo.build.threshold_passes import SAMPLED_ELEMENTS
-from pvc.parallel import Crew
 from tests.support import models
+from tests.support.merging import trimmed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +58,7 @@ def test_thresholds_are_exact_whatever_the_sample_says(
     repository: Repository, names: tuple[str, ...], density: float
 ) -> None:
     new = "_".join((*names, str(int(density * 10))))
-    found = combine(repository, Combination(names, "ties", density, 1.0, new), CREW).trim
+    found = combine(repository, Combination(names, "ties", trimmed(density), new), CREW).trim
     assert found is not None
     assert found.thresholds == tuple(threshold(TAUS[name], density) for name in names)
     sizes = [(TAUS[name] * 2.0**-9).astype(np.float32) for name in names]

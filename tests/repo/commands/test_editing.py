@@ -20,7 +20,8 @@ from pvc.repo.commands.revert import NotRevertibleError, revert
 from pvc.repo.commands.status import status
 from pvc.repo.commands.three_way import ConflictError
 from pvc.repo.git import UnfinishedError
-from pvc.repo.history.recording import DetachedError, read_note
+from pvc.repo.history.notes import read_note
+from pvc.repo.history.recording import DetachedError
 from pvc.repo.history.revision import AmbiguousError
 from pvc.repo.personality.config import ConfigError
 from pvc.repo.personality.personality_file import PersonalityError
@@ -81,7 +82,7 @@ def test_remove(made: Repository, tmp_path: Path) -> None:
     assert made.head().names == ("listening", "suggesting")
     assert "vectors/quiet.json" not in files(made)
     checkout(made, "quiet@HEAD~1", tmp_path / "out", keep_head=True, crew=CREW)
-    assert made.targets.all()[0].tree == vector.result
+    assert made.targets.all()[0].tree == vector.to_tree
 
 
 def test_remove_what_cannot_be(made: Repository) -> None:
@@ -324,7 +325,7 @@ def test_edits_that_make_no_sense_are_refused(
 def test_edits_that_lead_to_what_is_not_there(made: Repository) -> None:
     vector = models.captured(made.head(), "quiet")
     text = read(made, "vectors/quiet.json")
-    write(made, "vectors/quiet.json", text.replace(vector.result.hex(), "ab" * 32))
+    write(made, "vectors/quiet.json", text.replace(vector.to_tree.hex(), "ab" * 32))
     write(made, "personality.toml", '[[term]]\nvector = "quiet"\n')
     with pytest.raises(MissingError):
         commit_edits(made, "broken")

@@ -23,7 +23,8 @@ from pvc.repo.targets.directory import Content
 from pvc.repo.trees import blocks as blocks_module
 from pvc.repo.trees import capture as capture_module
 from pvc.repo.trees.blocks import BaseFiles, Blocks
-from pvc.repo.trees.capture import CaptureOptions, CollisionError, capture
+from pvc.repo.trees.capture import CaptureOptions, capture
+from pvc.repo.trees.put_block import CollisionError
 from pvc.weights.checkpoint import Checkpoint
 from pvc.weights.fingerprint import stamp_now
 from pvc_store.block import BLOCK_BYTES
@@ -149,7 +150,7 @@ def test_trained_in_place_and_extended(
     models.save(out, models.tuned(first, 2))
     done = commit(repository, Wish("listening", out), CREW)
     assert done.action == "extended"
-    assert done.vector.origin == repository.head().config.base_tree
+    assert done.vector.from_tree == repository.head().config.base_tree
     twice = models.contents(out)
     checkout(repository, "HEAD~1", None, keep_head=False, crew=CREW)
     assert models.contents(out) == once

@@ -77,7 +77,7 @@ def test_a_refilled_target_is_not_what_was_checked_out_there(
         commit(repository, Wish("suggesting", served), CREW)
     assert caught.value.distances.base < caught.value.distances.head
     done = commit(repository, Wish("suggesting", served, onto="base", aside=True), CREW)
-    assert done.vector.origin == done.vector.base
+    assert done.vector.from_tree == done.vector.base
 
 
 @pytest.mark.parametrize(
