@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import sys
-import traceback
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -169,6 +168,8 @@ def _usage_hint(error: click.ClickException) -> str | None:
 
 def _mistake(error: BaseException) -> tuple[int, str, str, str | None]:
     if os.environ.get("PVC_DEBUG"):
+        import traceback
+
         traceback.print_exception(error)
     text = f"This is a mistake in pvc: {type(error).__name__}: {error}"
     hint = "PVC_DEBUG=1 shows where; please report it."

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pvc.live.protocol.region import Region
-    from pvc.live.vllm.tracing.trace import Described, Trace
+    from pvc.live.vllm.tracing.trace import TensorDescription, Trace
 
 BF16 = KIND_BY_NAME["BF16"]
 
@@ -31,7 +31,9 @@ class Header:
     kind: Kind = BF16
 
 
-def covered(tensors: Mapping[str, Described], ranks: Sequence[Trace]) -> dict[str, Coverage]:
+def covered(
+    tensors: Mapping[str, TensorDescription], ranks: Sequence[Trace]
+) -> dict[str, Coverage]:
     """How often the bytes of every tensor lie on ranks, by their traces."""
     found = {}
     for name, tensor in tensors.items():

@@ -14,7 +14,7 @@ from pvc.live.client.updating import DriftedEngineError, UpdateGoal, update
 from pvc.live.commands.commit_source import MAX_REVISION
 from pvc.live.commands.engine_content import (
     UnknownWeightsError,
-    held,
+    content_of,
     identity,
     is_foreign,
     is_kept,
@@ -138,7 +138,7 @@ class _Switch:
         check_model(self.connection.manifest, self._goal)
         state = self.connection.state()
         self._check_repository(state)
-        believed = held(repository, self.connection.manifest, state)
+        believed = content_of(repository, self.connection.manifest, state)
         drift: DriftedEngineError | None = None
         tree = None if believed is None or state.phase is not Phase.STEADY else believed.tree
         if tree is not None and Builds(repository, self.step.config).can_restore(tree):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pvc.live.client.connection import RefusedError, UnreachableError
 from pvc.live.client.reading import OtherModelError, UnsteadyError, check_model
 from pvc.live.commands.commit_source import EngineSource
-from pvc.live.commands.engine_content import TornEngineError, identity, is_foreign, record
+from pvc.live.commands.engine_content import TornEngineError, identity, is_foreign, record_of
 from pvc.live.protocol.engine_state import OtherRepositoryError, Phase
 from pvc.repo.build.builds import Builds
 from pvc.repo.commands.commit import commit as commit_result
@@ -82,7 +82,7 @@ def commit(
 
 def _tell(repository: Repository, result: EngineSource, connection: Connection) -> bool:
     """Let the engine know what was committed; whether it still holds just that."""
-    target = record(repository, connection.manifest)
+    target = record_of(repository, connection.manifest)
     if target is None or is_foreign(repository, result.state):
         return False
     try:

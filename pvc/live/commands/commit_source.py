@@ -1,13 +1,13 @@
-"""An engine's weights as a training result that can be committed."""
+"""The weights of an engine as the source of a commit."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
+from pvc.live.client.engine_tensors import EngineTensors
 from pvc.live.client.reading import check_model
-from pvc.live.client.source import LiveSource
-from pvc.live.commands.engine_content import held, identity, is_foreign, new_record
+from pvc.live.commands.engine_content import content_of, identity, is_foreign, new_record
 from pvc.live.memory import sealed
 from pvc.live.protocol.engine_state import ContentLabel
 from pvc.live.protocol.update import WeightUpdate
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
     from pvc_store.store import StoreWriter
 
 MAX_REVISION = 1000
-"""Characters of a revision's text that engines are told."""
+"""Characters of a revision's text in the state of engines."""
 
 
 def origin_of(repository: Repository, tree: bytes, revision: str) -> ContentLabel:
-    """What an engine is told of a tree."""
+    """The label that an engine gets with a tree."""
     return ContentLabel(tree, identity(repository), revision[:MAX_REVISION])
 
 
 class EngineSource:
-    """An engine's weights, from now on.
+    """An engine's weights, to be captured.
 
     Args:
-        repository: where they are to be kept.
+        repository: the repository that they are committed to.
         connection: to the engine.
         like: tree and layout that it has the tensors of; its files are laid out so.
 
@@ -59,7 +59,7 @@ class EngineSource:
         self._repository = repository
         self._connection = connection
         self._layout = repository.store.layout(like.layout)
-        self._source = LiveSource(connection, tree)
+        self._source = EngineTensors(connection, tree)
 
     @property
     def where(self) -> str:
@@ -73,13 +73,13 @@ class EngineSource:
 
     @property
     def held(self) -> EngineContent | None:
-        """See `Result.held`."""
-        return held(self._repository, self._connection.manifest, self.state)
+        """See `CommitSource.held`."""
+        return content_of(self._repository, self._connection.manifest, self.state)
 
     def capture(
         self, blocks: Blocks, writing: StoreWriter, goal: CaptureOptions, crew: Crew
     ) -> Capture:
-        """See `Result.capture`.
+        """See `CommitSource.capture`.
 
         Raises:
             UnsteadyError: the weights changed while they were read.
@@ -93,14 +93,14 @@ class EngineSource:
     def adopted(
         self, vector: CapturedVector, name: str, terms: tuple[Term, ...] | None
     ) -> tuple[EngineRecord, ...]:
-        """See `Result.adopted`; an engine that is another repository's stays so."""
+        """See `CommitSource.adopted`; an engine that is another repository's stays so."""
         if is_foreign(self._repository, self.state):
             return ()
         built = vector.to_tree, vector.layout
         return (new_record(self._connection.manifest, self.state, built, name, terms),)
 
     def tell(self, target: EngineRecord) -> EngineState:
-        """Let the engine know what it holds, which it can tell others from then on.
+        """Give the engine the label of its weights, which its state has from then on.
 
         Raises:
             RefusedError: its weights changed since they were read.

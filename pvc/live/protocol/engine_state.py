@@ -47,7 +47,7 @@ class ContentLabel:
     Attributes:
         tree: tree id.
         repository: the repository that wrote them.
-        revision: what was checked out, as the user said it.
+        revision: what was checked out, as the user typed it.
     """
 
     tree: bytes
@@ -75,7 +75,7 @@ class EngineState:
     Attributes:
         origin: what was last checked out into it; None before the first time.
         generation: how often pvc has written to it.
-        stamp: counts what torch has written to its tensors in place.
+        stamp: sum of torch's version counters over all shared tensors.
         touched: names of the tensors to which torch wrote since `origin` was checked out, or since
             the start.
         phase: whether its steps may go on.

@@ -40,7 +40,7 @@ from pvc.live.vllm.refusals import (
     has_backend,
     keeps_packing,
 )
-from pvc.live.vllm.tracing.cache import Setting, TraceCache
+from pvc.live.vllm.tracing.cache import LoaderSetting, TraceCache
 
 if TYPE_CHECKING:
     import torch
@@ -59,22 +59,22 @@ def install() -> None:
 
 
 @dataclass
-class Call(WeightTransferInitInfo):
-    """Where the process is that all ranks are to join; see pvc.live.vllm.ranks.ranks."""
+class JoinCall(WeightTransferInitInfo):
+    """Where the process is that all ranks are to join; see `pvc.live.vllm.ranks.meeting`."""
 
     address: str
 
 
 @dataclass
-class Nothing(WeightTransferUpdateInfo):
+class NoUpdate(WeightTransferUpdateInfo):
     """Updates do not come this way."""
 
 
-class Backend(WeightTransferEngine[Call, Nothing]):
+class Backend(WeightTransferEngine[JoinCall, NoUpdate]):
     """One worker's weights, shared."""
 
-    init_info_cls = Call
-    update_info_cls = Nothing
+    init_info_cls = JoinCall
+    update_info_cls = NoUpdate
     supports_draft_weight_update = False
 
     def __init__(
@@ -97,7 +97,7 @@ class Backend(WeightTransferEngine[Call, Nothing]):
         )
         self._rank = Rank(worker, get_world_group().rank)
 
-    def init_transfer_engine(self, init_info: Call) -> None:
+    def init_transfer_engine(self, init_info: JoinCall) -> None:
         """Join the process that clients talk to."""
         self._rank.join(init_info.address)
 
@@ -105,7 +105,7 @@ class Backend(WeightTransferEngine[Call, Nothing]):
         """Refuse: weights come from pvc's clients only."""
         raise UnsupportedEngineError(("weights of the backend pvc are changed by pvc only",))
 
-    def receive_weights(self, update_info: Nothing) -> None:
+    def receive_weights(self, update_info: NoUpdate) -> None:
         """Refuse, as `start_weight_update`."""
         self.start_weight_update()
 
@@ -118,10 +118,10 @@ class Backend(WeightTransferEngine[Call, Nothing]):
         self._rank.leave()
 
 
-def _setting(config: VllmConfig) -> Setting:
+def _setting(config: VllmConfig) -> LoaderSetting:
     """What decides how a model is loaded."""
     tensor, pipeline = get_tp_group(), get_pp_group()
-    return Setting(
+    return LoaderSetting(
         model=config.model_config.compute_hash(),
         engine=f"vllm {vllm.__version__}",
         tensor_rank=tensor.rank_in_group,

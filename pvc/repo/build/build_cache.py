@@ -1,8 +1,8 @@
-"""The trees that formulas were computed to, found again by the formula's digest.
+"""Records of the trees that formulas were computed to, found by the formula's digest.
 
-Where a tree's blocks are stored, its file is a cache.  Where they went to a directory only, the
-file says how to have them again.  What is missing or damaged is taken for not known.  When a file
-was last used is its time of modification.  Format page: docs/format/built.md.
+Where a tree's blocks are stored, its record is a cache.  Where they went to a directory only, the
+record says how to compute them again.  The time of modification of its file is that of its last
+use.  Format page: docs/format/built.md.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ import contextlib
 import json
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pvc.repo.personality.formula import ARITHMETIC, Formula
 from pvc.repo.personality.formula_file import formula_json, read_formula
-from pvc.strict_json import MALFORMATIONS
-from pvc_store import atomic
-from pvc_store.ids import object_id, parse_id
+from pvc.repo.trees.checked_file import CheckedFiles, with_check, without_check
+from pvc_store.ids import parse_id
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,12 +28,12 @@ FORMAT = "pvc built tree 1"
 
 @dataclass(frozen=True, slots=True)
 class BuiltTree:
-    """A computed tree.
+    """The record of a computed tree.
 
     Attributes:
         formula: how it is computed.
         tree: what it was computed to.
-        packs: those written for it.  Other trees may have come to need blocks of theirs.
+        packs: those written for it; other trees may need blocks of them by now.
     """
 
     formula: Formula
@@ -55,62 +54,52 @@ class BuiltTree:
             "tree": self.tree.hex(),
             "packs": [pack.hex() for pack in self.packs],
         }
-        return json.dumps({**document, "check": _check(document)}) + "\n"
+        return json.dumps(with_check(document)) + "\n"
 
     @classmethod
-    def parse(cls, text: str | bytes) -> BuiltTree | None:
-        """Read the JSON; None if it is damaged, or of another format or arithmetic."""
-        try:
-            document = json.loads(text)
-            check = document.pop("check")
-            known = (document["format"], document["arithmetic"]) == (FORMAT, ARITHMETIC)
-            if not known or check != _check(document):
-                return None
-            packs = tuple(map(parse_id, document["packs"]))
-            return cls(read_formula(document["formula"]), parse_id(document["tree"]), packs)
-        except MALFORMATIONS:
-            return None
+    def parse(cls, text: str | bytes) -> BuiltTree:
+        """Read the JSON.
 
-
-def _check(document: dict[str, Any]) -> str:
-    return object_id(json.dumps(document, sort_keys=True).encode()).hex()
+        Raises:
+            ValueError, ...: it is damaged, or of another format or arithmetic; any of
+                `MALFORMATIONS`.
+        """
+        document = without_check(json.loads(text))
+        if (document["format"], document["arithmetic"]) != (FORMAT, ARITHMETIC):
+            raise ValueError("it is of another format or arithmetic")
+        packs = tuple(map(parse_id, document["packs"]))
+        return cls(read_formula(document["formula"]), parse_id(document["tree"]), packs)
 
 
 class BuiltTrees:
-    """Files of what formulas were computed to.
+    """The records of computed trees, by the digest of the formula.
 
     Args:
         folder: the store's.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder / "built"
+        self._files = CheckedFiles(folder / "built", _dump, _load)
 
     def read(self, digest: bytes) -> BuiltTree | None:
-        """What a formula was computed to, or None if that is not known."""
-        try:
-            found = BuiltTree.parse(self._file(digest).read_bytes())
-        except OSError:
-            return None
-        return found if found is not None and found.digest == digest else None
+        """The record of a formula, or None."""
+        return self._files.read(digest)
 
     def write(self, built: BuiltTree) -> None:
-        """Keep what a formula was computed to; packs that were known for it stay known."""
-        known = self.read(built.digest)
-        packs = dict.fromkeys((*(known.packs if known else ()), *built.packs))
-        built = replace(built, packs=tuple(packs))
-        atomic.make_directory(self._folder)
-        atomic.write_file(self._file(built.digest), built.to_text().encode())
+        """Record what a formula was computed to; packs that were recorded for it stay so."""
+        before = self.read(built.digest)
+        packs = dict.fromkeys((*(before.packs if before else ()), *built.packs))
+        self._files.write(built.digest, replace(built, packs=tuple(packs)))
 
     def touch(self, digest: bytes) -> None:
         """Note that it was used now."""
         with contextlib.suppress(OSError):  # of a store that cannot be written
-            os.utime(self._file(digest))
+            os.utime(self._files.path(digest))
 
     def all(self) -> list[BuiltTree]:
         """All that can be read, the one used last first."""
         times: dict[bytes, int] = {}
-        for file in self._folder.glob("*.json"):
+        for file in self._files.folder.glob("*.json"):
             with contextlib.suppress(OSError, ValueError):
                 times[bytes.fromhex(file.stem)] = file.stat().st_mtime_ns
         found = map(self.read, sorted(times, key=lambda digest: -times[digest]))
@@ -121,11 +110,19 @@ class BuiltTrees:
         return [built for built in self.all() if built.tree == tree]
 
     def forget(self, digest: bytes) -> None:
-        """Remove what is known of a formula."""
-        self._file(digest).unlink(missing_ok=True)
+        """Drop the record of a formula."""
+        self._files.path(digest).unlink(missing_ok=True)
 
-    def _file(self, digest: bytes) -> Path:
-        return self._folder / f"{digest.hex()}.json"
+
+def _dump(_: bytes, built: BuiltTree) -> str:
+    return built.to_text()
+
+
+def _load(digest: bytes, data: bytes) -> BuiltTree:
+    built = BuiltTree.parse(data)
+    if built.digest != digest:
+        raise ValueError("it is of another formula than its name says")
+    return built
 
 
 def keys_of(tree: Tree) -> set[bytes]:

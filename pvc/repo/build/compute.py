@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Protocol
 from blake3 import blake3
 
 from pvc import parallel
-from pvc.codec import encode, same
 from pvc.codec.numbers import float_type, from_numbers, keep_untouched
 from pvc.merge import arithmetic
 from pvc.repo.build.taus import BlockPlace, Taus
 from pvc.repo.personality.formula import links
-from pvc.repo.trees.capture import CollisionError
+from pvc.repo.trees.changes import RawBlock
+from pvc.repo.trees.put_block import put_block
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.ids import block_key
 from pvc_store.tree import Tensor, Tree
@@ -68,15 +68,8 @@ class Storing:
         Raises:
             CollisionError: another one has its key.
         """
-        key, kind = block_key(raw.data), self.blocks.base[tensor].kind
-        if not (self.writing.has(key) or self.blocks.in_base(key)):
-            base = self.blocks.against(tensor, kind, index)
-            if self.writing.put(encode(raw, kind, base)):
-                return
-        stored = self.blocks.buffer("stored", len(raw))
-        self.blocks.read_key(key, stored, tensor, index)
-        if not same(raw, stored):
-            raise CollisionError(key.hex())
+        block = RawBlock(raw, self.blocks.base[tensor].kind, block_key(raw.data))
+        put_block(block, (tensor, index), self.blocks, self.writing)
 
 
 def compute(

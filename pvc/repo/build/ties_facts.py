@@ -19,9 +19,7 @@ from pvc.merge import ties_votes
 from pvc.repo.build.taus import BlockPlace, Taus, TiesFact
 from pvc.repo.build.threshold_passes import ThresholdPasses
 from pvc.repo.personality.formula import Link, Mix, Operand
-from pvc.strict_json import MALFORMATIONS
-from pvc_store import atomic
-from pvc_store.ids import object_id
+from pvc.repo.trees.checked_file import CheckedFiles, with_check, without_check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,6 +29,8 @@ if TYPE_CHECKING:
     from pvc.parallel import Crew, Progress, Stop
     from pvc.repo.trees.blocks import Blocks
     from pvc_store.tree import Tensor, Tree
+
+FIELD = "trim"
 
 SAMPLED_BLOCKS = 64
 """So many blocks of a model are looked at first, at most, to guess the thresholds."""
@@ -52,7 +52,7 @@ class TiesFacts:
     def __init__(
         self, folder: Path, blocks: Blocks, tree: Callable[[bytes], Tree], crew: Crew
     ) -> None:
-        self._folder = folder / "trims"
+        self._files = CheckedFiles(folder / "trims", _dump, _load)
         self._blocks = blocks
         self._crew = crew
         self._known: dict[Mix, TiesFact] = {}
@@ -70,7 +70,8 @@ class TiesFacts:
             self.add(part.operand)
         needed = operand.rule.facts
         if needed is not None:
-            self._known[operand] = self._read(operand) or self._find(operand, needed)
+            found = self._files.read(operand.digest())
+            self._known[operand] = found or self._find(operand, needed)
 
     def get(self, mix: Mix) -> TiesFact | None:
         """The facts of a combination that was added; None if its method needs none."""
@@ -81,7 +82,7 @@ class TiesFacts:
         real.sort(key=lambda tensor: -tensor.nbytes)
         find = self._by_tensor if needed.dialect.per_tensor else self._whole
         found = find(mix, needed, real)
-        self._write(mix, found)
+        self._files.write(mix.digest(), found)
         return found
 
     def _whole(self, mix: Mix, needed: Trimming, real: list[Tensor]) -> TiesFact:
@@ -119,52 +120,36 @@ class TiesFacts:
         tally = sum(tallies, start=ties_votes.Tally.none(len(mix.parts)))
         return _fact(needed, real, (none, tally), dict(sorted(found.items())))
 
-    def _read(self, mix: Mix) -> TiesFact | None:
-        digest = mix.digest()
-        try:
-            document = json.loads(self._file(digest).read_bytes())
-            found = document["trim"]
-            if document["check"] != _check(digest, found):
-                return None
-            return TiesFact(
-                thresholds=tuple(map(float.fromhex, found["thresholds"])),
-                majority=found["majority"],
-                elements=found["elements"],
-                kept=tuple(found["kept"]),
-                outvoted=tuple(found["outvoted"]),
-                conflicts=tuple(map(tuple, found["conflicts"])),
-                tensors={
-                    name: tuple(map(float.fromhex, own))
-                    for name, own in found.get("tensors", {}).items()
-                },
-            )
-        except (OSError, *MALFORMATIONS):
-            return None
 
-    def _write(self, mix: Mix, trim: TiesFact) -> None:
-        digest = mix.digest()
-        found: dict[str, Any] = {
-            "thresholds": [threshold.hex() for threshold in trim.thresholds],
-            "majority": trim.majority,
-            "elements": trim.elements,
-            "kept": trim.kept,
-            "outvoted": trim.outvoted,
-            "conflicts": trim.conflicts,
+def _dump(digest: bytes, trim: TiesFact) -> str:
+    found: dict[str, Any] = {
+        "thresholds": [threshold.hex() for threshold in trim.thresholds],
+        "majority": trim.majority,
+        "elements": trim.elements,
+        "kept": trim.kept,
+        "outvoted": trim.outvoted,
+        "conflicts": trim.conflicts,
+    }
+    if trim.tensors:
+        found["tensors"] = {
+            name: [threshold.hex() for threshold in own] for name, own in trim.tensors.items()
         }
-        if trim.tensors:
-            found["tensors"] = {
-                name: [threshold.hex() for threshold in own] for name, own in trim.tensors.items()
-            }
-        atomic.make_directory(self._folder)
-        document = {"trim": found, "check": _check(digest, found)}
-        atomic.write_file(self._file(digest), json.dumps(document).encode())
-
-    def _file(self, digest: bytes) -> Path:
-        return self._folder / f"{digest.hex()}.json"
+    return json.dumps(with_check({FIELD: found}, digest, FIELD))
 
 
-def _check(digest: bytes, found: dict[str, Any]) -> str:
-    return object_id(digest + json.dumps(found, sort_keys=True).encode()).hex()
+def _load(digest: bytes, data: bytes) -> TiesFact:
+    found = without_check(json.loads(data), digest, FIELD)[FIELD]
+    return TiesFact(
+        thresholds=tuple(map(float.fromhex, found["thresholds"])),
+        majority=found["majority"],
+        elements=found["elements"],
+        kept=tuple(found["kept"]),
+        outvoted=tuple(found["outvoted"]),
+        conflicts=tuple(map(tuple, found["conflicts"])),
+        tensors={
+            name: tuple(map(float.fromhex, own)) for name, own in found.get("tensors", {}).items()
+        },
+    )
 
 
 def _fact(

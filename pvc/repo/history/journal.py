@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from pvc.errors import MalformedError
 from pvc.repo.targets import engine_record
-from pvc.repo.targets.directory_record import DirectoryRecord, RecordError, read_path
+from pvc.repo.targets.directory_record import DirectoryRecord, read_path
 from pvc.repo.targets.engine_record import EngineRecord
+from pvc.repo.targets.records import RecordError
 from pvc.strict_json import Fields
 from pvc_store import atomic
 

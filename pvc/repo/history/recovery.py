@@ -15,12 +15,13 @@ from pvc.parallel import Crew
 from pvc.repo.git import Git, NoRepositoryError, remove_indexes
 from pvc.repo.history.journal import DirectoryWrite, Journal, JournalFile
 from pvc.repo.snapshot import PATHS
-from pvc.repo.targets.directory_record import DirectoryRecord, RecordError
+from pvc.repo.targets.records import RecordError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pvc.repo.repository import Repository
+    from pvc.repo.targets.directory_record import DirectoryRecord
 
 
 def position(git: Git) -> tuple[str, str]:
@@ -52,9 +53,10 @@ def recover(
         return None
     with contextlib.ExitStack() as stack:
         git = _git_of(journal, repository, stack)
-        moved = git is not None and position(git) != journal.head_before
         if git is not None:
             git.restart()
+        moved = git is not None and position(git) != journal.head_before
+        if git is not None:
             git.remove_locks(file.began())
             _settle_text(git, journal)
         for target in journal.adopted if moved else ():

@@ -1,38 +1,32 @@
-"""Targets that are directories: what pvc wrote there, and whether it still stands so.
+"""Records of directories: what pvc wrote there, and which files were touched since.
 
-One JSON file per target beside the store, so that worktrees share them and git does not see them.
-Files are recognised as unchanged by their stamps; where these differ, only content decides.
+A file whose stamp is as it was is taken for unchanged; any other has to be read.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pvc.errors import MalformedError
-from pvc.repo.personality.personality_file import Term
+from pvc.repo.targets.records import (
+    MAX_REVISION,
+    RecordError,
+    Records,
+    read_terms,
+    terms_json,
+)
 from pvc.strict_json import Fields
 from pvc.weights.fingerprint import Fingerprint, Stamp, stamp_now
-from pvc_store import atomic
-from pvc_store.ids import object_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from pvc.repo.personality.personality_file import Term
     from pvc.repo.targets.directory import Content
 
 FORMAT = "pvc target 1"
-MAX_REVISION = 1 << 16
 MAX_PATH = 1 << 16
-
-
-class RecordError(MalformedError):
-    """A target's file is malformed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,26 +107,6 @@ def read_path(fields: Fields, name: str) -> Path:
     return path
 
 
-def terms_json(terms: tuple[Term, ...] | None) -> list[list[str]] | None:
-    """Terms as they are stored; the scale to the last bit."""
-    return None if terms is None else [[term.vector, term.scale.hex()] for term in terms]
-
-
-def read_terms(fields: Fields) -> tuple[Term, ...] | None:
-    """The field `terms`, read."""
-    if fields.is_null("terms"):
-        return None
-    return tuple(_term(item, fields) for item in fields.items("terms"))
-
-
-def _term(item: object, fields: Fields) -> Term:
-    match item:
-        case [str(name), str(scale)]:
-            with contextlib.suppress(ValueError, OverflowError):
-                return Term(name, float.fromhex(scale))
-    raise fields.wrong(f"{item!r} is no term")
-
-
 def _stamps(fields: Fields) -> dict[str, Stamp]:
     return {name: Stamp(*_four(fields, name)) for name in fields.names()}
 
@@ -144,59 +118,14 @@ def _four(fields: Fields, name: str) -> tuple[int, int, int, int]:
     raise fields.wrong(f"the stamp of {name} is not four numbers")
 
 
-class DirectoryRecords:
-    """The targets that a repository knows."""
+class DirectoryRecords(Records[Path, DirectoryRecord]):
+    """The directories that a repository has written; found by their absolute paths."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def _parse(self, text: bytes, where: str) -> DirectoryRecord:
+        return DirectoryRecord.parse(text, where)
 
-    def all(self) -> list[DirectoryRecord]:
-        """Every target whose record can be read, in the order of the paths."""
-        found = (target for target in self._records() if isinstance(target, DirectoryRecord))
-        return sorted(found, key=lambda target: target.path)
+    def _key(self, record: DirectoryRecord) -> Path:
+        return record.path
 
-    def malformed(self) -> list[RecordError]:
-        """What is wrong with each record that cannot be read, in the order of their files.
-
-        Which directory such a record is of cannot be known.
-        """
-        found = (error for error in self._records() if isinstance(error, RecordError))
-        return sorted(found, key=lambda error: error.where)
-
-    def _records(self) -> Iterator[DirectoryRecord | RecordError]:
-        for file in self._directory.glob("*.json"):
-            try:
-                yield DirectoryRecord.parse(file.read_bytes(), str(file))
-            except RecordError as error:
-                yield error
-            except FileNotFoundError:  # it was forgotten meanwhile
-                continue
-
-    def find(self, path: Path) -> DirectoryRecord | None:
-        """The target at a directory, or None.
-
-        Raises:
-            RecordError: its record is malformed.
-        """
-        file = self._file(path)
-        if not file.exists():
-            return None
-        return DirectoryRecord.parse(file.read_bytes(), str(file))
-
-    def save(self, target: DirectoryRecord) -> None:
-        """Record what a directory holds now."""
-        atomic.make_directory(self._directory)
-        atomic.write_file(self._file(target.path), target.to_text().encode())
-
-    def knows(self, path: Path) -> bool:
-        """Whether there is a record of a directory, malformed or not."""
-        return self._file(path).exists()
-
-    def forget(self, path: Path) -> None:
-        """Drop the record of a directory; the directory stays."""
-        self._file(path).unlink(missing_ok=True)
-
-    def _file(self, path: Path) -> Path:
-        slug = re.sub(r"[^A-Za-z0-9_.-]", "_", path.name)[:60]
-        digest = object_id(os.fsencode(path)).hex()[:12]
-        return self._directory / f"{slug}-{digest}.json"
+    def _names(self, key: Path) -> tuple[str, bytes]:
+        return key.name, os.fsencode(key)

@@ -1,26 +1,25 @@
-"""Targets that are engines: what pvc last wrote to one, or read from it.
+"""Records of engines: what pvc last wrote to one, or read from it.
 
-One JSON file per engine in `targets/engines`, beside the records of directories.  The engine itself
-knows more of what it holds, as long as it runs; the record knows the terms, and what was there
-before the process ended.
+As long as it runs, an engine knows better what it holds; the record knows the terms, and what the
+engine held before its process ended.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pvc.repo.targets.directory_record import MAX_REVISION, RecordError, read_terms, terms_json
+from pvc.repo.targets.records import (
+    MAX_REVISION,
+    RecordError,
+    Records,
+    read_terms,
+    terms_json,
+)
 from pvc.strict_json import Fields
-from pvc_store import atomic
-from pvc_store.ids import object_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from pvc.repo.personality.personality_file import Term
 
 FORMAT = "pvc engine target 1"
@@ -93,59 +92,14 @@ class EngineRecord:
         return record
 
 
-class EngineRecords:
-    """The engines that a repository knows.
+class EngineRecords(Records[str, EngineRecord]):
+    """The engines that a repository has written to, or read; found by their names."""
 
-    Args:
-        directory: where their records are.
-    """
+    def _parse(self, text: bytes, where: str) -> EngineRecord:
+        return EngineRecord.parse(text, where)
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def _key(self, record: EngineRecord) -> str:
+        return record.engine
 
-    def all(self) -> list[EngineRecord]:
-        """Every engine whose record can be read, by name."""
-        found = (target for target in self._records() if isinstance(target, EngineRecord))
-        return sorted(found, key=lambda target: target.engine)
-
-    def malformed(self) -> list[RecordError]:
-        """What is wrong with each record that cannot be read."""
-        found = (error for error in self._records() if isinstance(error, RecordError))
-        return sorted(found, key=lambda error: error.where)
-
-    def _records(self) -> Iterator[EngineRecord | RecordError]:
-        for file in self._directory.glob("*.json"):
-            try:
-                yield EngineRecord.parse(file.read_bytes(), str(file))
-            except RecordError as error:
-                yield error
-            except FileNotFoundError:  # it was forgotten meanwhile
-                continue
-
-    def find(self, engine: str) -> EngineRecord | None:
-        """The record of an engine, or None.
-
-        Raises:
-            RecordError: it is malformed.
-        """
-        file = self._file(engine)
-        if not file.exists():
-            return None
-        return EngineRecord.parse(file.read_bytes(), str(file))
-
-    def save(self, target: EngineRecord) -> None:
-        """Record what an engine holds now."""
-        atomic.make_directory(self._directory)
-        atomic.write_file(self._file(target.engine), target.to_text().encode())
-
-    def knows(self, engine: str) -> bool:
-        """Whether there is a record of an engine, malformed or not."""
-        return self._file(engine).exists()
-
-    def forget(self, engine: str) -> None:
-        """Drop the record of an engine."""
-        self._file(engine).unlink(missing_ok=True)
-
-    def _file(self, engine: str) -> Path:
-        slug = re.sub(r"[^A-Za-z0-9_.-]", "_", engine)[:60]
-        return self._directory / f"{slug}-{object_id(engine.encode()).hex()[:12]}.json"
+    def _names(self, key: str) -> tuple[str, bytes]:
+        return key, key.encode()

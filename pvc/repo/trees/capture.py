@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from pvc import parallel
-from pvc.codec import BaseBlock, ChangeSums, element_count, encode, measure, same
-from pvc.errors import PvcError
+from pvc.codec import ChangeSums, element_count, measure, same
 from pvc.repo.trees.changes import RawBlock, block_change, total
+from pvc.repo.trees.put_block import put_block
 from pvc.repo.trees.statistics import Capture, TensorCapture
 from pvc.weights.reader import CheckpointReader
 from pvc_store.block import BLOCK_BYTES
@@ -35,22 +35,9 @@ if TYPE_CHECKING:
     from pvc.repo.trees.blocks import Blocks
     from pvc.repo.trees.tensor_source import ReadableTensor, TensorReader, TensorSource
     from pvc.weights.checkpoint import Checkpoint
-    from pvc_store.kinds import Kind
     from pvc_store.store import StoreWriter
 
     Bytes = NDArray[np.uint8]
-
-
-class CollisionError(PvcError):
-    """Two different blocks have one key.
-
-    Attributes:
-        key: the key in hexadecimal.
-    """
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-        super().__init__(f"A block differs from the stored block of the same key {key}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,21 +109,10 @@ class _Shared:
         """Capture one tensor."""
         self.captured.append(_TensorRun(self, place).run(stop))
 
-    def keep(self, raw: Bytes, key: bytes, kind: Kind, base: BaseBlock | None) -> None:
-        """Store a block, or make sure that the stored block of its key is the same one.
-
-        A block that the base has elsewhere is the base's: if it were coded against another block of
-        the base, it could not be the base of others.
-        """
-        if not self.goal.keep_tensors and kind is not BYTES:
-            return
-        known = self.writing.has(key) or self.blocks.in_base(key)
-        if not known and self.writing.put(encode(raw, kind, base)):
-            return
-        stored = self.blocks.buffer("stored", len(raw))
-        self.blocks.read_key(key, stored)
-        if not same(raw, stored):
-            raise CollisionError(key.hex())
+    def put(self, block: RawBlock, place: tuple[str, int] | None) -> None:
+        """Store a block, unless tensors are only to be named; see `put_block`."""
+        if self.goal.keep_tensors or block.kind is BYTES:
+            put_block(block, place, self.blocks, self.writing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +139,7 @@ class _Files:
             self.reader.read_file_into(path, start, raw.data)
             hasher.update(raw.data)
             key = block_key(raw.data)
-            self.shared.keep(raw, key, BYTES, None)
+            self.shared.put(RawBlock(raw, BYTES, key), None)
             keys += key
         return OtherFile(path, size, hasher.digest(), bytes(keys))
 
@@ -211,7 +187,7 @@ class _TensorRun:
             self.hasher = self._hash_before(index)
         self.hasher.update(raw.data)
         key = block_key(raw.data)
-        self.shared.keep(raw, key, place.kind, blocks.against(place.name, place.kind, index))
+        self.shared.put(RawBlock(raw, place.kind, key), (place.name, index))
         return key
 
     def _hash_before(self, index: int) -> blake3:

@@ -15,7 +15,7 @@ from pvc.repo.commands.remove import remove
 from pvc.repo.commands.rename import rename
 from pvc.repo.commands.status import status
 from pvc.repo.history.journal import JournalError, JournalFile
-from pvc.repo.targets.directory_record import RecordError
+from pvc.repo.targets.records import RecordError
 from tests.repo.conftest import CREW
 from tests.support import models
 

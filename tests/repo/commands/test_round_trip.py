@@ -23,7 +23,8 @@ from pvc.repo.targets.directory import Content
 from pvc.repo.trees import blocks as blocks_module
 from pvc.repo.trees import capture as capture_module
 from pvc.repo.trees.blocks import BaseFiles, Blocks
-from pvc.repo.trees.capture import CaptureOptions, CollisionError, capture
+from pvc.repo.trees.capture import CaptureOptions, capture
+from pvc.repo.trees.put_block import CollisionError
 from pvc.weights.checkpoint import Checkpoint
 from pvc.weights.fingerprint import stamp_now
 from pvc_store.block import BLOCK_BYTES

@@ -32,8 +32,9 @@ from pvc.repo.personality.personality_file import (
 from pvc.repo.personality.vector import Amount, CapturedVector, DerivedVector, Recipe, Statistics
 from pvc.repo.personality.vector_file import MAX_VECTOR_BYTES, VectorError
 from pvc.repo.personality.vector_names import VectorNameError, check_name, is_name
-from pvc.repo.targets.directory_record import DirectoryRecord, DirectoryRecords, RecordError
+from pvc.repo.targets.directory_record import DirectoryRecord, DirectoryRecords
 from pvc.repo.targets.engine_record import EngineRecord
+from pvc.repo.targets.records import RecordError
 from pvc.repo.upkeep.findings import Findings
 from pvc.repo.upkeep.roots import read_roots
 from pvc.weights.fingerprint import Stamp

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from blake3 import blake3
 
-from pvc.live.pytorch.placing import DTYPE_OF
+from pvc.live.pytorch.placement import DTYPE_OF
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.ids import block_key
 from pvc_store.tree import Tensor
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pvc.live.vllm.tracing.trace import Described
+    from pvc.live.vllm.tracing.trace import TensorDescription
     from pvc.weights.header import TensorPlace
     from pvc.weights.reader import CheckpointReader
 
@@ -53,7 +53,7 @@ class CheckpointTensors:
         return data
 
 
-def as_tensor(data: Bytes, form: Described) -> torch.Tensor:
+def as_tensor(data: Bytes, form: TensorDescription) -> torch.Tensor:
     """A tensor of a kind and shape, in the memory of its bytes, u8 [n]."""
     dtype = DTYPE_OF[form.kind.name]
     if not len(data):
@@ -61,7 +61,7 @@ def as_tensor(data: Bytes, form: Described) -> torch.Tensor:
     return torch.from_numpy(data).view(dtype).reshape(form.shape)
 
 
-def as_stored(name: str, data: Bytes, form: Described) -> Tensor:
+def as_stored(name: str, data: Bytes, form: TensorDescription) -> Tensor:
     """What a tree has of a tensor: its digest, and the keys of its blocks."""
     starts = range(0, len(data), BLOCK_BYTES)
     keys = b"".join(block_key(data[start : start + BLOCK_BYTES].data) for start in starts)

@@ -11,9 +11,9 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pvc.live.engine.writer import ForeignTensorError, MovedOnError, StagedError
+from pvc.live.engine.update_checks import MovedOnError, RejectedTensorError, check_staged
 from pvc.live.memory import sealed
-from pvc.live.protocol.applied import unknown
+from pvc.live.protocol.applied_tensors import unknown
 from pvc.live.protocol.update import lengths, offsets, stage_bytes
 from pvc.live.vllm.loader.checkpoint_tensors import as_stored, as_tensor
 from pvc_store.tree import block_count
@@ -56,7 +56,7 @@ class IndirectTensors:
     Args:
         places: all tensors of the checkpoint, by name.
         reasons: tensor that does not lie in the worker as in the checkpoint -> why.
-        applied: tensor -> what was loaded into it, as a tree names it, or `applied.unknown`.
+        applied: tensor -> what was loaded into it, as a tree names it, or `unknown`.
         reloaders: one for each group that the loader can change; a group may have tensors that are
             not in `reasons`.
 
@@ -98,7 +98,7 @@ class IndirectTensors:
             log.info("pvc: The tensor %s cannot be changed: %s.", name, why)
 
     def applied(self) -> list[Tensor]:
-        """What was last loaded into each of these tensors; see `pvc.live.protocol.applied`."""
+        """What was last loaded into each of these tensors; see `applied_tensors`."""
         for reloader, digest in self._digests.items():
             if reloader.digest() != digest:
                 self._forget(reloader)
@@ -108,8 +108,8 @@ class IndirectTensors:
         """Check the groups of a change, and keep them ready; nothing is changed.
 
         Raises:
-            ForeignTensorError: it is not of whole groups.
-            SealError, StagedError: the stage is not what it should be.
+            RejectedTensorError: it is not of whole groups, or a tensor is staged wrongly.
+            SealError: the stage is not what it should be.
             MovedOnError: something else was loaded last than the client expects.
         """
         self.drop()
@@ -125,8 +125,7 @@ class IndirectTensors:
         staged = self._staged(change, stage_fd)
         tensors = {name: as_stored(name, staged[name], self._places[name]) for name in names}
         for name, tensor in tensors.items():
-            if tensor.keys != changes[name].after:
-                raise StagedError(name)
+            check_staged(name, tensor.keys, changes[name].after)
         self._prepared = _PreparedGroups(chosen, tensors, staged)
 
     def commit(self) -> None:
@@ -157,7 +156,7 @@ class IndirectTensors:
     def _check(self, name: str, change: TensorUpdate | None) -> None:
         if change is None or len(change.indices) != block_count(self._nbytes[name]):
             detail = "it has to be sent whole, with all that is loaded together with it"
-            raise ForeignTensorError(name, detail)
+            raise RejectedTensorError(name, detail)
         if change.before != self._applied[name].keys:
             raise MovedOnError(f"something else was loaded into {name}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pvc.live.protocol.applied import unknown
+from pvc.live.protocol.applied_tensors import unknown
 from pvc.live.vllm.loader.checkpoint_tensors import CheckpointTensors
 from pvc.live.vllm.loader.indirect_tensors import IndirectTensors
 from pvc.live.vllm.loader.loader_groups import loaded_into, loader_groups

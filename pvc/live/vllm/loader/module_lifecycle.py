@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from pvc.live.vllm.tracing.trace import Described, Trace
+    from pvc.live.vllm.tracing.trace import TensorDescription, Trace
 
 
 class ModuleLifecycle(Protocol):
@@ -24,7 +24,7 @@ class ModuleLifecycle(Protocol):
         """In which loading has to happen."""
         ...
 
-    def trace(self, model: torch.nn.Module, tensors: Mapping[str, Described]) -> Trace:
+    def trace(self, model: torch.nn.Module, tensors: Mapping[str, TensorDescription]) -> Trace:
         """Where the loader puts tensors, in a model whose modules are empty."""
         ...
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pvc.live.vllm.loader.checkpoint_tensors import Content
     from pvc.live.vllm.loader.loader_groups import LoaderGroup
     from pvc.live.vllm.loader.module_lifecycle import ModuleLifecycle
-    from pvc.live.vllm.tracing.trace import Described, Trace
+    from pvc.live.vllm.tracing.trace import TensorDescription, Trace
 
 
 MAX_REASON = 300
@@ -62,13 +62,13 @@ class UnloadedModel:
     trace: Trace
     places: frozenset[str]
     owners: tuple[str, ...]
-    tensors: Mapping[str, Described]
+    tensors: Mapping[str, TensorDescription]
 
     @classmethod
     def of(
         cls,
         model: torch.nn.Module,
-        tensors: Mapping[str, Described],
+        tensors: Mapping[str, TensorDescription],
         lifecycle: ModuleLifecycle,
     ) -> UnloadedModel:
         """Trace the loader of a model, which stays as it is.
@@ -96,7 +96,7 @@ class UnloadedModel:
         """Make sure that a group's tensors are loaded into its own parameters and no others.
 
         Raises:
-            ReloadError: they are not, or nobody knows where they are loaded.
+            ReloadError: they are not, or it is unknown where they are loaded.
         """
         errors = [self.trace.errors[name] for name in group.tensors if name in self.trace.errors]
         if errors:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from vllm.config import VllmConfig
 
-    from pvc.live.vllm.tracing.cache import Setting, TraceCache
-    from pvc.live.vllm.tracing.trace import Described, Trace
+    from pvc.live.vllm.tracing.cache import LoaderSetting, TraceCache
+    from pvc.live.vllm.tracing.trace import TensorDescription, Trace
 
 METHODS = {UnquantizedLinearMethod, UnquantizedEmbeddingMethod, UnquantizedFusedMoEMethod}
 """Classes of vLLM whose processing of a module is known to give the same each time."""
@@ -51,7 +51,7 @@ class VllmModules:
         setting: how this worker loads models.
     """
 
-    def __init__(self, config: VllmConfig, cache: TraceCache, setting: Setting) -> None:
+    def __init__(self, config: VllmConfig, cache: TraceCache, setting: LoaderSetting) -> None:
         self._config = config
         self._cache = cache
         self._setting = setting
@@ -68,7 +68,7 @@ class VllmModules:
         found: AbstractContextManager[None] = set_current_vllm_config(self._config)
         return found
 
-    def trace(self, model: torch.nn.Module, tensors: Mapping[str, Described]) -> Trace:
+    def trace(self, model: torch.nn.Module, tensors: Mapping[str, TensorDescription]) -> Trace:
         """See `ModuleLifecycle.trace`."""
         setting = replace(self._setting, engine=f"{self._setting.engine}, before loading")
         return self._cache.trace(model, tensors, setting)

@@ -1,11 +1,11 @@
-"""One worker of vLLM: it joins the process that clients talk to, and writes what it is told to.
+"""One worker of vLLM as a rank of an engine: it connects, prepares, and commits.
 
-It says which rank it is and what it has, with the descriptors of its storages, and then answers.
+It sends its number and its manifest, with the descriptors of its storages, and then answers.
 
     request                      answer
     {"request": "prepare", ...}  {}; the stage comes as a descriptor
     {"request": "commit"}        {}
-    {"request": "applied"}       as pvc.live.protocol.applied has it
+    {"request": "applied"}       as pvc.live.protocol.applied_tensors has it
     {"request": "check"}         {}; refused if the model computes with other weights than these
     {"request": "drop"}          {}
 
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from pvc.errors import PvcError
 from pvc.live.engine.writer import Writer
-from pvc.live.protocol import applied, wire
+from pvc.live.protocol import applied_tensors, wire
 from pvc.live.protocol.update import WeightUpdate
 from pvc.live.vllm.ranks.share_part import share_part
 from pvc.parallel import default_threads
@@ -69,7 +69,7 @@ class Rank:
             address: of an abstract Unix socket.
 
         Raises:
-            OSError: nobody listens there.
+            OSError: no process listens there.
             PeerError: another user does.
         """
         self.leave()
@@ -86,7 +86,7 @@ class Rank:
         ).start()
 
     def leave(self) -> None:
-        """Hang up; the weights stay shared, and nobody can change them."""
+        """Hang up; the weights stay shared, and cannot be changed any more."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(OSError):
@@ -140,7 +140,7 @@ class Rank:
             return {}
         fields.finish()
         if request == "applied":
-            return applied.to_json(self._indirect.applied())
+            return applied_tensors.to_json(self._indirect.applied())
         if request == "commit":
             self._writer.commit()
             self._indirect.commit()

@@ -1,7 +1,7 @@
-"""One worker's part of a model: which tensors of the checkpoint it holds, where, and shared.
+"""One worker's part of a model, shared: which tensors of the checkpoint it has, and where.
 
 A tensor is direct here if tracing explains where its parts lie, and they hold the checkpoint's
-bytes.  Those that were packed, converted or derived while they were loaded are not.
+bytes.  Tensors that were packed, converted or derived while they were loaded are not direct.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from pvc.live.memory.host import pieces_of, strided
 from pvc.live.protocol.manifest import LiveTensor, Manifest
 from pvc.live.protocol.process import ProcessIdentity
-from pvc.live.pytorch.placing import HOST, Placement, all_tensors
-from pvc.live.pytorch.storages import Shared
+from pvc.live.pytorch.placement import HOST, Placement, all_tensors
+from pvc.live.pytorch.storages import SharedStorages
 from pvc.live.pytorch.watch import Watch
 from pvc.live.vllm.loader.model_loader import ModelLoader
 from pvc.live.vllm.tracing.trace import Trace
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from pvc.live.memory.host import Memory
     from pvc.live.protocol.region import Region
-    from pvc.live.pytorch.placing import StorageGroup
+    from pvc.live.pytorch.placement import StorageGroup
     from pvc.live.vllm.loader.indirect_tensors import IndirectTensors
     from pvc.live.vllm.loader.module_lifecycle import ModuleLifecycle
 
@@ -79,7 +79,7 @@ class SharedPart:
     """
 
     manifest: Manifest
-    shared: Shared
+    shared: SharedStorages
     indirect: IndirectTensors
     watch: Watch
 
@@ -108,7 +108,7 @@ def share_part(worker: WorkerModel, rank: int, undo: contextlib.ExitStack) -> Sh
     groups = [placement.group_of(storage) for storage in traced.storages]
     before = [StorageWeakRef(storage) for storage in traced.storages]  # type: ignore[no-untyped-call]
     traced = replace(traced, storages=())
-    shared = Shared(placement, undo, rank)
+    shared = SharedStorages(placement, undo, rank)
     gc.collect()
     places = [
         None if group is None or _is_used_elsewhere(group, one) else shared.place(group)
@@ -144,13 +144,13 @@ def _stored(model: torch.nn.Module, traced: Trace) -> dict[str, torch.Tensor]:
 
 
 def _is_used_elsewhere(group: StorageGroup, before: StorageWeakRef) -> bool:
-    """Whether something that nobody knows of still computes with what a storage was before."""
+    """Whether an object other than the model's tensors still uses a storage that was replaced."""
     gone = before.expired()  # type: ignore[no-untyped-call]
     return group.device.type == HOST and not gone
 
 
 def _is_bound(traced: Trace, name: str, places: Sequence[Place | None]) -> bool:
-    """Whether a tensor lies where something that nobody knows of computes with it."""
+    """Whether a tensor lies in a storage that is used elsewhere, too."""
     return any(places[region.storage] is None for region in traced.regions.get(name, ()))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pvc.live.pytorch.placing import all_tensors
+from pvc.live.pytorch.placement import all_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from pvc.live.vllm.loader.loader_groups import LoaderGroup, loader_groups
 from pvc.live.vllm.loader.model_loader import ModelLoader
 from pvc.live.vllm.loader.reloader import Reloader
 from pvc.live.vllm.loader.unloaded_model import ReloadError, UnloadedModel
-from pvc.live.vllm.tracing.cache import Setting, TraceCache
+from pvc.live.vllm.tracing.cache import LoaderSetting, TraceCache
 from pvc.live.vllm.tracing.model_tensors import named
 from pvc.weights.checkpoint import Checkpoint
 from pvc.weights.reader import CheckpointReader
@@ -45,7 +45,7 @@ class Loaded:
         self.folder = folder
         self.model = workers.load(folder, **options)
         self.content: Content = load_file(folder / "model.safetensors")
-        cache, setting = TraceCache(folder / "cache"), Setting(folder.name, "vllm")
+        cache, setting = TraceCache(folder / "cache"), LoaderSetting(folder.name, "vllm")
         self.modules = VllmModules(workers.config, cache, setting)
         self.tensors = Checkpoint.open(folder).tensors
         self.unloaded = UnloadedModel.of(self.model, self.tensors, self.modules)
@@ -218,7 +218,7 @@ def test_other_devices_are_refused(experts: Loaded, monkeypatch: pytest.MonkeyPa
     with CheckpointReader(Checkpoint.open(experts.folder)) as reader:
         loader = ModelLoader(experts.model, experts.tensors, experts.modules)
         found = loader.indirect_tensors(reader, reasons, frozenset())
-    assert set(found.names) == {EXPERT}
+    assert found.names == {EXPERT}
     assert not found.groups
     assert "on CPUs only" in found.refused[EXPERT]
 

@@ -1,4 +1,4 @@
-"""What the ranks of an engine hold together, as one manifest."""
+"""The manifest of an engine, joined from those of its ranks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class OtherPartsError(PvcError):
-    """Ranks of one engine do not hold parts of one model.
+    """Ranks of one engine do not have parts of one model.
 
     Attributes:
         rank: the first that does not fit.
@@ -31,12 +31,12 @@ class OtherPartsError(PvcError):
         super().__init__(f"Rank {rank} holds parts of another model than rank 0.")
 
 
-def joined(name: str, parts: Sequence[Manifest]) -> Manifest:
+def join_manifests(name: str, parts: Sequence[Manifest]) -> Manifest:
     """The manifest of an engine.
 
     Args:
         name: the engine.
-        parts: what each rank holds, in the order of ranks; all list all tensors.
+        parts: the manifests of all ranks, in their order; each lists all tensors.
 
     Raises:
         OtherPartsError: they are not parts of one model.
