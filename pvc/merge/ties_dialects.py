@@ -100,6 +100,8 @@ PEFT = Dialect(
     scaled_votes=False,
     has_factor=False,
 )
+UNDIVIDED = Dialect(lambda _elements, _density: 0, divisor="nothing")
+"""No trimming, and a sum instead of a mean: what comes after DARE."""
 
 DIALECTS: Mapping[Value, Dialect] = {None: AUTHORS, "mergekit": MERGEKIT, "peft": PEFT}
 """By what recipes call them."""

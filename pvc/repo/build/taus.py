@@ -18,7 +18,7 @@ from pvc.codec.elements import Words, as_numbers
 from pvc.codec.numbers import Floats, to_numbers, upper_words
 from pvc.merge import arithmetic
 from pvc.merge.method import Facts, TauBlock
-from pvc.repo.personality.formula import FormulaPart, Link, Mix, Operand, links
+from pvc.repo.personality.formula import FormulaPart, Link, Mix, Operand, identity, links
 from pvc_store.block import BLOCK_BYTES
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ class Taus:
         self._blocks = blocks
         self.tree = cache(tree)
         self._facts = facts
+        self._identity = cache(identity)
         self._arrays = _Arrays()
 
     def kind(self, tree: bytes, name: str) -> Kind:
@@ -182,7 +183,7 @@ class Taus:
         scales = np.array([part.scale for part in parts])
         facts = NO_FACTS if rule.facts is None else self._facts[operand].facts(name)
         block = TauBlock(
-            taus, scales, name, place.first, lambda row: parts[row].operand.digest(), facts
+            taus, scales, name, place.first, lambda row: self._identity(parts[row].operand), facts
         )
         rule.method.kernel(block, rule, out)
         return True

@@ -144,6 +144,11 @@ def links(operand: Operand) -> list[Link]:
     return [link for part in operand.parts for link in links(part.operand)]
 
 
+def identity(operand: Operand) -> bytes:
+    """Tells a vector from all others, whatever it is called and multiplied by."""
+    return reduced(FormulaPart(1.0, operand)).operand.digest()
+
+
 def _digest(operand: Operand) -> bytes:
     return object_id(json.dumps([ARITHMETIC, _canonical(operand)]).encode())
 
