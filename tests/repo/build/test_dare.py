@@ -129,7 +129,8 @@ def test_the_recipe_says_all(world: World) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_every_parameter_matters(world: World, method: str) -> None:
     trees = set()
-    for at, change in enumerate([{}, {"seed": 8}, {"density": 0.31}, {"lambda": 1.0}]):
+    changes: list[dict[str, Value]] = [{}, {"seed": 8}, {"density": 0.31}, {"lambda": 1.0}]
+    for at, change in enumerate(changes):
         derive(world, f"calm{at}", method, {**GIVEN, **change})
         trees.add(tree(world, f"base + calm{at}"))
         remove(world.repository, f"calm{at}")
