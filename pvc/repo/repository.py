@@ -18,6 +18,7 @@ from pvc.errors import PvcError
 from pvc.repo.git import Git, NoRepositoryError, UnfinishedError
 from pvc.repo.personality import config
 from pvc.repo.snapshot import PATHS, Snapshot
+from pvc.wording import shown
 from pvc_store.errors import DamageError, MissingError
 from pvc_store.lock import hold, holder_of
 
@@ -49,8 +50,7 @@ class EditedError(PvcError):
 
     def __init__(self, paths: tuple[str, ...]) -> None:
         self.paths = paths
-        edited = ", ".join(paths[:3]) + (" and others" if len(paths) > 3 else "")
-        super().__init__(f"There are edits that are not committed: {edited}.")
+        super().__init__(f"There are uncommitted edits: {shown(paths)}.")
 
 
 class Repository:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pvc.cli.output import columns, norm, number, share, short, size
+from pvc.cli.output import columns, norm, share, short
 from pvc.repo.personality.vector import CapturedVector
+from pvc.wording import number, size
 
 if TYPE_CHECKING:
     from pvc.repo.personality.vector import Amount, DerivedVector, Vector

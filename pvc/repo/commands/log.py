@@ -101,7 +101,7 @@ def log(repository: Repository, text: str | None, limit: int | None) -> Iterator
 
 def show(repository: Repository, text: str) -> Shown:
     """One commit, vector, expression, or the base, in full."""
-    from pvc.repo.history.recording import read_note
+    from pvc.repo.history.notes import read_note
     from pvc.repo.history.revision import resolve
 
     revision = resolve(repository, text)

@@ -98,7 +98,10 @@ def test_a_reset_that_fails_pauses_the_engine(engine: Engine) -> None:
     before = engine.outputs()
     engine.llms.ask("forgetful", key=engine.key, answer=False)
     with engine.connect() as connection:
-        with pytest.raises(RefusedError, match="has not reset its prefix cache"):
+        with pytest.raises(
+            RefusedError,
+            match="asked to reset its prefix cache, and failed: it says that it has not",
+        ):
             update(connection, engine.base, engine.tuned)
         torn = connection.state().torn
         assert torn is not None

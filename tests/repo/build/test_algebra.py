@@ -22,7 +22,7 @@ from pvc.repo.commands.editing import DependentError, NameTakenError
 from pvc.repo.commands.remove import remove
 from pvc.repo.commands.rename import rename
 from pvc.repo.commands.scale import RepeatedTermError, ScaleError, Scaling, UnchangedError, rescale
-from pvc.repo.history.recording import read_note
+from pvc.repo.history.notes import read_note
 from pvc.repo.history.revision import resolve
 from pvc.repo.personality.expression import ExpressionError
 from pvc.repo.personality.personality_file import Term
