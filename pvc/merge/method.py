@@ -64,8 +64,8 @@ class TauBlock:
         scales: shape (k,), float64.
         tensor: name of the tensor.
         first: index of the first element in the tensor, flattened.
-        identity: of a row, 32 bytes that tell its vector from all others, whatever its name, scale
-            and row are.
+        identity: of a row, 32 bytes that are its vector's own, whatever its name, scale and place
+            among the rows are.
         facts: what the method asked for.
     """
 

@@ -49,7 +49,7 @@ class Stream(NamedTuple):
         Args:
             seed: from 0 to 2**64 - 1.
             tensor: its name.
-            identity: 32 bytes that tell the vector from all others.
+            identity: 32 bytes that are the vector's own.
         """
         name = tensor.encode()
         purpose = (

@@ -1,4 +1,4 @@
-"""The rules that go by the name of TIES, told apart by what differs between them.
+"""Three programs compute something that they call TIES: where their rules differ.
 
                      authors (the paper)       mergekit 0.1.5            PEFT 0.21
     trimmed          the model as one          each tensor               each tensor

@@ -69,7 +69,7 @@ def test_values_come_back(how: Rule) -> None:
 @pytest.mark.parametrize(
     ("method", "parameters", "reason"),
     [
-        ("slerp", {}, "there is no such method, but sum, ties, dare_linear, dare_ties"),
+        ("nothing", {}, f"there is no such method, but {', '.join(METHODS)}"),
         ("sum", {"density": 0.5}, "it has no density; it has lambda"),
         ("sum", {"compat": None}, "it has no compat; it has lambda"),
         ("ties", {"seed": 1}, "it has no seed; it has density, lambda, compat"),

@@ -150,7 +150,7 @@ class Taus:
         """The elements of a stored tensor at a place, exactly.
 
         Raises:
-            MissingError, DamageError: a block cannot be had.
+            MissingError, DamageError: a block is missing or damaged.
         """
         out = self._arrays.get(slot, 1, place)
         ratio = tensor.kind.bits // place.tensor.kind.bits
@@ -167,7 +167,7 @@ class Taus:
         """The tau of a vector at a place; None where nothing changes.
 
         Raises:
-            MissingError, DamageError: a block cannot be had.
+            MissingError, DamageError: a block is missing or damaged.
         """
         out = self._arrays.get(slot, 1, place)
         return out if self._fill(operand, place, slot, out) else None

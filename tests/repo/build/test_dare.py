@@ -129,11 +129,26 @@ def test_the_recipe_says_all(world: World) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_every_parameter_matters(world: World, method: str) -> None:
     trees = set()
-    for at, change in enumerate([{}, {"seed": 8}, {"density": 0.31}, {"lambda": 1.0}]):
+    changes: list[dict[str, Value]] = [{}, {"seed": 8}, {"density": 0.31}, {"lambda": 1.0}]
+    for at, change in enumerate(changes):
         derive(world, f"calm{at}", method, {**GIVEN, **change})
         trees.add(tree(world, f"base + calm{at}"))
         remove(world.repository, f"calm{at}")
     assert len(trees) == 4
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_can_be_a_term_of_others(world: World, tmp_path: Path, method: str) -> None:
+    derive(world, "calm", method, GIVEN)
+    derive(world, "more", "sum", {"lambda": -2.0}, "calm", "b")
+    found = world.weights("base + more", tmp_path / "more")[BIG].ravel().astype(np.float64)
+    calm = world.weights("base + calm", tmp_path / "calm")[BIG].ravel().astype(np.float64)
+    wanted = -2.0 * (calm + SCALES[1] * world.taus(BIG)[1])
+    finite = np.isfinite(wanted)
+    assert np.all(np.abs(found - wanted)[finite] <= 2.0**-23 * np.abs(wanted)[finite])
+    assert np.any(calm[finite])
+    for name in ("more", "calm"):
+        remove(world.repository, name)
 
 
 def test_at_density_1_it_is_the_sum(world: World) -> None:
