@@ -138,7 +138,7 @@ def test_there_and_back(scene: Scene) -> None:
     assert scene.server.outputs() != scene.fresh
     assert scene.verified().startswith("engine chat holds main, tree ")
     assert scene.status().startswith("chat (main, ")
-    assert scene.status().endswith("); clean, as far as it knows")
+    assert scene.status().endswith("); clean, according to the engine")
     assert "(detached; " in scene.go("HEAD~2")
     assert scene.server.outputs() == scene.fresh
     scene.verified("base")
@@ -264,7 +264,7 @@ def test_a_server_from_a_directory_is_recognised_by_content(restarted: Scene) ->
     restarted.verified()
     done = pvc.json("checkout", "main", "--live")
     assert (done["written_bytes"], done["rescue"]) == (0, None)
-    assert "; clean, as far as it knows" in restarted.status()
+    assert "; clean, according to the engine" in restarted.status()
     restarted.go("base + a")
     assert restarted.server.outputs() != restarted.fresh
     restarted.go("main")
