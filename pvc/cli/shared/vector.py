@@ -1,4 +1,4 @@
-"""How a vector is written out: as fields of JSON, and as lines."""
+"""A vector as fields of JSON, and as lines."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def lines(name: str, vector: Vector) -> list[str]:
     """A vector in full."""
     if not isinstance(vector, CapturedVector):
         counts = [(key, number(count)) for key, count in vector.counts]
-        told = [f"  {key:<9} {_indented(value)}" for key, value in vector.provenance]
-        return [f"vector {name} = {vector.recipe}", *told, *columns(counts, indent="  ")]
+        provenance = [f"  {key:<9} {_indented(value)}" for key, value in vector.provenance]
+        return [f"vector {name} = {vector.recipe}", *provenance, *columns(counts, indent="  ")]
     counted = vector.statistics
     of_base = " (base)" if vector.from_tree == vector.base else ""
     rows = [("role", "elements", "changed", "norm")]

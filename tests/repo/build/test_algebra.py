@@ -33,6 +33,7 @@ from tests.support import models
 from tests.support.merging import trimmed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -160,8 +161,10 @@ def test_a_sum_is_rounded_once(tmp_path: Path, dtype: str, master: str | None) -
 
 
 @pytest.fixture(scope="module")
-def three(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("three"), "F32")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    made = world(tmp_path_factory.mktemp("three"), "F32")
+    yield made
+    made.repository.close()
 
 
 def ties(taus: list[Floats], scales: list[float], density: float) -> Floats:
