@@ -80,7 +80,7 @@ def condition(found: EngineStatus) -> str:
         f"{found.name}`",
         "busy": f"is busy: {found.detail}",
         "torn": f"TORN, paused until a checkout repairs it: {found.detail}",
-        "restarted": f"restarted since ({content}) was checked out: has the weights it loaded",
+        "restarted": f"restarted since the checkout of {content}; has the weights it loaded",
         "gone": f"({content}) has ended; `pvc forget --live {found.name}` removes it here",
         "foreign": f"has {content} of the repository {found.detail}",
         "new": "running; nothing was checked out into it yet",
