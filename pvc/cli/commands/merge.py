@@ -15,6 +15,7 @@ from pvc.cli.shared.merge_methods import PARAMETERS, listed, parameter_options
 from pvc.cli.shared.repository import REVISION, opened
 from pvc.cli.shared.vector import document as vector_document
 from pvc.merge.methods import METHODS
+from pvc.wording import shown
 
 if TYPE_CHECKING:
     from pvc.repo.commands.combine import Combined
@@ -28,24 +29,28 @@ METHOD = "sum"
 
 @click.command(
     "merge",
-    epilog="Exit status: 0 done, 1 nothing changed, or a conflict, 2 the method does not have a "
-    "parameter or not this value, 14 there is no such name, or it is taken, 17 edits are in the "
-    "way, 19 it cannot be computed.",
+    epilog="Exit status: 0 success, 1 nothing changed, or a conflict, 2 the method has no such "
+    "parameter or does not allow the value, 14 no such name, or the name is taken, 17 uncommitted "
+    "edits, 19 the weights cannot be computed.",
 )
 @click.argument("names", type=REVISION, nargs=-1, metavar="[NAME]...|BRANCH")
 @click.option(
     "--method",
     type=click.Choice(list(METHODS)),
-    help=f"How vectors are combined; {METHOD} if not given.",
+    help=f"How to combine vectors. Default: {METHOD}.",
 )
 @click.option("--sum", "method", flag_value="sum", help=METHODS["sum"].help)
 @click.option("--ties", "method", flag_value="ties", help=METHODS["ties"].help)
 @parameter_options
-@click.option("-o", "new", metavar="NEW", help="Name of the vector, which is then not applied.")
-@click.option("--ours", "favour", flag_value="ours", help="In conflicts, take HEAD's side.")
-@click.option("--theirs", "favour", flag_value="theirs", help="In conflicts, take BRANCH's side.")
-@click.option("-m", "--message", help="Message of the commit that merges BRANCH.")
-@click.option("--abort", is_flag=True, help="Go back to before the merge that is under way.")
+@click.option(
+    "-o", "new", metavar="NEW", help="Store the result as vector NEW without applying it."
+)
+@click.option("--ours", "favour", flag_value="ours", help="Resolve conflicts with HEAD's side.")
+@click.option(
+    "--theirs", "favour", flag_value="theirs", help="Resolve conflicts with BRANCH's side."
+)
+@click.option("-m", "--message", help="Commit message for the merge of BRANCH.")
+@click.option("--abort", is_flag=True, help="Abort the unfinished merge.")
 @threads_option
 @answers
 def command(
@@ -57,11 +62,13 @@ def command(
     message: str | None,
     **how: Any,
 ) -> None:
-    """Combine vectors to one, in the place of their terms; or merge a branch.
+    """Combine vectors into one, or merge a branch.
 
-    Without names, all terms of the personality are combined. A branch is merged term by term and
-    vector by vector. What both sides changed in different ways is a conflict: take a side, or edit
-    the files and conclude with `pvc commit -m MESSAGE`.
+    The combined vector replaces the terms of the named ones; without names, it replaces all terms.
+
+    A branch is merged term by term and vector by vector. If both sides changed the same one in
+    different ways, that is a conflict: choose a side with --ours or --theirs, or edit the files and
+    conclude with `pvc commit -m MESSAGE`.
 
     \b
     pvc merge --ties listening brevity -o calm
@@ -73,13 +80,13 @@ def command(
     of_branch = favour is not None or message is not None
     if abort:
         if names or of_vectors or of_branch:
-            raise click.UsageError("--abort stands alone.")
+            raise click.UsageError("--abort takes no other arguments.")
         _abort()
         return
     with opened() as repository:
         branch = len(names) == 1 and not of_vectors and names[0] not in repository.head().names
         if of_branch and not branch:
-            raise click.UsageError("--ours, --theirs and -m belong to merging one BRANCH.")
+            raise click.UsageError("--ours, --theirs and -m are only for merging one BRANCH.")
         if branch:
             _branch(repository, names[0], favour, message)
         else:
@@ -117,13 +124,13 @@ def _vectors(
 
 
 def _warn(recipe: Recipe) -> None:
-    """Warn of negative scales where a rule divides by them, which undoes what they are for."""
+    """Warn of negative scales where a rule divides by them, so that their signs cancel."""
     negative = [term.vector for term in recipe.terms if term.scale < 0]
     if negative and recipe.rule.effect.divides:
         rule = f"{recipe.rule.method.name} ({', '.join(recipe.rule.words)})"
         current().warn(
-            f"{rule} divides by scales, and some are below 0 ({', '.join(negative)}): "
-            "where only such vectors agree, they are added, not subtracted."
+            f"{rule} divides by scales, and those of {shown(negative)} are negative: elements "
+            "where only such vectors agree are added, not subtracted"
         )
 
 
