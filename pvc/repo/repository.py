@@ -115,12 +115,12 @@ class Repository:
         """The engines that pvc has written to, or read."""
         return EngineRecords(self.folder / "targets" / "engines")
 
-    def adopt(self, target: DirectoryRecord | EngineRecord) -> None:
-        """Record what a directory or an engine is known to hold."""
-        if isinstance(target, DirectoryRecord):
-            self.targets.save(target)
+    def save_record(self, record: DirectoryRecord | EngineRecord) -> None:
+        """Record what a directory or an engine holds."""
+        if isinstance(record, DirectoryRecord):
+            self.targets.save(record)
         else:
-            self.engines.save(target)
+            self.engines.save(record)
 
     def find_tree(self, tree: bytes) -> Tree | None:
         """A tree of the store, or None if it is missing or damaged."""
@@ -138,7 +138,7 @@ class Repository:
         """
         from pvc.repo.trees.blocks import BaseFiles, Blocks
 
-        files = BaseFiles(self.root / config.base_origin)
+        files = BaseFiles(self.root / config.base_path)
         return Blocks(reading or self.store, self.store.tree(config.base_tree), files)
 
     def content(self, tree: bytes, layout: bytes) -> Content:

@@ -1,23 +1,26 @@
-"""An engine's weights as a training result that can be committed."""
+"""An engine that a commit is made from, open to be read."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pvc.live.client.connection import RefusedError, UnreachableError
 from pvc.live.client.reading import check_model
 from pvc.live.client.source import LiveSource
-from pvc.live.commands.engine_content import held, identity, is_foreign, new_record
+from pvc.live.commands.engine_content import held, identity, is_foreign, new_record, record
 from pvc.live.memory import sealed
 from pvc.live.protocol.engine_state import ContentLabel
 from pvc.live.protocol.update import WeightUpdate
 from pvc.repo.trees.capture import capture_tensors
 from pvc.repo.trees.statistics import Capture
+from pvc_store.errors import LockedError
 from pvc_store.tree import Tree
 
 if TYPE_CHECKING:
     from pvc.live.client.connection import Connection
-    from pvc.live.commands.engine_content import EngineContent
     from pvc.live.protocol.engine_state import EngineState
     from pvc.parallel import Crew
     from pvc.repo.personality.formula import Built
@@ -38,8 +41,8 @@ def origin_of(repository: Repository, tree: bytes, revision: str) -> ContentLabe
     return ContentLabel(tree, identity(repository), revision[:MAX_REVISION])
 
 
-class EngineSource:
-    """An engine's weights, from now on.
+class OpenEngine:
+    """An engine's weights, from now on; attributes as of `pvc.repo.commands.commit_source`.
 
     Args:
         repository: where they are to be kept.
@@ -55,31 +58,19 @@ class EngineSource:
     def __init__(self, repository: Repository, connection: Connection, like: Built) -> None:
         tree = repository.store.tree(like.tree)
         check_model(connection.manifest, tree)
-        self.engine = connection.name
         self._repository = repository
         self._connection = connection
         self._layout = repository.store.layout(like.layout)
         self._source = LiveSource(connection, tree)
-
-    @property
-    def where(self) -> str:
-        """See `pvc.repo.commands.commit_source.CommitSource.where`."""
-        return f"the engine {self.engine}"
-
-    @property
-    def state(self) -> EngineState:
-        """The engine's, before anything was read."""
-        return self._source.state
-
-    @property
-    def held(self) -> EngineContent | None:
-        """See `Result.held`."""
-        return held(self._repository, self._connection.manifest, self.state)
+        self.engine = connection.name
+        self.where = self.provenance = f"the engine {self.engine}"
+        self.state = self._source.state  # before anything is read
+        self.target = held(repository, connection.manifest, self.state)
 
     def capture(
         self, blocks: Blocks, writing: StoreWriter, goal: CaptureOptions, crew: Crew
     ) -> Capture:
-        """See `Result.capture`.
+        """Read them into the store.
 
         Raises:
             UnsteadyError: the weights changed while they were read.
@@ -90,16 +81,31 @@ class EngineSource:
         self._source.check_unchanged()
         return Capture(Tree(one.tensor for one in tensors), self._layout, tensors)
 
-    def adopted(
+    def records(
         self, vector: CapturedVector, name: str, terms: tuple[Term, ...] | None
     ) -> tuple[EngineRecord, ...]:
-        """See `Result.adopted`; an engine that is another repository's stays so."""
+        """The engine's record; none for an engine of another repository, which it stays."""
         if is_foreign(self._repository, self.state):
             return ()
         built = vector.result, vector.layout
         return (new_record(self._connection.manifest, self.state, built, name, terms),)
 
-    def tell(self, target: EngineRecord) -> EngineState:
+    def confirm(self) -> bool:
+        """Tell the engine what was committed; whether it still holds just that."""
+        repository = self._repository
+        target = record(repository, self._connection.manifest)
+        if target is None or is_foreign(repository, self.state):
+            return False
+        try:
+            state = self._tell(target)
+        except (RefusedError, UnreachableError, KeyboardInterrupt):  # the commit stands
+            return False
+        with contextlib.suppress(LockedError), repository.lock():
+            after = replace(target, generation=state.generation, stamp=state.stamp)
+            repository.engines.save(after)
+        return True
+
+    def _tell(self, target: EngineRecord) -> EngineState:
         """Let the engine know what it holds, which it can tell others from then on.
 
         Raises:

@@ -156,7 +156,7 @@ class _Fsck:
         layouts: Iterable[Layout],
     ) -> None:
         """Decode every tensor of the trees that are relative to one base."""
-        origin = None if pinned.by_value else self.repository.root / pinned.base_origin
+        origin = None if pinned.by_value else self.repository.root / pinned.base_path
         owners: dict[tuple[str, bytes], list[set[str]]] = defaultdict(list)
         jobs: dict[tuple[str, bytes], Tensor] = {}
         for tree_id, tree in trees.items():

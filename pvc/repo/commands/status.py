@@ -94,7 +94,7 @@ def status(repository: Repository) -> Status:
         busy=busy,
         interrupted=busy is None and JournalFile(repository.folder).exists(),
         config=head.config,
-        base_present=(repository.root / head.config.base_origin).is_dir(),
+        base_present=(repository.root / head.config.base_path).is_dir(),
         targets=tuple(_target(target, tree) for target in repository.targets.all()),
         malformed=(
             *_malformed_journal(repository),

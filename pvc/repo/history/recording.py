@@ -86,14 +86,14 @@ class PendingCommit:
         files: new bytes by path; None removes a file.
         message: the commit message.
         built: what the new commit's personality is, as far as that is known.
-        adopted: what targets are known to hold from then on.
+        records: target records to save with the commit.
     """
 
     before: tuple[str, str]
     files: Mapping[str, bytes | None]
     message: str
     built: Built | None
-    adopted: tuple[DirectoryRecord | EngineRecord, ...] = ()
+    records: tuple[DirectoryRecord | EngineRecord, ...] = ()
 
 
 def record(repository: Repository, change: PendingCommit) -> Snapshot:
@@ -112,11 +112,11 @@ def record(repository: Repository, change: PendingCommit) -> Snapshot:
         raise HeadMovedError(before, position(git))
     file = JournalFile(repository.folder)
     with recovering(repository):
-        file.begin(Journal(repository.root, before, None, adopted=change.adopted))
+        file.begin(Journal(repository.root, before, None, records=change.records))
         commit = git.commit(change.files, change.message, repository.folder)
         git.follow_head(PATHS, [before[1]])
-        for target in change.adopted:
-            repository.adopt(target)
+        for target in change.records:
+            repository.save_record(target)
         note_quietly(repository, commit, change.built)
         file.end()
     return Snapshot(git, commit)

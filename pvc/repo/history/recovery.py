@@ -58,8 +58,8 @@ def recover(
             git.restart()
             git.remove_locks(file.began())
             _settle_text(git, journal)
-        for target in journal.adopted if moved else ():
-            repository.adopt(target)
+        for target in journal.records if moved else ():
+            repository.save_record(target)
         if journal.writing is not None:
             writing, before = journal.writing, journal.writing.before
             finished = moved or _ends_here(repository, journal, writing)
@@ -122,8 +122,8 @@ def _settle_created(repository: Repository, writing: DirectoryWrite, *, drop: bo
     if temporary is not None and temporary.exists():
         shutil.rmtree(temporary)
     elif complete:
-        content = repository.content(writing.after.tree, writing.after.layout)
-        repository.targets.save(writing.after.stamped(content))
+        layout = repository.store.layout(writing.after.layout)
+        repository.targets.save(writing.after.stamped(layout))
 
 
 def _settle_updated(
@@ -149,6 +149,6 @@ def _settle_updated(
     wanted = repository.content(holds.tree, holds.layout)
     between = repository.content(other.tree, other.layout)
     base = repository.store.tree(writing.base)
-    with Blocks(repository.store, base, BaseFiles(writing.origin)) as blocks:
+    with Blocks(repository.store, base, BaseFiles(writing.base_path)) as blocks:
         directory.update(holds.path, between, wanted, blocks, crew)
-    repository.targets.save(holds.stamped(wanted))
+    repository.targets.save(holds.stamped(wanted.layout))
