@@ -205,7 +205,7 @@ def merge_steps(root: Path, models: dict[str, Path], threads: int) -> Steps:
             lambda r: checkout(r, revision, DirectoryTarget(root / name), keep_head=True, crew=crew)
         )
 
-    ties = Combination(VECTORS, "ties", DENSITY, 1.0, "merged")
+    ties = Combination(VECTORS, "ties", {"density": DENSITY}, "merged")
     return {
         "init": lambda: initialise(root, models[BASE], by_value=True, crew=crew),
         "keep": within(keep),

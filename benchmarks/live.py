@@ -85,7 +85,7 @@ class Target:
         self.connection = connection
         self.crew = crew
         self.base, _ = live.content(connection, crew)
-        self._source = live.LiveSource(connection)
+        self._source = live.EngineTensors(connection)
 
     def changed(self, part: str) -> Tree:
         """The tree in which tensors with `part` in their names are changed."""

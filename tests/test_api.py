@@ -52,7 +52,7 @@ def test_the_story(engine: EngineProcess, tmp_path: Path) -> None:  # noqa: F811
         written = repository.checkout("main", tmp_path / "out")
         assert written.directory == tmp_path / "out"
         aside = repository.commit("again", tmp_path / "out", aside=True, onto="base")
-        assert aside.vector.result == done.vector.result
+        assert aside.vector.to_tree == done.vector.to_tree
         assert [target.state for target in repository.status().targets] == ["clean"]
         engine.ask("poke", names=["turned"])
         forced = repository.checkout("main", engine="chat", force=True)

@@ -1,4 +1,4 @@
-"""The engine of `pvc demo`: a process that shares a model of the lab, and is asked line by line.
+"""The engine of `pvc demo`: a process that shares a model of the lab, and replies line by line.
 
     python -m pvc.demo.engine_process DIR NAME SEED
 

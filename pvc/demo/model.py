@@ -90,7 +90,7 @@ def save(model: Any, directory: Path) -> None:
 
 
 def load(directory: Path) -> Any:
-    """Read a model of the lab as float32, ready to be asked.
+    """Read a model of the lab as float32, ready to reply.
 
     Raises:
         NotALabModelError: the directory holds no checkpoint, or one of another model.

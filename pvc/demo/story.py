@@ -1,4 +1,4 @@
-"""The story of `pvc demo`: what is said, what is typed, and who plays it."""
+"""The story of `pvc demo`: its sentences and commands, and how they are run."""
 
 from __future__ import annotations
 

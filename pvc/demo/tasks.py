@@ -1,4 +1,4 @@
-"""What the lab's model is asked, and what it answers.
+"""The requests to the lab's model, and its replies.
 
 A request is "please paint the table in the kitchen".  Its reply has a core, which is always there,
 and up to three behaviours, each of them shown or not, independently of the others:

@@ -40,7 +40,7 @@ class TrainingProgress(Protocol):
 
 
 def silent(label: str, done: int, total: int) -> None:
-    """Reports to nobody."""
+    """Reports nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,17 @@
 """Engines: running processes whose weights pvc reads, verifies and changes in place.
 
-    share                 make an engine of a PyTorch process (needs torch)
-    attach                make one of an offline vLLM (see pvc.live.vllm)
-    engines, connect      find one, talk to it
-    update                check a tree out into it
-    verify, content       compare it with a tree; what it holds
-    LiveSource            its tensors, to be captured
+`pvc.share` makes an engine of a PyTorch process, `attach` one of an offline vLLM; `engines` lists
+them, `connect` talks to one, `verify` and `content` read it, `update` writes a tree into it, and
+`EngineTensors` are its tensors, to be captured.  Only the engine's own process writes its weights,
+between two of its steps: the client stages the blocks that differ, the engine checks them, copies
+them, and verifies what it wrote.
 
-In the engine's process:  share > placing, cuda > control > keeper > writer, gate
-In the client's:          connection > reading, updating, source
-Both:                     manifest, state, change, applied, wire, sealed, memory, region, folder,
-                          registry
+    rooms of the engine's process      pytorch | vllm > engine
+    rooms of the client's process      commands > client
+    rooms of both                      announced, memory > protocol
 
-Only the engine's own process writes its weights.  Limits: Linux; one host; one user.
+Limits: Linux; one host; one user.
+Tests: tests/live/.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pvc.live.client.connection import Connection, connect, engines
+    from pvc.live.client.engine_tensors import EngineTensors
     from pvc.live.client.reading import content, verify
-    from pvc.live.client.source import LiveSource
     from pvc.live.client.updating import Updated, UpdateGoal, update
     from pvc.live.pytorch.share import share
     from pvc.live.vllm.offline import attach
 
 __all__ = [
     "Connection",
-    "LiveSource",
+    "EngineTensors",
     "UpdateGoal",
     "Updated",
     "attach",
@@ -46,7 +45,7 @@ __all__ = [
 _MODULES = {
     "Connection": "client.connection",
     "UpdateGoal": "client.updating",
-    "LiveSource": "client.source",
+    "EngineTensors": "client.engine_tensors",
     "Updated": "client.updating",
     "attach": "vllm.offline",
     "connect": "client.connection",

@@ -9,41 +9,34 @@ For each element, with v_j = vote_j * tau_j, in float64:
               elected sign; a divisor of 0 is taken as 1; 0 where nothing was kept
 
 A v_j of 0 counts for nothing.  A NaN among the taus, or a mass that is NaN, makes the result NaN.
-What vote, share and weight come from is the dialect's: see `pvc.merge.dialect`.  By the authors'
-rule the vote is the scale, share and weight are 1, and a zero mass has the majority sign of the
-model: it divides by a number of vectors, so that a negated vector stays negated.
+Vote, share and weight follow from the dialect: see `pvc.merge.ties_dialects`.  By the authors' rule
+the vote is the scale, share and weight are 1, and a zero mass has the majority sign of the model:
+it divides by a number of vectors, so that a negated vector stays negated.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pvc.codec.buffers import BUFFERS, room
+from pvc.codec.buffers import room
 from pvc.codec.kernels import STRIP
 from pvc.jit.decorator import jit
-from pvc.merge.dialect import AUTHORS, Dialect
+from pvc.merge.ties_dialects import AUTHORS, Dialect, trimming
 
 if TYPE_CHECKING:
-    from pvc.codec.elements import Numbers
-    from pvc.codec.numbers import Floats
+    from numpy.typing import NDArray
 
-Table: TypeAlias = NDArray[np.int64]
-Signs: TypeAlias = NDArray[np.int8]
+    from pvc.codec.numbers import Floats
+    from pvc.merge.method import Rule, TauBlock
 
 # Rows that lie a multiple of 4 KiB apart would evict each other.
 APART = 40
-# Beside the signs -1 and +1, and 0 where nothing is elected.
-UNDECIDED = 2
-# The sign of a mass that is NaN, which elects nothing.
-INVALID = 3
 
 
 class Terms(NamedTuple):
-    """What the k vectors are trimmed by and scaled with, each of shape (k,), and by which rule."""
+    """Scales and thresholds of the k vectors, each of shape (k,), and the dialect."""
 
     scales: NDArray[np.float64]
     thresholds: NDArray[np.float64]
@@ -56,47 +49,11 @@ class Terms(NamedTuple):
         return np.array(found).reshape(-1, 3)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Tally:
-    """How the elements of some blocks were elected.
-
-    Attributes:
-        positive: elements whose mass is above 0.
-        negative: elements whose mass is below 0.
-        undecided: elements whose mass is 0 although something was kept; by dialects that have a
-            sign for them they are counted as having it.
-        below: shape (k,), how many elements of each vector are smaller than its threshold.
-        tied: shape (k,), how many are exactly as large.
-        kept: shape (k,), how many elements of each vector were kept.
-        outvoted: shape (k,), how many of those have the losing sign, undecided ones left aside.
-        conflicts: shape (k, k), symmetric: where both were kept and have opposite signs.
-    """
-
-    positive: int
-    negative: int
-    undecided: int
-    below: Table
-    tied: Table
-    kept: Table
-    outvoted: Table
-    conflicts: Table
-
-    @classmethod
-    def none(cls, k: int) -> Tally:
-        """That of no blocks of `k` vectors."""
-        below, tied, kept, outvoted = np.zeros((4, k), np.int64)
-        return cls(0, 0, 0, below, tied, kept, outvoted, np.zeros((k, k), np.int64))
-
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Tally)))
-
-
-def majority(positive: int, negative: int) -> int:
-    """The sign for undecided elements, +1 or -1: that of the sum of all elected signs.
-
-    Where that is 0 too, the authors' comparisons keep the negative ones.
-    """
-    return 1 if positive > negative else -1
+def merge(block: TauBlock, rule: Rule, out: Floats) -> None:
+    """Write the merged block; see `pvc.merge.method.Kernel`."""
+    thresholds = np.array(block.facts.thresholds)
+    terms = Terms(block.scales, thresholds, trimming(rule).dialect)
+    combine(block.taus, terms, rule.number("lambda"), block.facts.zero_sum, out)
 
 
 def combine(taus: Floats, terms: Terms, factor: float, undecided: int, out: Floats) -> None:
@@ -106,46 +63,20 @@ def combine(taus: Floats, terms: Terms, factor: float, undecided: int, out: Floa
         taus: shape (k, n).
         terms: the scales and thresholds of the k vectors.
         factor: what the mean is multiplied by.
-        undecided: the sign where the mass is 0, +1 or -1; see `majority`.
+        undecided: the sign where the mass is 0, +1 or -1; see `pvc.merge.ties_votes.majority`.
         out: receives n numbers.
 
     Raises:
         ValueError: the shapes do not fit.
     """
-    _check(taus, terms, out.size)
-    cuts = _cuts(terms.thresholds, taus.dtype)
+    check(taus, terms, out.size)
+    cuts = cuts_of(terms.thresholds, taus.dtype)
     factors = float(factor), float(undecided)
     strips = room(4 + len(taus), STRIP + APART, np.float64)
-    _combine(_keepable(taus, cuts), cuts, terms.rates, factors, (out, strips))
+    _combine(keepable(taus, cuts), cuts, terms.rates, factors, (out, strips))
 
 
-def tally(taus: Floats, terms: Terms) -> Tally:
-    """Count how the elements of a block are elected.
-
-    Args:
-        taus: shape (k, n).
-        terms: the scales and thresholds of the k vectors.
-
-    Raises:
-        ValueError: the shapes do not fit.
-    """
-    k, n = taus.shape
-    _check(taus, terms, n)
-    sizes, outvoted = np.zeros((3, k), np.int64), np.zeros(k, np.int64)
-    signs, conflicts = np.zeros(3, np.int64), np.zeros((k, k), np.int64)
-    votes, elected = np.empty((k, n), np.int8), np.empty(n, np.int8)
-    cuts = _cuts(terms.thresholds, taus.dtype)
-    _measure(taus, cuts, sizes)
-    tie = UNDECIDED if terms.dialect.zero_sum is None else terms.dialect.zero_sum
-    results = votes, elected, BUFFERS.strips[8][1], np.empty(STRIP, np.int8)
-    _vote(_keepable(taus, cuts), cuts, terms.rates, tie, results)
-    _count(votes, elected, signs, outvoted, conflicts)
-    positive, negative, undecided = signs.tolist()
-    below, tied, kept = sizes
-    return Tally(positive, negative, undecided, below, tied, kept, outvoted, conflicts)
-
-
-def _cuts(thresholds: NDArray[np.float64], dtype: np.dtype[np.floating[Any]]) -> Floats:
+def cuts_of(thresholds: NDArray[np.float64], dtype: np.dtype[np.floating[Any]]) -> Floats:
     """What magnitudes of a float type are compared with: for each threshold three numbers.
 
     They are the least number at or above it, the threshold itself (NaN if the type does not have
@@ -157,7 +88,7 @@ def _cuts(thresholds: NDArray[np.float64], dtype: np.dtype[np.floating[Any]]) ->
     return np.stack([least, level, np.maximum(least, np.finfo(dtype).smallest_subnormal)], axis=1)
 
 
-def _keepable(taus: Floats, cuts: Floats) -> Floats:
+def keepable(taus: Floats, cuts: Floats) -> Floats:
     """The taus, without those that are not kept although they are not below the cut.
 
     Below NaN, the threshold of a vector that is NaN for the most part, is nothing; yet only NaN is
@@ -170,7 +101,8 @@ def _keepable(taus: Floats, cuts: Floats) -> Floats:
     return kept
 
 
-def _check(taus: Floats, terms: Terms, n: int) -> None:
+def check(taus: Floats, terms: Terms, n: int) -> None:
+    """Make sure that shapes fit; raises as `combine`."""
     k, cuts = terms.scales.size, terms.thresholds.size
     if taus.shape != (k, n) or cuts != k:
         shapes = f"{taus.shape}, {k} scales and {cuts} thresholds"
@@ -214,93 +146,3 @@ def _combine(
             mean = sign[i] * total[i] / (divisor[i] if divisor[i] != 0.0 else 1.0)
             mean = factor * mean if total[i] != 0.0 else 0.0
             written[i] = mass[i] if np.isnan(mass[i]) else mean
-
-
-@jit
-def _measure(taus: Floats, cuts: Floats, sizes: Table) -> None:
-    """Count the elements of each vector that are below, tied and kept."""
-    for j in range(taus.shape[0]):
-        least, level, smallest = cuts[j, 0], cuts[j, 1], cuts[j, 2]
-        for start in range(0, taus.shape[1], STRIP):
-            tau = taus[j, start : start + STRIP]
-            below = tied = kept = np.int32(0)
-            for i in range(tau.size):
-                magnitude = abs(tau[i])
-                below = np.int32(below + np.int32(magnitude < least))
-                tied = np.int32(tied + np.int32(magnitude == level))
-                kept = np.int32(kept + np.int32(magnitude >= smallest))
-            sizes[0, j] += below
-            sizes[1, j] += tied
-            sizes[2, j] += kept
-
-
-@jit
-def _vote(
-    taus: Floats,
-    cuts: Floats,
-    rates: NDArray[np.float64],
-    undecided: int,
-    results: tuple[Signs, Signs, Numbers, Signs],
-) -> None:
-    """Write the sign that each vector wants for each element, and the elected one.
-
-    Signs are taken as numbers first: that, and then one conversion, is what becomes vector code.
-    The last results are two strips of numbers, and one of signs, to work in.
-    """
-    votes, elected, strips, voted = results
-    zero, none, tie, invalid = taus.dtype.type(0), np.int8(0), np.int8(undecided), np.int8(INVALID)
-    values, mass = strips[0], strips[1]
-    for start in range(0, elected.size, STRIP):
-        result = elected[start : start + STRIP]
-        n = result.size
-        mass[:] = 0.0
-        voted[:] = 0
-        for j in range(taus.shape[0]):
-            tau = taus[j, start : start + n]
-            vote = votes[j, start : start + n]
-            rate, cut = rates[j, 0], cuts[j, 0]
-            for i in range(n):
-                values[i] = rate * np.float64(zero if abs(tau[i]) < cut else tau[i])
-                mass[i] += values[i]
-            for i in range(n):
-                values[i] = 1.0 if values[i] > 0.0 else (-1.0 if values[i] < 0.0 else 0.0)
-            for i in range(n):
-                vote[i] = np.int8(values[i])
-                voted[i] |= vote[i]
-        for i in range(n):
-            side = 1.0 if mass[i] > 0.0 else (-1.0 if mass[i] < 0.0 else 0.0)
-            mass[i] = side if mass[i] == mass[i] else INVALID
-        for i in range(n):
-            sign = np.int8(mass[i])
-            without = tie if voted[i] != none else none
-            result[i] = without if sign == none else (none if sign == invalid else sign)
-
-
-@jit
-def _count(votes: Signs, elected: Signs, signs: Table, outvoted: Table, conflicts: Table) -> None:
-    """Count the elected signs, and where a vote is against the elected or against another one."""
-    one = np.int8(1)
-    for start in range(0, elected.size, STRIP):
-        result = elected[start : start + STRIP]
-        n = result.size
-        positive = negative = undecided = np.int16(0)
-        for i in range(n):
-            positive = np.int16(positive + np.int16(result[i] == one))
-            negative = np.int16(negative + np.int16(result[i] == -one))
-            undecided = np.int16(undecided + np.int16(result[i] == UNDECIDED))
-        signs[0] += positive
-        signs[1] += negative
-        signs[2] += undecided
-        for j in range(votes.shape[0]):
-            vote = votes[j, start : start + n]
-            opposed = np.int16(0)
-            for i in range(n):
-                opposed = np.int16(opposed + np.int16(np.int8(vote[i] * result[i]) == -one))
-            outvoted[j] += opposed
-            for other in range(j):
-                against = votes[other, start : start + n]
-                opposed = np.int16(0)
-                for i in range(n):
-                    opposed = np.int16(opposed + np.int16(np.int8(vote[i] * against[i]) == -one))
-                conflicts[j, other] += opposed
-                conflicts[other, j] += opposed

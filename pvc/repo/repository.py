@@ -161,7 +161,7 @@ class Repository:
         """
         commit = self.git.head()
         if commit is None:
-            self.git.run("rev-parse", "--git-dir")  # git may refuse it: another user owns it
+            self.git.ask("rev-parse", "--git-dir")  # git may refuse it: another user owns it
             raise NoRepositoryError(self.root, "its branch has no commit yet")
         return Snapshot(self.git, commit)
 

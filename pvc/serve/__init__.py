@@ -1,13 +1,14 @@
 """`pvc serve`: one shared model behind OpenAI's HTTP interface.
 
-    serve        load a model, share it, and answer until told to stop
-    require      make sure that the extra `serve` is installed
+`serve` takes the address, loads the model, shares it as an engine, and answers requests until it is
+told to stop; `require` makes sure that the extra `serve` is installed.  transformers generates, one
+request at a time, each in one step of the engine: no reply mixes two sets of weights, and a
+checkout into the engine waits for the request under way.
 
-    server > app > turns > reply > generation > loaded
-             app > asked, answers, limits         reply > continuation
+    server > http > model
 
-Generation is transformers' own, one request at a time, each in one step of the engine: no reply
-mixes two sets of weights.  Limits: text only; no tools, no beams, no penalties.
+Limits: text only; no tools, no beams, no penalties.
+Tests: tests/serve/.
 """
 
 from __future__ import annotations

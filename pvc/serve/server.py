@@ -1,4 +1,4 @@
-"""A model loaded, shared and served, until the process is told to stop."""
+"""The server: a model is loaded, shared and served until a signal ends it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pvc.live.announced.folder import EngineFolder, check_name
 from pvc.live.announced.registry import check_free
 from pvc.live.pytorch.share import share
 from pvc.serve.http.app import Service
-from pvc.serve.model.loaded import load
+from pvc.serve.model.loaded_model import load
 from pvc.serve.model.turn_queue import TurnQueue
 from pvc.weights.checkpoint import Checkpoint
 from pvc.weights.errors import CheckpointError
@@ -32,7 +32,7 @@ log = logging.getLogger("pvc.live")
 
 HOST, PORT = "127.0.0.1", 8000
 GRACE_SECONDS = 10
-"""How long requests under way may take to end, once the process is told to stop."""
+"""How long requests under way may take to end, once a signal has come."""
 
 
 class AddressError(PvcError):
@@ -51,11 +51,11 @@ class AddressError(PvcError):
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What is served, and where.
+    """A running server.
 
     Attributes:
-        url: where.
-        name: what engine and model are called.
+        url: its address.
+        name: of engine and model.
         model: its class.
         device: where its weights are.
         dtype: of most of its weights, as PyTorch calls it.
@@ -106,13 +106,15 @@ def serve(  # noqa: PLR0913 - options, each by its name
         closing.callback(engine.close)  # first: a turn may wait at its gate
         _compare(Path(model), engine.manifest)
         device_name, dtype = str(loaded.model.device), str(loaded.model.dtype)
-        told = Serving(url, name, engine.manifest.model, device_name, dtype.removeprefix("torch."))
-        server = _Server(Service(name, loaded, turns).app(), lambda: ready(told))
+        serving = Serving(
+            url, name, engine.manifest.model, device_name, dtype.removeprefix("torch.")
+        )
+        server = _Server(Service(name, loaded, turns).app(), lambda: ready(serving))
         server.run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    """Tells when it is ready, and ends as if nothing had happened when it is told to stop."""
+    """Calls `ready` once it listens; a signal ends it without an error."""
 
     def __init__(self, app: Any, ready: Callable[[], None]) -> None:
         self._ready = ready

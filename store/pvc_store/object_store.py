@@ -34,24 +34,24 @@ class ObjectStore(PackedBlocks):
         super().__init__(backend)
         self.trees = StoredObjects(backend, "tree")
         self.layouts = StoredObjects(backend, "layout")
-        self._read_trees: dict[bytes, Tree] = {}
+        self._recent: dict[bytes, Tree] = {}
 
     # Trees and layouts
 
     def tree(self, tree_id: bytes) -> Tree:
         """The tree of an id; see `Store.tree`.  A few are kept in memory."""
-        tree = self._read_trees.get(tree_id)
+        tree = self._recent.get(tree_id)
         if tree is None:
             tree = self._read_tree(tree_id)
-            if len(self._read_trees) >= MAX_KNOWN_TREES:
-                self._read_trees.clear()
-            self._read_trees[tree_id] = tree
+            if len(self._recent) >= MAX_KNOWN_TREES:
+                self._recent.clear()
+            self._recent[tree_id] = tree
         return tree
 
     def _read_tree(self, tree_id: bytes) -> Tree:
         data = self._file(self.trees, tree_id)
         base_file = partial(self._file, self.trees)
-        return Tree.from_bytes(data, tree_id, base_file, f"Tree {tree_id.hex()}", self._read_trees)
+        return Tree.from_bytes(data, tree_id, base_file, f"Tree {tree_id.hex()}", self._recent)
 
     def holds_whole(self, tree_id: bytes) -> bool:
         """Whether a tree is stored whole, not as differences from a base, and is sound."""
@@ -106,7 +106,7 @@ class ObjectStore(PackedBlocks):
 
         Trees go first, so that after a crash no tree lacks its blocks.
         """
-        self._read_trees.clear()
+        self._recent.clear()
         self.trees.delete(trees)
         self.packs.delete(packs)
         self.refresh()
@@ -114,7 +114,7 @@ class ObjectStore(PackedBlocks):
     # Verification
 
     def stored_size(self) -> int:
-        """Bytes of packs, all of which `verify` reads."""
+        """Bytes of all packs, which `verify` reads."""
         return sum(map(self.pack_size, self.packs.ids()))
 
     def verify(self, advance: Callable[[int], None] = lambda _: None) -> Iterator[Damage]:
@@ -126,7 +126,7 @@ class ObjectStore(PackedBlocks):
                 if not self.packs.has(pack):
                     continue  # removed meanwhile; blocks that are needed will be missed
                 yield Damage("pack", pack.hex(), str(error))
-        self._read_trees.clear()  # so that they are read again
+        self._recent.clear()  # so that they are read again
         yield from self._verify_depth()
         yield from self._verify_files()
 

@@ -90,13 +90,13 @@ def test_a_warning_where_scales_are_divided_by(pvc: Pvc) -> None:
     done = pvc(*words, "--compat", "mergekit", "-o", "calm")
     assert done.code == 0
     assert done.err.count("warning: ") == 1
-    assert "mergekit divides by scales, and some are below 0 (quiet)" in done.err
+    assert "compat mergekit) divides by scales, and some are below 0 (quiet)" in done.err
 
 
 def test_peft_has_no_lambda(pvc: Pvc) -> None:
     done = pvc("merge", "--ties", "listening", "quiet", "--compat", "peft", "--lambda", "0.5")
     assert (done.code, done.out) == (2, "")
-    assert "it has no lambda, which is 0.5 here and not 1" in done.err
+    assert "peft has no lambda, which is 0.5 here and not 1" in done.err
 
 
 def test_merge_takes_the_place_of_the_terms(pvc: Pvc) -> None:

@@ -97,7 +97,7 @@ def _tensor(like: Tensor, data: Bytes) -> Tensor:
 def held(connection: live.Connection) -> Weights:
     """What an engine holds now."""
     tree, _ = live.content(connection, CREW)
-    source = live.LiveSource(connection)
+    source = live.EngineTensors(connection)
     raw = {name: np.empty(tensor.nbytes, np.uint8) for name, tensor in tree.items()}
     for name, out in raw.items():
         for start in range(0, len(out), BLOCK_BYTES):

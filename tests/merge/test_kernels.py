@@ -6,10 +6,15 @@ import subprocess
 import sys
 
 WORK = """
+import importlib
+import pkgutil
 import sys
 import numpy as np
+import pvc.merge
 from pvc.codec import BaseBlock, decode, encode, kernels, measure, numbers, rounding
-from pvc.merge import arithmetic, geometry, ties, trim
+from pvc.merge import arithmetic, geometry, threshold, ties, ties_votes
+from pvc.merge.method import Facts, TauBlock
+from pvc.merge.methods import METHODS
 from pvc_store.ids import block_key
 from pvc_store.kinds import KIND_BY_NAME
 
@@ -24,7 +29,9 @@ def noted(kernel):
         kernel(*arguments)
     return note
 
-modules = kernels, rounding, arithmetic, geometry, ties, trim
+names = [one.name for one in pkgutil.iter_modules(pvc.merge.__path__)]
+assert not set(METHODS) - set(names)
+modules = kernels, rounding, *(importlib.import_module("pvc.merge." + name) for name in names)
 every = [
     (module, name)
     for module in modules
@@ -60,9 +67,12 @@ arithmetic.add(wide, 0.5, tau, touched)
 arithmetic.combine(taus, np.ones(2), 0.5, wide)
 geometry.compare(tau, wide, 6000)
 terms = ties.Terms(np.ones(2), np.full(2, 0.1))
-ties.tally(taus, terms)
-ties.combine(taus, terms, 1.0, 1, wide)
-search = trim.Search(6000, 3000, np.dtype(np.float32))
+ties_votes.tally(taus, terms)
+for method in METHODS.values():
+    facts = Facts((0.1, 0.1))
+    block = TauBlock(taus.copy(), np.ones(2), "w", 0, lambda row: bytes([row]) * 32, facts)
+    method.kernel(block, method.rule(), wide)
+search = threshold.Search(6000, 3000, np.dtype(np.float32))
 while search.threshold is None:
     counts = search.counts()
     counts.count(tau)

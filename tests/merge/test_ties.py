@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pvc.merge import ties
-from pvc.merge.dialect import rank_of
-from pvc.merge.trim import Search
+from pvc.merge import ties, ties_votes
+from pvc.merge.threshold import Search
+from pvc.merge.ties_dialects import rank_of
 
 if TYPE_CHECKING:
     from pvc.codec.numbers import Floats
@@ -162,7 +162,7 @@ def test_tally_counts_what_is_elected() -> None:
         np.float32,
     )
     terms = ties.Terms(np.ones(3), np.array([0.5, 0.5, 1.5]))
-    tally = ties.tally(taus, terms)
+    tally = ties_votes.tally(taus, terms)
     assert (tally.positive, tally.negative, tally.undecided) == (3, 2, 1)
     assert tally.below.tolist() == [2, 1, 6]
     assert tally.tied.tolist() == [0, 0, 0]
@@ -179,7 +179,7 @@ def test_tally_adds_up(seed: int, cut: int) -> None:
     values = np.where(np.abs(taus) >= terms.thresholds[:, None], taus, 0) * terms.scales[:, None]
     mass = values.sum(axis=0)
     parts = [np.ascontiguousarray(part) for part in np.split(taus, [cut], axis=1)]
-    tally = ties.tally(parts[0], terms) + ties.tally(parts[1], terms)
+    tally = ties_votes.tally(parts[0], terms) + ties_votes.tally(parts[1], terms)
     assert tally.positive == np.count_nonzero(mass > 0)
     assert tally.negative == np.count_nonzero(mass < 0)
     assert tally.undecided == np.count_nonzero((mass == 0) & values.any(axis=0))
@@ -198,7 +198,7 @@ def test_a_threshold_that_float32_does_not_have(threshold: float) -> None:
         [0, 1e-45, np.float32(0.1), np.nextafter(np.float32(0.1), F32.type(0)), 7, INF]
     )
     taus = sizes.astype(np.float32)[None]
-    tally = ties.tally(taus, ties.Terms(np.ones(1), np.array([threshold])))
+    tally = ties_votes.tally(taus, ties.Terms(np.ones(1), np.array([threshold])))
     wide = taus.astype(np.float64)
     assert tally.below == np.count_nonzero(wide < threshold)
     assert tally.tied == np.count_nonzero(wide == threshold)
@@ -207,7 +207,7 @@ def test_a_threshold_that_float32_does_not_have(threshold: float) -> None:
 
 @pytest.mark.parametrize(("up", "down", "sign"), [(2, 1, 1), (1, 2, -1), (3, 3, -1), (0, 0, -1)])
 def test_majority(up: int, down: int, sign: int) -> None:
-    assert ties.majority(up, down) == sign
+    assert ties_votes.majority(up, down) == sign
 
 
 def test_shapes_are_checked() -> None:
@@ -217,4 +217,4 @@ def test_shapes_are_checked() -> None:
     with pytest.raises(ValueError, match="do not fit"):
         ties.combine(taus, untrimmed(1, 1), 1.0, 1, np.empty(4, np.float32))
     with pytest.raises(ValueError, match="do not fit"):
-        ties.tally(taus, ties.Terms(np.ones(2), np.zeros(3)))
+        ties_votes.tally(taus, ties.Terms(np.ones(2), np.zeros(3)))

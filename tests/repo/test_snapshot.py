@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pvc.merge.methods import SUM
 from pvc.repo.commands.combine import Combination, combine
 from pvc.repo.personality import personality_file, vector_file
 from pvc.repo.personality.config import ConfigError
@@ -14,6 +15,7 @@ from pvc.repo.personality.vector import DerivedVector, Recipe
 from pvc.repo.personality.vector_file import VectorError
 from pvc.repo.snapshot import NoVectorError
 from tests.repo.conftest import CREW
+from tests.support.merging import trimmed
 
 if TYPE_CHECKING:
     from pvc.repo.personality.vector import Vector
@@ -35,7 +37,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_no_vector_is_parsed_twice(made: Repository, parsed: list[str]) -> None:
-    combine(made, Combination(("listening", "quiet"), "ties", 0.5, 1.0, "calm"), CREW)
+    combine(made, Combination(("listening", "quiet"), "ties", trimmed(0.5), "calm"), CREW)
     names = ("listening", "suggesting", "quiet", "calm")
     assert sorted(parsed) == sorted(f"vectors/{name}.json" for name in names)
 
@@ -59,7 +61,7 @@ def test_with_files(made: Repository, parsed: list[str]) -> None:
 
 def test_with_vector_and_personality(made: Repository, parsed: list[str]) -> None:
     head = made.head()
-    half = DerivedVector(Recipe("sum", (Term("quiet", 0.5),)))
+    half = DerivedVector(Recipe(SUM, (Term("quiet", 0.5),)))
     after = head.with_vector("half", half).with_personality(Personality((Term("half"),)))
     assert list(after.changes) == ["vectors/half.json", personality_file.PATH]
     assert str(after.personality) == "base + half"

@@ -16,8 +16,8 @@ from pvc.live.client.connection import RefusedError
 from pvc.serve.http.app import Service
 from pvc.serve.model import turn_queue
 from pvc.serve.model.generation import Sampling
-from pvc.serve.model.order import Order, Prompt
-from pvc.serve.model.turn_queue import CrowdedError, PausedError, TurnQueue
+from pvc.serve.model.generation_job import GenerationJob, Prompt
+from pvc.serve.model.turn_queue import TurnQueue, UnavailableError
 from tests.live.conftest import held, update
 from tests.support.served import HUGE, PROMPT
 
@@ -275,14 +275,14 @@ def test_bodies_that_are_none_are_refused(server: Server) -> None:
 
 def test_what_asks_for_nothing_is_ignored(server: Server) -> None:
     more = {"best_of": 1, "presence_penalty": 0, "logit_bias": None, "user": "x", "whatever": [1]}
-    assert server.text(prompt=PROMPT, max_tokens=1, model="chat", **more)
+    assert server.text(prompt=PROMPT, max_tokens=1, temperature=0, model="chat", **more)
 
 
 # Turns
 
 
-def order(most: int = 4) -> Order:
-    return Order((Prompt("", (1, 6, 7, 3)),), 1, Sampling(most, temperature=0))
+def order(most: int = 4) -> GenerationJob:
+    return GenerationJob((Prompt("", (1, 6, 7, 3)),), 1, Sampling(most, temperature=0))
 
 
 async def taken(found: TurnQueue) -> str:
@@ -303,7 +303,7 @@ def test_too_many_that_wait_are_refused(
         found.close()
     assert one == two
     assert isinstance(one, str)
-    assert isinstance(three, CrowdedError)
+    assert isinstance(three, UnavailableError)
 
 
 def test_weights_that_are_not_whole_generate_nothing(reference: Reference, tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_weights_that_are_not_whole_generate_nothing(reference: Reference, tmp_p
             with pytest.raises(RefusedError):
                 update(connection, base, base.changed())
             for refused in (taken(found), service.health()):
-                with pytest.raises(PausedError, match="the cache was not reset"):
+                with pytest.raises(UnavailableError, match="the cache was not reset"):
                     asyncio.run(refused)
             fails[0] = False
             update(connection, held(connection), base)

@@ -17,7 +17,7 @@ import pytest
 
 from pvc import live, serve
 from pvc.live.announced.registry import EngineNameTakenError
-from pvc.serve.model.loaded import UnservableError
+from pvc.serve.model.loaded_model import UnservableError
 from pvc.serve.server import AddressError
 from tests.live.conftest import CREW, SECONDS, left
 from tests.support.runner import PVC, environment, spawn

@@ -10,14 +10,15 @@ import torch
 
 from pvc.live.memory.host import HostMemory, gather
 from pvc.live.protocol.manifest import LiveTensor
+from pvc.live.vllm.tracing.coverage import Coverage, tensor_coverage
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.kinds import KIND_BY_NAME, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pvc.live.protocol.region import Region
-    from pvc.live.vllm.tracing.trace import Trace
+    from pvc.live.vllm.tracing.trace import TensorDescription, Trace
 
 BF16 = KIND_BY_NAME["BF16"]
 
@@ -28,6 +29,18 @@ class Header:
 
     shape: tuple[int, ...]
     kind: Kind = BF16
+
+
+def covered(
+    tensors: Mapping[str, TensorDescription], ranks: Sequence[Trace]
+) -> dict[str, Coverage]:
+    """How often the bytes of every tensor lie on ranks, by their traces."""
+    found = {}
+    for name, tensor in tensors.items():
+        regions = [region for rank in ranks for region in rank.regions.get(name, ())]
+        nbytes, item = tensor.kind.bytes_of(tensor.shape), tensor.kind.bits // 8
+        found[name] = tensor_coverage(regions, nbytes, item) or Coverage(0, 0)
+    return found
 
 
 def raw(tensor: torch.Tensor) -> bytes:

@@ -16,7 +16,7 @@ from pvc.errors import PvcError
 if TYPE_CHECKING:
     import torch
 
-    from pvc.live.vllm.attached import Attached
+    from pvc.live.vllm.vllm_engine import VllmEngine
 
 CACHE_BYTES = 64 << 20
 
@@ -26,7 +26,7 @@ class Running:
 
     def __init__(self) -> None:
         self.llms: dict[str, Any] = {}
-        self.attached: dict[str, Attached] = {}
+        self.attached: dict[str, VllmEngine] = {}
         self.load: Load | None = None
         self.aside: dict[str, torch.Tensor] = {}
 

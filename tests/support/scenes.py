@@ -16,7 +16,6 @@ from pvc.parallel import Crew
 from pvc.repo.commands.branches import create_branch, switch
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.checkout_directory import DirectoryTarget
-from pvc.repo.commands.combine import Scaling, rescale
 from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.commands.commit_edits import commit_edits
 from pvc.repo.commands.commit_source import CheckpointSource
@@ -26,6 +25,7 @@ from pvc.repo.commands.merge_branch import merge_branch
 from pvc.repo.commands.remove import remove
 from pvc.repo.commands.rename import rename
 from pvc.repo.commands.revert import revert
+from pvc.repo.commands.scale import Scaling, rescale
 from pvc.repo.commands.status import status
 from pvc.repo.git import NoRepositoryError
 from pvc.repo.history.journal import JournalFile

@@ -15,7 +15,7 @@ import torch
 from pvc import live
 from pvc.demo.model import isolated
 from pvc.demo.training import Schedule, train_base
-from pvc.serve.model.loaded import LoadedModel, load
+from pvc.serve.model.loaded_model import LoadedModel, load
 from tests.live.conftest import SECONDS
 
 if TYPE_CHECKING:

@@ -74,6 +74,7 @@ class Workers:
 
     def __init__(self, meeting: Path, rank: int = 0, size: int = 1) -> None:
         os.environ.update(QUIET)
+        os.environ["VLLM_DIST_IDENT"] = meeting.parent.name  # as vLLM's own workers set it
         import vllm.v1.worker.cpu_worker  # noqa: F401  # prepares torch for CPUs
 
         from pvc.live.vllm import plugin

@@ -112,8 +112,8 @@ def _lines(done: Committed, seconds: float) -> list[str]:
     amount = counted.amount
     changed = share(amount.changed_elements, amount.elements)
     lines = [
-        f"{done.name}: {done.action}, {short(vector.origin)} ({done.origin_text}) -> "
-        f"{short(vector.result)}",
+        f"{done.name}: {done.action}, {short(vector.from_tree)} ({done.origin_text}) -> "
+        f"{short(vector.to_tree)}",
         f"  changed   {number(amount.changed_elements)} of {number(amount.elements)} elements "
         f"({changed}), {number(counted.changed_blocks)} of {number(counted.blocks)} blocks",
         f"  norm      {norm(amount.relative_norm)} of what it started from",

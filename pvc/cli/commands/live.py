@@ -14,7 +14,7 @@ from pvc.cli.shared.engine import ENGINE, connected, unread
 from pvc.cli.shared.repository import REVISION, opened
 
 if TYPE_CHECKING:
-    from pvc.live.commands.status import Seen
+    from pvc.live.announced.registry import AnnouncedEngine
     from pvc.live.commands.verify import Verified
 
 NAMES_SHOWN = 20
@@ -38,13 +38,13 @@ def ls() -> None:
     \b
     pvc live ls
     """
-    from pvc.live.commands.status import see
+    from pvc.live.commands.status import ask_all
 
-    found = see()
+    found = ask_all()
     current().answer({"engines": [_engine(one) for one in found]}, _lines(found))
 
 
-def _engine(one: Seen) -> dict[str, Any]:
+def _engine(one: AnnouncedEngine) -> dict[str, Any]:
     manifest, state = one.manifest, one.state
     origin = None if state is None else state.origin
     return {
@@ -57,24 +57,25 @@ def _engine(one: Seen) -> dict[str, Any]:
         "tree": None if origin is None else origin.tree.hex(),
         "generation": None if state is None else state.generation,
         "dirty": None if state is None else state.dirty,
-        "torn": None if state is None else state.torn,
+        "torn": None if state is None else state.pause,
         "problem": one.problem,
     }
 
 
-def _lines(found: tuple[Seen, ...]) -> list[str]:
+def _lines(found: tuple[AnnouncedEngine, ...]) -> list[str]:
     if not found:
         return ["no engine runs"]
     return columns([_row(one) for one in found], left=4)
 
 
-def _row(one: Seen) -> tuple[str, str, str, str]:
+def _row(one: AnnouncedEngine) -> tuple[str, str, str, str]:
     if one.manifest is None or one.state is None:
         return one.name, "", "", one.problem or ""
     state, origin = one.state, one.state.origin
     dirty = ", written to since" if state.dirty else ""
     held = "as it was loaded" if origin is None else f"{origin.revision} of {origin.repository}"
-    told = f"{held}{dirty}" if state.torn is None else f"TORN: {state.torn}"
+    trouble = state.pause if state.torn is None else f"TORN: {state.torn}"
+    told = trouble or f"{held}{dirty}"
     return one.name, one.manifest.model, f"process {one.manifest.process.pid}", told
 
 

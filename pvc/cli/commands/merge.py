@@ -11,9 +11,13 @@ from pvc.cli.progress import crew, threads_option
 from pvc.cli.shared.edited import document as edited_document
 from pvc.cli.shared.edited import lines as edited_lines
 from pvc.cli.shared.repository import REVISION, opened
-from pvc.merge.dialect import COMPAT, DIALECTS
+from pvc.cli.shared.vector import document as vector_document
+from pvc.merge.methods import METHODS
+from pvc.merge.parameters import Choice, Integer, Number, Parameter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pvc.repo.commands.combine import Combined
     from pvc.repo.commands.three_way import Side
     from pvc.repo.personality.vector import Recipe
@@ -21,7 +25,41 @@ if TYPE_CHECKING:
 
 
 METHOD = "sum"
-DENSITY = 0.2
+PARAMETERS = {
+    **{one.name: one for method in METHODS.values() for one in method.parameters},
+    **{one.name: one for method in METHODS.values() for one in method.offered},
+}
+
+
+def _option(parameter: Parameter) -> Callable[[Any], Any]:
+    """The option of a parameter."""
+    types: dict[type[Parameter], Any] = {Number: float, Integer: int}
+    choices = click.Choice(parameter.choices) if isinstance(parameter, Choice) else None
+    return click.option(
+        f"--{parameter.name}",
+        parameter.name,
+        type=choices or types[type(parameter)],
+        metavar=parameter.metavar or None,
+        help=f"{parameter.help} [{_defaults(parameter.name)}]",
+    )
+
+
+def _defaults(parameter: str) -> str:
+    """Which methods have a parameter, and its defaults there."""
+    methods: dict[str, list[str]] = {}
+    for method in METHODS.values():
+        for one in method.offered:
+            if one.name == parameter:
+                default = "" if one.default is None else f": {one.words(one.default)}"
+                methods.setdefault(default, []).append(method.name)
+    return "; ".join(", ".join(names) + default for default, names in methods.items())
+
+
+def parameter_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options for the parameters of all methods."""
+    for parameter in reversed(PARAMETERS.values()):
+        command = _option(parameter)(command)
+    return command
 
 
 @click.command(
@@ -30,20 +68,14 @@ DENSITY = 0.2
     "it is taken, 17 edits are in the way, 19 it cannot be computed.",
 )
 @click.argument("names", type=REVISION, nargs=-1, metavar="[NAME]...|BRANCH")
-@click.option("--sum", "method", flag_value="sum", help="Add vectors (the default).")
-@click.option("--ties", "method", flag_value="ties", help="Trim vectors, elect signs, average.")
 @click.option(
-    "--density",
-    type=click.FloatRange(0, 1, min_open=True),
-    metavar="D",
-    help=f"Share of each vector that --ties keeps; {DENSITY} if not given.",
+    "--method",
+    type=click.Choice(list(METHODS)),
+    help=f"How vectors are combined; {METHOD} if not given.",
 )
-@click.option(
-    "--compat",
-    type=click.Choice(COMPAT),
-    help="Whose rule --ties follows, if not that of its authors.",
-)
-@click.option("--lambda", "factor", type=float, metavar="L", help="Factor of the result.")
+@click.option("--sum", "method", flag_value="sum", help=METHODS["sum"].help)
+@click.option("--ties", "method", flag_value="ties", help=METHODS["ties"].help)
+@parameter_options
 @click.option("-o", "new", metavar="NEW", help="Name of the vector, which is then not applied.")
 @click.option("--ours", "favour", flag_value="ours", help="In conflicts, take HEAD's side.")
 @click.option("--theirs", "favour", flag_value="theirs", help="In conflicts, take BRANCH's side.")
@@ -69,6 +101,7 @@ def command(
     \b
     pvc merge --ties listening brevity -o calm
     pvc merge --sum
+    pvc merge --method dare_linear --density 0.3 listening brevity
     pvc merge experiment --theirs
     """
     of_vectors = any(value is not None for value in how.values())
@@ -110,13 +143,8 @@ def _vectors(
 ) -> None:
     from pvc.repo.commands.combine import Combination, combine
 
-    method, density, compat = how["method"] or METHOD, how["density"], how["compat"]
-    for option in ("density", "compat"):
-        if how[option] is not None and method != "ties":
-            raise click.UsageError(f"--{option} belongs to --ties.")
-    part = 1.0 if method != "ties" else density or DENSITY
-    factor = 1.0 if how["factor"] is None else how["factor"]
-    wish = Combination(names, method, part, factor, how["new"], compat)
+    given = {name: how[name] for name in PARAMETERS if how[name] is not None}
+    wish = Combination(names, how["method"] or METHOD, given, how["new"])
     with crew(current(), threads) as workers:
         done = combine(repository, wish, workers)
     _warn(done.vector.recipe)
@@ -124,18 +152,20 @@ def _vectors(
 
 
 def _warn(recipe: Recipe) -> None:
-    """Tell that a rule divides by negative scales, which undoes what they are for."""
+    """Warn of negative scales where a rule divides by them, which undoes what they are for."""
     negative = [term.vector for term in recipe.terms if term.scale < 0]
-    if negative and recipe.compat is not None and DIALECTS[recipe.compat].scaled_mean:
+    if negative and recipe.rule.effect.divides:
+        rule = f"{recipe.rule.method.name} ({', '.join(recipe.rule.words)})"
         current().warn(
-            f"{recipe.compat} divides by scales, and some are below 0 ({', '.join(negative)}): "
+            f"{rule} divides by scales, and some are below 0 ({', '.join(negative)}): "
             "where only such vectors agree, they are added, not subtracted."
         )
 
 
 def _answer(done: Combined) -> None:
     edited, trim = done.edited, done.trim
-    document: dict[str, Any] = {**edited_document(edited), "vector": vector_document(done)}
+    document: dict[str, Any] = {**edited_document(edited)}
+    document["vector"] = vector_document(done.name, done.vector)
     lines = edited_lines(edited)
     if trim is not None:
         names = [term.vector for term in done.vector.recipe.terms]
@@ -148,10 +178,3 @@ def _answer(done: Combined) -> None:
             rows.append((name, share(kept, trim.elements), share(outvoted, kept), *against))
         lines += columns(rows, indent="  ")
     current().answer(document, lines)
-
-
-def vector_document(done: Combined) -> dict[str, Any]:
-    """The fields of the new vector."""
-    from pvc.cli.shared.vector import document
-
-    return document(done.name, done.vector)

@@ -30,7 +30,7 @@ def command(name: str, scale: float, new: str | None) -> None:
     pvc negate suggesting --scale 0.3
     pvc negate suggesting -o unsuggesting
     """
-    from pvc.repo.commands.combine import Scaling, rescale
+    from pvc.repo.commands.scale import Scaling, rescale
 
     with opened() as repository:
         answer(rescale(repository, Scaling(name, -scale, new)))

@@ -27,7 +27,7 @@ def command(name: str, factor: float, new: str | None) -> None:
     pvc scale listening 0
     pvc scale listening 2 -o loud
     """
-    from pvc.repo.commands.combine import Scaling, rescale
+    from pvc.repo.commands.scale import Scaling, rescale
 
     with opened() as repository:
         answer(rescale(repository, Scaling(name, factor, new)))

@@ -26,8 +26,8 @@ def document(name: str, vector: Vector) -> dict[str, Any]:
         "name": name,
         "sort": "captured",
         "base": vector.base.hex(),
-        "from": vector.origin.hex(),
-        "to": vector.result.hex(),
+        "from": vector.from_tree.hex(),
+        "to": vector.to_tree.hex(),
         "layout": vector.layout.hex(),
         "tensors": counted.tensors,
         "changed_tensors": counted.changed_tensors,
@@ -46,11 +46,9 @@ def _derived(name: str, vector: DerivedVector) -> dict[str, Any]:
     return {
         "name": name,
         "sort": "derived",
-        "method": recipe.method,
+        "method": recipe.rule.method.name,
         "terms": [{"vector": term.vector, "scale": term.scale} for term in recipe.terms],
-        "density": recipe.density,
-        "lambda": recipe.factor,
-        "compat": recipe.compat,
+        **dict(recipe.rule.values),
         "counts": dict(vector.counts),
         "provenance": dict(vector.provenance),
     }
@@ -75,14 +73,15 @@ def lines(name: str, vector: Vector) -> list[str]:
         told = [f"  {key:<9} {_indented(value)}" for key, value in vector.provenance]
         return [f"vector {name} = {vector.recipe}", *told, *columns(counts, indent="  ")]
     counted = vector.statistics
+    of_base = " (base)" if vector.from_tree == vector.base else ""
     rows = [("role", "elements", "changed", "norm")]
     for label, found in (*counted.roles, ("total", counted.amount)):
         changed = share(found.changed_elements, found.elements)
         rows.append((label, number(found.elements), changed, norm(found.relative_norm)))
     return [
         f"vector {name}",
-        f"  from      {short(vector.origin)}{' (base)' if vector.origin == vector.base else ''}",
-        f"  to        {short(vector.result)}",
+        f"  from      {short(vector.from_tree)}{of_base}",
+        f"  to        {short(vector.to_tree)}",
         *(f"  {key:<9} {_indented(value)}" for key, value in vector.provenance),
         f"  stored    {size(counted.stored_bytes)} of {size(counted.total_bytes)}, "
         f"{number(counted.changed_blocks)} of {number(counted.blocks)} blocks",

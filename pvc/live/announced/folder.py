@@ -75,12 +75,12 @@ class FolderError(PvcError):
 
 
 def default_path() -> Path:
-    """Where the engines of this user are."""
+    """The folder of this user's engines."""
     return Path("/dev/shm") / f"pvc-{os.geteuid()}"  # noqa: S108  # checked to be private
 
 
 def check_name(name: str) -> None:
-    """Make sure that an engine may be called so.
+    """Make sure that a name can be an engine's.
 
     Raises:
         EngineNameError: it may not.
@@ -180,7 +180,7 @@ class EngineFolder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Nobody else adds or removes engines while the block runs.
+        """Keep others from adding or removing engines while the block runs.
 
         Raises:
             LockedError: another process is doing so.
@@ -188,16 +188,16 @@ class EngineFolder:
         """
         holder = f"process {os.getpid()}"
         path = self.path / "lock"
-        with contextlib.ExitStack() as held:
+        with contextlib.ExitStack() as holding:
             try:
                 lock = hold(path, exclusive=True, wait=LOCK_WAIT_SECONDS, holder=holder)
-                held.enter_context(lock)
+                holding.enter_context(lock)
             except OSError as error:
                 raise FolderError(self.path, str(error.strerror)) from error
             yield
 
     def is_deaf(self, name: str) -> bool:
-        """Whether surely nobody listens at an engine's socket."""
+        """Whether it is certain that no process listens at an engine's socket."""
         try:
             with self.socket_address(name) as address, socket.socket(socket.AF_UNIX) as probe:
                 probe.setblocking(False)

@@ -1,4 +1,4 @@
-"""Which engines there are: announcing one, finding them, and clearing up after those that died."""
+"""The engines of a folder: one is announced, all are found, and those that died are removed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pvc.live.announced.folder import EngineFolder
+    from pvc.live.protocol.engine_state import EngineState
     from pvc.live.protocol.process import ProcessIdentity
 
 
@@ -22,7 +23,7 @@ class EngineNameTakenError(PvcError):
 
     Attributes:
         name: the name.
-        process: whose it is, in words.
+        process: whose it is, for people.
     """
 
     def __init__(self, name: str, process: str) -> None:
@@ -35,7 +36,7 @@ class NoEngineError(PvcError):
     """No such engine runs.
 
     Attributes:
-        name: what was asked for; None if any would have done.
+        name: the name that was looked for; None stands for any.
         known: names of those that run.
     """
 
@@ -50,7 +51,7 @@ class NoEngineError(PvcError):
 
 
 class SeveralEnginesError(PvcError):
-    """More than one engine could be meant.
+    """Several engines run, and none was named.
 
     Attributes:
         known: their names.
@@ -76,18 +77,20 @@ class EngineEndedError(PvcError):
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """An engine as it is found.
+class AnnouncedEngine:
+    """An engine that is announced, whether it can be used or not.
 
     Attributes:
         name: its name.
-        manifest: what it tells about itself; None if that cannot be read.
+        manifest: its manifest; None if that cannot be read, or its process has ended.
         problem: why it cannot be used, in a sentence; None if it can.
+        state: its state; None if it was not asked, or did not answer.
     """
 
     name: str
     manifest: Manifest | None
     problem: str | None
+    state: EngineState | None = None
 
 
 def load(folder: EngineFolder, name: str) -> Manifest:
@@ -110,7 +113,7 @@ def load(folder: EngineFolder, name: str) -> Manifest:
     return manifest
 
 
-def listed(folder: EngineFolder) -> tuple[Listed, ...]:
+def listed(folder: EngineFolder) -> tuple[AnnouncedEngine, ...]:
     """All engines that are announced, the dead and the broken among them, sorted by name."""
     return tuple(_listed(folder, name) for name in folder.names())
 
@@ -120,18 +123,18 @@ def running(folder: EngineFolder) -> tuple[str, ...]:
     return tuple(one.name for one in listed(folder) if one.problem is None)
 
 
-def _listed(folder: EngineFolder, name: str) -> Listed:
+def _listed(folder: EngineFolder, name: str) -> AnnouncedEngine:
     try:
-        return Listed(name, load(folder, name), None)
+        return AnnouncedEngine(name, load(folder, name), None)
     except (ManifestError, NotPrivateError, NoEngineError, EngineEndedError) as error:
-        return Listed(name, None, str(error))
+        return AnnouncedEngine(name, None, str(error))
 
 
 def sweep(folder: EngineFolder) -> tuple[str, ...]:
-    """Remove what dead processes left; the names of their engines.
+    """Remove the engines of processes that have ended; their names.
 
     Raises:
-        LockedError: another process does so for a long time.
+        LockedError: another process has been doing so for too long.
     """
     try:
         folder.check()
@@ -142,7 +145,7 @@ def sweep(folder: EngineFolder) -> tuple[str, ...]:
 
 
 def check_free(folder: EngineFolder, name: str) -> None:
-    """Make sure that a name can be had, before work is done for it.
+    """Make sure that a name is free, before work is done for it.
 
     Raises:
         EngineNameTakenError: a running process has it.
@@ -153,7 +156,7 @@ def check_free(folder: EngineFolder, name: str) -> None:
 
 @contextlib.contextmanager
 def announcing(folder: EngineFolder, name: str) -> Iterator[None]:
-    """While the block runs, a name is free and nobody else takes it.
+    """Hold a name, so that nobody else takes it while the block runs.
 
     Raises:
         EngineNameTakenError: a running process has it.

@@ -11,7 +11,7 @@ from pvc.errors import PvcError
 from pvc.live.announced import registry
 from pvc.live.announced.folder import EngineFolder, FolderError
 from pvc.live.announced.registry import NoEngineError, SeveralEnginesError
-from pvc.live.protocol import applied, wire
+from pvc.live.protocol import applied_tensors, wire
 from pvc.live.protocol.engine_state import EngineState
 from pvc.live.protocol.wire import HungUpError
 from pvc_store.errors import LockedError
@@ -19,7 +19,7 @@ from pvc_store.errors import LockedError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pvc.live.announced.registry import Listed
+    from pvc.live.announced.registry import AnnouncedEngine
     from pvc.live.memory.host import Memory
     from pvc.live.protocol.manifest import Manifest, Storage
     from pvc.live.protocol.update import WeightUpdate
@@ -31,12 +31,12 @@ CHANGE_SECONDS = 600.0
 
 
 class RefusedError(PvcError):
-    """The engine refused what was asked for; nothing was changed unless it says so.
+    """The engine refused a request; nothing was changed unless the reason says so.
 
     Attributes:
         engine: its name.
         kind: class of the error that it raised.
-        reason: what it says, a sentence.
+        reason: the engine's message, a sentence.
     """
 
     def __init__(self, engine: str, kind: str, reason: str) -> None:
@@ -60,7 +60,7 @@ class UnreachableError(PvcError):
         super().__init__(f"The engine {engine} does not answer: {reason}.")
 
 
-def engines(folder: Path | None = None) -> tuple[Listed, ...]:
+def engines(folder: Path | None = None) -> tuple[AnnouncedEngine, ...]:
     """All engines of this user, those with a problem among them; dead ones are cleared away.
 
     Args:
@@ -86,7 +86,7 @@ def connect(
         patience: seconds to wait for an answer.
 
     Raises:
-        NoEngineError, SeveralEnginesError, EngineNameError: it is not clear to which.
+        NoEngineError, SeveralEnginesError, EngineNameError: there is no one such engine.
         EngineEndedError: its process is gone.
         NotPrivateError, ManifestError, PeerError: it cannot be trusted.
         UnreachableError: it does not answer.
@@ -109,12 +109,12 @@ class Connection:
 
     Args:
         folder: where the engine is announced.
-        manifest: what it tells about itself.
+        manifest: the engine's.
         patience: seconds to wait for an answer.
 
     Raises:
-        UnreachableError: nobody answers.
-        PeerError: somebody else does.
+        UnreachableError: the engine does not answer.
+        PeerError: a process of another user answers.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class Connection:
         return self.manifest.name
 
     def state(self) -> EngineState:
-        """What the engine knows of its weights.
+        """The engine's state.
 
         Raises:
             UnreachableError: it does not answer.
@@ -163,7 +163,7 @@ class Connection:
         return EngineState.parse(self._ask({"request": "state"}))
 
     def applied(self) -> dict[str, Tensor]:
-        """What was last applied to the tensors that are not direct: `pvc.live.protocol.applied`.
+        """What was last applied to the tensors that are not direct; see `applied_tensors`.
 
         Raises:
             UnreachableError: it does not answer.
@@ -171,7 +171,7 @@ class Connection:
         if not self.manifest.indirect:
             return {}
         self._socket.settimeout(CHANGE_SECONDS)
-        return applied.parse(self._ask({"request": "applied"}), self.manifest)
+        return applied_tensors.parse(self._ask({"request": "applied"}), self.manifest)
 
     @cached_property
     def memories(self) -> tuple[Memory, ...]:
@@ -188,7 +188,7 @@ class Connection:
             wire.close_all(fds)
 
     def prepare(self, change: WeightUpdate, stage: int) -> EngineState:
-        """Let the engine check a change and its stage; nothing is changed.
+        """Let the engine check an update and its stage; nothing is changed.
 
         Raises:
             RefusedError: it does not fit.
@@ -197,7 +197,7 @@ class Connection:
         return EngineState.parse(self._ask({"request": "prepare", **change.to_json()}, (stage,)))
 
     def commit(self) -> EngineState:
-        """Let the engine write what it has prepared.
+        """Let the engine write the prepared update.
 
         Raises:
             RefusedError: nothing was written; or what was written is not right, of the kind
@@ -207,7 +207,7 @@ class Connection:
         return EngineState.parse(self._ask({"request": "commit"}))
 
     def drop(self) -> EngineState:
-        """Let the engine forget what it has prepared."""
+        """Let the engine drop the prepared update."""
         return EngineState.parse(self._ask({"request": "drop"}))
 
     def _open(self, storage: Storage, fds: Any) -> Memory:

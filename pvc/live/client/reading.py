@@ -1,4 +1,4 @@
-"""Reading an engine's weights: what they are, and where they are not what they should be.
+"""Reading an engine's weights: as a tree, or compared with one.
 
 The engine goes on meanwhile.  Whether its weights changed while they were read is seen from its
 generation and stamp before and after; then they are read again.
@@ -16,8 +16,8 @@ from blake3 import blake3
 
 from pvc import parallel
 from pvc.errors import PvcError
-from pvc.live.engine.keeper import UNDER_WAY
 from pvc.live.memory.host import gather, key_of
+from pvc.live.protocol.engine_state import Phase
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.ids import block_key
 from pvc_store.tree import Tensor, Tree
@@ -43,7 +43,7 @@ class OtherModelError(PvcError):
 
     Attributes:
         engine: its name.
-        differences: the first tensors that do not fit, in words.
+        differences: the first tensors that do not fit, a phrase for each.
     """
 
     def __init__(self, engine: str, differences: tuple[str, ...]) -> None:
@@ -94,7 +94,7 @@ def check_model(manifest: Manifest, tree: Tree) -> None:
 
 
 def verify(connection: Connection, tree: Tree, crew: Crew) -> tuple[tuple[str, ...], EngineState]:
-    """Which tensors of an engine are not those of a tree, and the state in which that was seen.
+    """The tensors of an engine that differ from a tree, and the state in which they were read.
 
     Of tensors that the engine keeps in another form (`LiveTensor.direct`), its word is taken for
     what they were made of.
@@ -110,13 +110,13 @@ def verify(connection: Connection, tree: Tree, crew: Crew) -> tuple[tuple[str, .
 def content(
     connection: Connection, crew: Crew, names: Iterable[str] | None = None
 ) -> tuple[Tree, EngineState]:
-    """What an engine holds, as a tree, and the state in which that was seen.
+    """The weights of an engine as a tree, and the state in which they were read.
 
-    Of tensors that it keeps in another form, its word is taken; see `pvc.live.protocol.applied`.
+    Of tensors that it keeps in another form, its word is taken; see `applied_tensors`.
 
     Args:
         connection: to the engine.
-        crew: who does the work.
+        crew: threads and progress.
         names: which tensors; None takes all, and of tied ones the first.
 
     Raises:
@@ -138,7 +138,7 @@ def _steadily(connection: Connection, read: Callable[[], T]) -> tuple[T, EngineS
         if attempt:
             time.sleep(PAUSE_SECONDS)
         before = connection.state()
-        if before.torn == UNDER_WAY:
+        if before.phase is Phase.WRITING:
             continue
         found = read()
         after = connection.state()
@@ -147,9 +147,9 @@ def _steadily(connection: Connection, read: Callable[[], T]) -> tuple[T, EngineS
     raise UnsteadyError(connection.name, ATTEMPTS)
 
 
-def moment(state: EngineState) -> tuple[int, int, str | None]:
+def moment(state: EngineState) -> tuple[int, int, Phase, str | None]:
     """Equal for two states between which nothing was written, unless something is right now."""
-    return state.generation, state.stamp, state.torn
+    return state.generation, state.stamp, state.phase, state.torn
 
 
 def _drifted(connection: Connection, tree: Tree, crew: Crew) -> tuple[str, ...]:

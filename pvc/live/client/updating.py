@@ -1,7 +1,7 @@
-"""Updating an engine: from the tree that it holds to another one, in one step.
+"""Updating an engine: from the tree that it has to another one, in one step.
 
-What differs is decoded and staged while the engine goes on; the engine checks it, and writes it
-between two of its steps.  If anything is wrong before that, nothing has changed.
+The blocks that differ are decoded and staged while the engine goes on; the engine checks them, and
+writes them between two of its steps.  If anything is wrong before that, nothing has changed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class DriftedEngineError(PvcError):
-    """An engine does not hold the tree that it is to be updated from.
+    """An engine does not have the tree that it is to be updated from.
 
     Attributes:
         engine: its name.
@@ -72,12 +72,12 @@ class Updated:
 
 @dataclass(frozen=True, slots=True)
 class UpdateGoal:
-    """What an engine is to hold.
+    """The weights that an engine is to get.
 
     Attributes:
         tree: its weights.
-        repository: who writes them, for the engine's state.
-        revision: what is checked out, in the user's words.
+        repository: identity of the repository that writes them.
+        revision: what is checked out, as the user typed it.
         take: take over an engine that another repository has written to.
     """
 
@@ -92,18 +92,18 @@ def update(
 ) -> Updated:
     """Bring an engine from one tree to another.
 
-    If it holds the goal's tree already, nothing is written, and the engine learns what it holds.
+    If it has the goal's tree already, no block is written, but the engine's state is.
 
     Args:
         connection: to the engine.
-        before: what it holds; that is verified first.
-        goal: what it is to hold.
+        before: the tree that it has, which is verified first.
+        goal: the tree that it gets.
         read_block: fills memory with a block of a tensor of the goal; several threads call it.
-        crew: who does the work.
+        crew: threads and progress.
 
     Raises:
         OtherModelError: a tree is not of the engine's model.
-        DriftedEngineError: it does not hold `before`.
+        DriftedEngineError: it does not have `before`.
         RoomError: the new blocks cannot be staged.
         RefusedError: the engine refuses.
         UnreachableError: it has ended, or does not answer.
@@ -142,7 +142,7 @@ def _commit(connection: Connection) -> EngineState:
 
 
 def _changes(manifest: Manifest, before: Tree, after: Tree) -> Iterator[TensorUpdate]:
-    """What differs; of tensors that are loaded together, all if one does."""
+    """The tensors that differ; of those that are loaded together, all if one does."""
     origins = _origins(manifest, before)
     differing = {name for name in after if origins[name].keys != after[name].keys}
     groups = [set(group) for group in manifest.groups if differing & set(group)]
@@ -155,7 +155,7 @@ def _changes(manifest: Manifest, before: Tree, after: Tree) -> Iterator[TensorUp
 
 
 def _origins(manifest: Manifest, before: Tree) -> dict[str, Tensor]:
-    """What each name stands for; of tied names, `before` may have another one than the goal."""
+    """Name -> tensor before; of tied names, `before` may have another one than the goal."""
     found = dict(before)
     for group in manifest.ties:
         first = next(before[name] for name in group if name in before)
@@ -168,7 +168,7 @@ def _sizes(tree: Tree) -> dict[str, int]:
 
 
 def _stage(change: WeightUpdate, after: Tree, read_block: ReadBlock, crew: Crew) -> int:
-    """A descriptor of the new blocks, which nobody can change any more."""
+    """A descriptor of sealed memory with the new blocks."""
     sizes = _sizes(after)
     nbytes = stage_bytes(change, sizes)
     fd = sealed.create("the stage", nbytes)

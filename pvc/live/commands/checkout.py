@@ -14,14 +14,14 @@ from pvc.live.client.updating import DriftedEngineError, UpdateGoal, update
 from pvc.live.commands.commit_source import MAX_REVISION
 from pvc.live.commands.engine_content import (
     UnknownWeightsError,
-    held,
+    content_of,
     identity,
     is_foreign,
     is_kept,
     nearest,
     new_record,
 )
-from pvc.live.engine.keeper import OtherRepositoryError
+from pvc.live.protocol.engine_state import OtherRepositoryError, Phase
 from pvc.repo.commands.checkout import CheckedOut
 
 if TYPE_CHECKING:
@@ -94,9 +94,9 @@ class _EngineUpdate:
         check_model(self.connection.manifest, self.goal)
         state = self.connection.state()
         self._check_repository(state)
-        believed = held(repository, self.connection.manifest, state)
+        believed = content_of(repository, self.connection.manifest, state)
         drift: DriftedEngineError | None = None
-        tree = None if believed is None or state.torn else believed.tree
+        tree = None if believed is None or state.phase is not Phase.STEADY else believed.tree
         if tree is not None and self.transaction.builds.can_restore(tree):
             try:
                 return self._update(repository.store.tree(tree)), None
@@ -114,7 +114,7 @@ class _EngineUpdate:
         """What the engine holds, once it is certain that this may be overwritten."""
         repository, crew = self.transaction.repository, self.transaction.crew
         found, state = content(self.connection, crew, self.goal)
-        if state.torn is not None or is_kept(repository, found.id):
+        if state.phase is not Phase.STEADY or is_kept(repository, found.id):
             return found, None
         if not self.force:
             raise drift or self._unknown(found)

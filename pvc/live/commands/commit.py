@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pvc.live.client.reading import OtherModelError, UnsteadyError, check_model
 from pvc.live.commands.commit_source import OpenEngine
 from pvc.live.commands.engine_content import TornEngineError, identity, is_foreign
-from pvc.live.engine.keeper import UNDER_WAY, OtherRepositoryError
+from pvc.live.protocol.engine_state import OtherRepositoryError, Phase
 from pvc.repo.build.builds import Builds
 from pvc.repo.personality.formula import Built
 
@@ -46,7 +46,7 @@ class EngineSource:
         """
         connection = self.connection
         opened = OpenEngine(repository, connection, _like(repository, head, connection, crew))
-        if opened.state.torn == UNDER_WAY:
+        if opened.state.phase is Phase.WRITING:
             raise UnsteadyError(connection.name)
         if opened.state.torn is not None:
             raise TornEngineError(connection.name, opened.state.torn)

@@ -1,4 +1,4 @@
-"""An engine that a commit is made from, open to be read."""
+"""The weights of an engine as the source of a commit."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pvc.live.client.connection import RefusedError, UnreachableError
+from pvc.live.client.engine_tensors import EngineTensors
 from pvc.live.client.reading import check_model
-from pvc.live.client.source import LiveSource
-from pvc.live.commands.engine_content import held, identity, is_foreign, new_record, record
+from pvc.live.commands.engine_content import content_of, identity, is_foreign, new_record, record_of
 from pvc.live.memory import sealed
 from pvc.live.protocol.engine_state import ContentLabel
 from pvc.live.protocol.update import WeightUpdate
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from pvc_store.store import StoreWriter
 
 MAX_REVISION = 1000
-"""Characters of a revision's text that engines are told."""
+"""Characters of a revision's text in the state of engines."""
 
 
 def origin_of(repository: Repository, tree: bytes, revision: str) -> ContentLabel:
-    """What an engine is told of a tree."""
+    """The label that an engine gets with a tree."""
     return ContentLabel(tree, identity(repository), revision[:MAX_REVISION])
 
 
@@ -45,7 +45,7 @@ class OpenEngine:
     """An engine's weights, from now on; attributes as of `pvc.repo.commands.commit_source`.
 
     Args:
-        repository: where they are to be kept.
+        repository: the repository that they are committed to.
         connection: to the engine.
         like: tree and layout that it has the tensors of; its files are laid out so.
 
@@ -61,11 +61,11 @@ class OpenEngine:
         self._repository = repository
         self._connection = connection
         self._layout = repository.store.layout(like.layout)
-        self._source = LiveSource(connection, tree)
+        self._source = EngineTensors(connection, tree)
         self.engine = connection.name
         self.where = self.provenance = f"the engine {self.engine}"
         self.state = self._source.state  # before anything is read
-        self.target = held(repository, connection.manifest, self.state)
+        self.target = content_of(repository, connection.manifest, self.state)
 
     def capture(
         self, blocks: Blocks, writing: StoreWriter, goal: CaptureOptions, crew: Crew
@@ -87,13 +87,13 @@ class OpenEngine:
         """The engine's record; none for an engine of another repository, which it stays."""
         if is_foreign(self._repository, self.state):
             return ()
-        built = vector.result, vector.layout
+        built = vector.to_tree, vector.layout
         return (new_record(self._connection.manifest, self.state, built, name, terms),)
 
     def confirm(self) -> bool:
         """Tell the engine what was committed; whether it still holds just that."""
         repository = self._repository
-        target = record(repository, self._connection.manifest)
+        target = record_of(repository, self._connection.manifest)
         if target is None or is_foreign(repository, self.state):
             return False
         try:
@@ -106,7 +106,7 @@ class OpenEngine:
         return True
 
     def _tell(self, target: EngineRecord) -> EngineState:
-        """Let the engine know what it holds, which it can tell others from then on.
+        """Give the engine the label of its weights, which its state has from then on.
 
         Raises:
             RefusedError: its weights changed since they were read.

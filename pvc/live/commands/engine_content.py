@@ -1,7 +1,8 @@
-"""What an engine holds, in terms of a repository.
+"""The content of an engine, as a repository sees it: its tree, revision and terms.
 
-The engine knows what was last checked out into it, as long as it runs; the repository's record also
-knows the terms, and what was committed from it.  Neither is proof: only content is.
+The engine's state has the tree that was last checked out, as long as it runs; the repository's
+record also has the terms, and what was committed from the engine.  Only reading the weights proves
+either.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class TornEngineError(PvcError):
 
     Attributes:
         engine: its name.
-        reason: why, in the engine's words.
+        reason: the engine's reason, a sentence.
     """
 
     def __init__(self, engine: str, reason: str) -> None:
@@ -42,7 +43,7 @@ class UnknownWeightsError(PvcError):
 
     Attributes:
         engine: its name.
-        nearest: what it is compared with, in words.
+        nearest: what it is compared with, such as "HEAD".
         names: the tensors that differ from that.
     """
 
@@ -58,14 +59,14 @@ class UnknownWeightsError(PvcError):
 
 @dataclass(frozen=True, slots=True)
 class EngineContent:
-    """What an engine is thought to hold.
+    """The weights that an engine should have.
 
     Attributes:
         engine: its name.
         tree: tree id.
-        revision: what was checked out, as the user said it; after a commit, the vector.
+        revision: what was checked out, as the user typed it; after a commit, the vector.
         terms: the terms of that personality, or None where it is not known.
-        clean: whether nobody was seen to write to the weights since.
+        clean: True if no write other than pvc's was observed since.
     """
 
     engine: str
@@ -76,12 +77,12 @@ class EngineContent:
 
     @property
     def where(self) -> str:
-        """What it is, for messages."""
+        """Its name in messages."""
         return f"the engine {self.engine}"
 
 
 def identity(repository: Repository) -> str:
-    """What a repository calls itself to engines; all its worktrees are one."""
+    """The path by which engines know a repository; all its worktrees have one."""
     common = repository.git.common
     return str(common.parent if common.name == ".git" else common)
 
@@ -96,17 +97,19 @@ def process_text(process: ProcessIdentity) -> str:
     return f"{process.boot} {process.namespace} {process.pid} {process.started}"
 
 
-def held(repository: Repository, manifest: Manifest, state: EngineState) -> EngineContent | None:
-    """What an engine is thought to hold; None if only its content could tell.
+def content_of(
+    repository: Repository, manifest: Manifest, state: EngineState
+) -> EngineContent | None:
+    """The content of an engine by state and record; None if only reading it could tell.
 
-    The repository's record is newer than the engine's own word if nobody wrote to the engine since:
-    a commit is recorded first, and told to the engine then.
+    The repository's record is newer than the engine's state if nothing was written since: a commit
+    is recorded first, and the engine gets its label then.
     """
-    found = record(repository, manifest)
+    found = record_of(repository, manifest)
     origin = None if is_foreign(repository, state) else state.origin
     if found is not None and found.generation == state.generation:
-        told = origin is not None and origin.tree == found.tree and not state.dirty
-        clean = told or found.stamp == state.stamp
+        labelled = origin is not None and origin.tree == found.tree and not state.dirty
+        clean = labelled or found.stamp == state.stamp
         return EngineContent(manifest.name, found.tree, found.revision, found.terms, clean)
     if origin is None:
         return None
@@ -114,11 +117,11 @@ def held(repository: Repository, manifest: Manifest, state: EngineState) -> Engi
     return EngineContent(manifest.name, origin.tree, origin.revision, terms, not state.dirty)
 
 
-def record(repository: Repository, manifest: Manifest) -> EngineRecord | None:
+def record_of(repository: Repository, manifest: Manifest) -> EngineRecord | None:
     """The repository's record of an engine; None if it is of an earlier process, or malformed."""
     try:
         found = repository.engines.find(manifest.name)
-    except RecordError:  # `status` tells
+    except RecordError:  # `pvc status` reports it
         return None
     same = found is not None and found.process == process_text(manifest.process)
     return found if same else None
@@ -131,13 +134,13 @@ def new_record(
     revision: str,
     terms: tuple[Term, ...] | None,
 ) -> EngineRecord:
-    """What is to be recorded of an engine that holds a tree.
+    """The record of an engine that has a tree.
 
     Args:
         manifest: the engine's.
-        state: the engine's, when it held just this.
+        state: the engine's, when it had this tree.
         built: tree id and layout id.
-        revision: what it is, in the user's words.
+        revision: what was checked out, as the user typed it, or the vector.
         terms: the terms of that personality, or None where it is not known.
     """
     process = process_text(manifest.process)
@@ -164,7 +167,7 @@ def is_kept(repository: Repository, tree: bytes) -> bool:
 
 
 def nearest(candidates: dict[str, Tree], found: Tree) -> tuple[str, tuple[str, ...]]:
-    """Which of some trees has the fewest tensors that differ, in words, and these tensors."""
+    """The text of the tree with the fewest tensors that differ, and the names of these."""
     differing = {
         text: tuple(name for name in found if name not in tree or tree[name] != found[name])
         for text, tree in candidates.items()

@@ -43,8 +43,8 @@ def rescue(repository: Repository, source: OpenEngine, crew: Crew) -> Rescue:
     tag, name = _free_names(repository, source.engine)
     vector = CapturedVector(
         base=base.id,
-        origin=base.id,
-        result=captured.tree.id,
+        from_tree=base.id,
+        to_tree=captured.tree.id,
         layout=captured.layout.id,
         statistics=statistics,
         provenance=(("origin", source.where),),

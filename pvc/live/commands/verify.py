@@ -1,4 +1,4 @@
-"""Checking: every block of an engine against a revision's tree."""
+"""Verify: every block of an engine is compared with a revision's tree."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.live.client.reading import verify
-from pvc.live.commands.engine_content import held
+from pvc.live.commands.engine_content import content_of
 from pvc.repo.build.builds import Builds
 from pvc.repo.history.recovery import recover
 from pvc.repo.history.revision import resolve
@@ -24,12 +24,12 @@ class Verified:
 
     Attributes:
         engine: its name.
-        revision: what it was compared with, in words.
+        revision: what it was compared with, as the user typed it.
         tree: tree id of that.
         nbytes: bytes that were compared.
         drifted: names of the tensors that differ.
-        unread: names of those that the engine keeps in another form; of these it was only compared
-            what it says was last applied to them.
+        unread: names of those that the engine keeps in another form, so that only the keys it
+            remembers of them were compared.
     """
 
     engine: str
@@ -48,7 +48,7 @@ def check(repository: Repository, connection: Connection, text: str | None, crew
         connection: to the engine.
         text: a revision, vector or expression; None stands for what was last checked out into the
             engine or committed from it, or for HEAD.
-        crew: who does the work.
+        crew: threads and progress.
 
     Raises:
         OtherModelError: the engine runs another model.
@@ -65,7 +65,7 @@ def _wanted(
     repository: Repository, connection: Connection, text: str | None, crew: Crew
 ) -> tuple[str, Tree]:
     if text is None:
-        now = held(repository, connection.manifest, connection.state())
+        now = content_of(repository, connection.manifest, connection.state())
         tree = None if now is None else repository.find_tree(now.tree)
         if now is not None and tree is not None:
             return now.revision, tree

@@ -24,7 +24,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pvc.errors import PvcError
-from pvc.live.protocol import applied, wire
+from pvc.live.protocol import applied_tensors, wire
 from pvc.live.protocol.update import WeightUpdate
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ log = logging.getLogger("pvc.live")
 
 MAX_CLIENTS = 16
 PREPARED_SECONDS = 60.0
-"""How long a prepared change waits for its commit, so that a client which hangs holds nobody up."""
+"""How long a prepared update waits for its commit: a client that hangs must not block others."""
 
 SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ECONNABORTED}
 SCARCE_SECONDS = 0.2
@@ -46,7 +46,7 @@ SCARCE_SECONDS = 0.2
 
 
 class FailedError(PvcError):
-    """The engine could not do what it was asked for; what that changed, its state tells.
+    """The engine's process failed at a request; its state says whether weights changed.
 
     Attributes:
         reason: what was raised.
@@ -54,7 +54,7 @@ class FailedError(PvcError):
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
-        super().__init__(f"Its process cannot do that: {reason}.")
+        super().__init__(f"Its process failed: {reason}.")
 
 
 class ControlError(PvcError):
@@ -70,12 +70,12 @@ class ControlError(PvcError):
 
 
 class Control:
-    """Listens, answers, and stops.
+    """Listens at the control socket, and serves clients.
 
     Args:
         folder: where the socket is.
         name: the engine.
-        keeper: does what clients ask for.
+        keeper: admits and writes updates.
         storages: descriptors of the host's storages that cannot write; they stay the caller's.
 
     Raises:
@@ -96,7 +96,7 @@ class Control:
         self._thread.start()
 
     def close(self) -> None:
-        """Hang up on everybody; a commit that is under way is finished first."""
+        """Close all connections; a commit that is under way is finished first."""
         with self._lock:
             self._closed = True
             clients = list(self._clients.values())
@@ -172,7 +172,7 @@ class _Client:
         self._pid = 0
 
     def serve(self) -> None:
-        """Answer until the client hangs up, or says what cannot be understood."""
+        """Answer until the client hangs up, or sends a message that is malformed."""
         with contextlib.suppress(wire.HungUpError, OSError):
             try:
                 self._pid = wire.check_peer(self._connection)
@@ -207,7 +207,7 @@ class _Client:
             self._keeper.check()
         if request in {"storages", "applied"}:
             fields.finish()
-            return {} if request == "storages" else applied.to_json(self._keeper.applied())
+            return {} if request == "storages" else applied_tensors.to_json(self._keeper.applied())
         if request == "prepare":
             change = WeightUpdate.parse(fields)
             if len(fds) != 1:

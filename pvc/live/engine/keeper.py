@@ -1,7 +1,7 @@
-"""The keeper of an engine's weights: who may change them, when, and what is known of them.
+"""The keeper of an engine's weights: it admits updates, one at a time, and knows the state.
 
-At most one change is prepared at a time; it belongs to the client that prepared it, and goes when
-the client does.  From the commit on it needs no client any more.
+At most one update is prepared; it belongs to the client that prepared it, and is dropped when the
+client goes.  From the commit on it needs no client any more.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.live.engine.writer import MovedOnError, NothingPreparedError
-from pvc.live.protocol.engine_state import EngineState
+from pvc.live.engine.update_checks import MovedOnError
+from pvc.live.engine.writer import NothingPreparedError
+from pvc.live.protocol.engine_state import EngineState, OtherRepositoryError, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
+    from pvc.live.engine.framework import FrameworkHooks, Steps, WeightWriter
     from pvc.live.protocol.engine_state import ContentLabel
     from pvc.live.protocol.update import WeightUpdate
     from pvc_store.tree import Tensor
@@ -28,14 +29,13 @@ log = logging.getLogger("pvc.live")
 COMMIT_WAIT_SECONDS = 120.0
 BUSY_WAIT_SECONDS = 1.0
 MAX_REASON = 1000
-UNDER_WAY = "an update is being written"
 
 
 class BusyError(PvcError):
-    """Another client's change is prepared.
+    """Another client's update is prepared.
 
     Attributes:
-        holder: its process id, as far as it is known.
+        holder: the client's process id, if that is known.
     """
 
     def __init__(self, holder: int | None) -> None:
@@ -44,25 +44,11 @@ class BusyError(PvcError):
         super().__init__(f"{who} is changing this engine's weights.")
 
 
-class OtherRepositoryError(PvcError):
-    """The engine's weights were checked out from another repository.
-
-    Attributes:
-        found: that repository.
-        wanted: the one that now wants to write.
-    """
-
-    def __init__(self, found: str, wanted: str) -> None:
-        self.found = found
-        self.wanted = wanted
-        super().__init__(f"The engine holds weights of the repository {found}, not of {wanted}.")
-
-
 class NoPauseError(PvcError):
     """Steps lasted too long to write between them.
 
     Attributes:
-        seconds: how long it was waited for their end.
+        seconds: how long the commit waited for them to end.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -73,7 +59,7 @@ class NoPauseError(PvcError):
 
 
 class AfterwardsError(PvcError):
-    """New weights were written, and what has to follow failed; the engine is paused.
+    """New weights were written, and a hook that has to follow failed; the engine is paused.
 
     Attributes:
         reason: what was raised.
@@ -84,112 +70,69 @@ class AfterwardsError(PvcError):
         super().__init__(self.reason)
 
 
-@dataclass(frozen=True, slots=True)
-class Hooks:
-    """What the keeper asks of the framework that the weights are used by.
-
-    Attributes:
-        counts: how often the framework wrote to each tensor in place; those that it counts.
-        written: told the names of tensors that a commit wrote.
-        committed: runs before steps go on; an error leaves the engine paused.
-        check: raises if the framework uses other weights than those that are kept.
-    """
-
-    counts: Callable[[], Mapping[str, int]]
-    written: Callable[[Sequence[str]], None]
-    committed: Callable[[ContentLabel], None]
-    check: Callable[[], None] = lambda: None
-
-
-class WeightWriter(Protocol):
-    """Writes a change in two phases; see pvc.live.engine.writer."""
-
-    def prepare(self, change: WeightUpdate, stage_fd: int) -> None:
-        """Check a change and its stage, and keep it ready; nothing is changed."""
-        ...
-
-    def commit(self) -> None:
-        """Write what was prepared, and verify it."""
-        ...
-
-    def drop(self) -> None:
-        """Forget what was prepared."""
-        ...
-
-    def applied(self) -> Sequence[Tensor]:
-        """What was last written to tensors that are not direct: `pvc.live.protocol.applied`."""
-        ...
-
-
-class Steps(Protocol):
-    """The steps of an engine, which commits have to wait for; see pvc.live.engine.step_gate."""
-
-    def shut(self, wait: float) -> bool:
-        """Hold new steps back and wait for those under way; whether they ended in time."""
-        ...
-
-    def open(self) -> None:
-        """Let steps go on."""
-        ...
-
-
 class Keeper:
     """Keeps one engine's weights.
 
     Args:
         writer: writes to them.
         gate: lets commits in between steps.
-        hooks: see there.
+        hooks: functions of the framework.
         wait: seconds that a commit waits for steps to end.
     """
 
     def __init__(
-        self, writer: WeightWriter, gate: Steps, hooks: Hooks, wait: float = COMMIT_WAIT_SECONDS
+        self,
+        writer: WeightWriter,
+        gate: Steps,
+        hooks: FrameworkHooks,
+        wait: float = COMMIT_WAIT_SECONDS,
     ) -> None:
         self._writer = writer
         self._gate = gate
         self._hooks = hooks
         self._wait = wait
-        self._lock = threading.Lock()  # over the prepared change, and whoever writes
+        self._lock = threading.Lock()  # over the prepared update, and writing
         self._prepared: WeightUpdate | None = None
         self._holder: int | None = None  # a connection
         self._holder_pid: int | None = None
         self._origin: ContentLabel | None = None
         self._generation = 0
         self._clean = dict(hooks.counts())  # when pvc wrote last
+        self._phase = Phase.STEADY
         self._torn: str | None = None
         self._paused = 0
 
     def state(self) -> EngineState:
-        """What is known of the weights; answers at once, also while they are written."""
-        counts, clean = self._hooks.counts(), self._clean
+        """The engine's state; answers at once, also while an update is written."""
+        counts, clean, phase = self._hooks.counts(), self._clean, self._phase
         return EngineState(
             origin=self._origin,
             generation=self._generation,
             stamp=sum(counts.values()),
             touched=tuple(name for name, count in counts.items() if count != clean[name]),
-            torn=self._torn,
+            phase=phase,
+            torn=self._torn if phase is Phase.TORN else None,
             holder=self._holder_pid,
             paused=self._paused,
         )
 
     def check(self) -> None:
-        """Make sure that what is kept is what the framework uses; it may raise what it likes."""
+        """Make sure that the framework computes with the shared weights; raises its own errors."""
         self._hooks.check()
 
     def prepare(self, change: WeightUpdate, stage_fd: int, client: int, pid: int) -> None:
-        """Check a change and keep it ready.
+        """Check an update and keep it ready.
 
         Args:
-            change: what the client wants.
+            change: the update.
             stage_fd: its stage.
             client: the connection that it belongs to.
             pid: the client's process id.
 
         Raises:
-            BusyError: another client's change is prepared.
-            OtherRepositoryError: the engine is another repository's.
-            MovedOnError, StagedError, ForeignTensorError, SealError: it does not fit.
+            BusyError: another client's update is prepared.
+            OtherRepositoryError: another repository wrote to the engine last.
+            MovedOnError, RejectedTensorError, SealError: it does not fit the engine.
         """
         if not self._lock.acquire(timeout=BUSY_WAIT_SECONDS):
             raise BusyError(self._holder_pid)
@@ -222,10 +165,10 @@ class Keeper:
             raise MovedOnError("its own process has written to its weights meanwhile")
 
     def commit(self, client: int) -> EngineState:
-        """Write what is prepared, between steps.
+        """Write the prepared update, between steps.
 
         Raises:
-            NothingPreparedError: nothing is.
+            NothingPreparedError: none is prepared.
             NoPauseError: steps do not end; nothing was written.
             MovedOnError: the weights changed since; nothing was written.
             TornError: the weights are not what was written; steps wait until they are repaired.
@@ -242,7 +185,7 @@ class Keeper:
                     self._check_stamps(change)
                     self._write(change)
                 finally:
-                    if self._torn is None:
+                    if self._phase is Phase.STEADY:
                         self._gate.open()
                     self._paused = (time.monotonic_ns() - begin) // 1000
             finally:
@@ -250,43 +193,44 @@ class Keeper:
             return self.state()
 
     def _write(self, change: WeightUpdate) -> None:
-        before = self._torn
-        self._torn = UNDER_WAY if change.tensors else before
+        if change.tensors:
+            self._phase = Phase.WRITING
         try:
             self._writer.commit()
             self._hooks.written([tensor.name for tensor in change.tensors])
-            self._tell(change.origin)
+            self._run_hook(change.origin)
             self._clean = dict(self._hooks.counts())
         except BaseException as error:
-            self._torn = str(error) or type(error).__name__
+            self._torn = str(error) or type(error).__name__  # before the phase that needs it
+            self._phase = Phase.TORN
             self._origin = None
             log.critical("pvc: %s The engine is paused until a checkout repairs it.", self._torn)
             raise
         finally:
             self._generation += 1
         self._origin = change.origin
-        self._torn = None
+        self._phase = Phase.STEADY
 
-    def _tell(self, origin: ContentLabel) -> None:
-        """Let the framework know before steps go on; it may raise whatever it likes."""
+    def _run_hook(self, origin: ContentLabel) -> None:
+        """Call the hook that has to run before steps go on; it may raise any error."""
         try:
             self._hooks.committed(origin)
         except Exception as error:
             raise AfterwardsError(str(error) or type(error).__name__) from error
 
     def applied(self) -> Sequence[Tensor]:
-        """See `Writing.applied`."""
+        """See `WeightWriter.applied`."""
         with self._lock:
             return self._writer.applied()
 
     def drop(self, client: int) -> None:
-        """Forget what a client has prepared."""
+        """Drop the update that a client has prepared."""
         with self._lock:
             if self._holder == client:
                 self._forget()
 
     def close(self) -> None:
-        """Let steps go on for good; changes are refused by the control's end."""
+        """Drop what is prepared, and let steps go on; clients are turned away by `Control`."""
         with self._lock:
             self._forget()
             self._gate.open()

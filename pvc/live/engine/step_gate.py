@@ -1,7 +1,7 @@
 """The gate between steps and commits: weights change only while no step is under way.
 
 A step ends with a block, or with the call that it began in.  Such a call may be interrupted so that
-nobody says that it ended (torch's hooks do not run then); so calls are remembered by their frames,
+nothing reports its end (torch's hooks do not run then); so calls are remembered by their frames,
 and a call whose frame is on its thread's stack no more has ended.
 """
 

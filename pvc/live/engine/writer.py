@@ -1,11 +1,11 @@
 """Writing to live weights, within the process that owns them.
 
 Preparing checks everything that can be checked and changes nothing: the staged blocks are what
-their keys say, they belong to tensors of this engine, and the blocks that they replace hold what
-the client thinks.  What is left for the commit is to copy, and to verify what was written.
+their keys say, they belong to tensors of this engine, and the blocks that they replace are those
+that the client expects.  The commit copies, and verifies what was written.
 
-Of a block that several processes hold parts of, each sees its own part only; whoever sees them all
-compares what it replaces (see pvc.live.vllm.ranks.ranks).
+Where several processes have parts of a block, each sees its own part only; the process that sees
+all parts compares the block (see `pvc.live.vllm.ranks.ranks`).
 """
 
 from __future__ import annotations
@@ -13,75 +13,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pvc import parallel
 from pvc.errors import PvcError
+from pvc.live.engine.update_checks import check_before, check_fits, check_staged
 from pvc.live.memory import sealed
-from pvc.live.memory.host import key_of, pieces_of
+from pvc.live.memory.host import pieces_of
 from pvc.live.protocol.update import lengths, offsets, stage_bytes
 from pvc.wording import shown
-from pvc_store.block import BLOCK_BYTES
 from pvc_store.ids import block_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from pvc.live.memory.host import Memory, Writable
     from pvc.live.protocol.manifest import LiveTensor, Manifest
     from pvc.live.protocol.region import MemoryPiece
-    from pvc.live.protocol.update import TensorUpdate, WeightUpdate
+    from pvc.live.protocol.update import WeightUpdate
     from pvc.parallel import Stop
     from pvc_store.tree import Tensor
-
-    Bytes = NDArray[np.uint8]
 
 _SLICES = 8
 """Slices of work per thread, so that threads end at about the same time."""
 
 
-class ForeignTensorError(PvcError):
-    """A change names what the engine does not have.
-
-    Attributes:
-        name: the tensor.
-        detail: what was found and what was expected.
-    """
-
-    def __init__(self, name: str, detail: str) -> None:
-        self.name = name
-        self.detail = detail
-        super().__init__(f"The tensor {name} cannot be changed in this engine: {detail}.")
-
-
-class StagedError(PvcError):
-    """Staged bytes are not what their key says.
-
-    Attributes:
-        name: the tensor that they are for.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        super().__init__(f"The bytes staged for the tensor {name} are not what their key says.")
-
-
-class MovedOnError(PvcError):
-    """The engine does not hold what the client thinks.
-
-    Attributes:
-        detail: what differs.
-    """
-
-    def __init__(self, detail: str) -> None:
-        self.detail = detail
-        super().__init__(f"The engine holds something else than the client thinks: {detail}.")
-
-
 class NothingPreparedError(PvcError):
-    """A commit was asked for, and nothing is prepared."""
+    """A commit was requested, and nothing is prepared."""
 
     def __init__(self) -> None:
         super().__init__("Nothing is prepared that could be committed.")
@@ -101,13 +57,13 @@ class TornError(PvcError):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One block of a change.
+    """One block of an update.
 
     Attributes:
         tensor: the tensor it belongs to.
         index: which block of it.
-        before: its key now.
-        after: its key then.
+        before: its key before the update.
+        after: its key after the update.
         at: where it lies in the stage.
         length: its bytes.
         pieces: where it goes.
@@ -135,11 +91,11 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A change that can be committed.
+    """An update that can be committed.
 
     Attributes:
-        change: what it is.
-        blocks: its blocks, as far as they lie here.
+        change: the update.
+        blocks: its blocks of which this process has a part.
         stages: for each storage, the loaded stage.
     """
 
@@ -155,7 +111,7 @@ class Writer:
         manifest: where tensors lie.
         memories: every storage, for reading.
         targets: every storage, for writing.
-        threads: how many do the work.
+        threads: how many threads share the work.
     """
 
     def __init__(
@@ -169,21 +125,21 @@ class Writer:
         self._memories = memories
         self._targets = targets
         self._threads = threads
-        self._nbytes = nbytes_of(manifest)
+        self._nbytes = {name: tensor.nbytes for name, tensor in manifest.tensors.items()}
         self._prepared: _Prepared | None = None
 
     def prepare(self, change: WeightUpdate, stage_fd: int) -> None:
-        """Check a change and its stage, and keep it ready; nothing is changed.
+        """Check an update and its stage, and keep it ready; nothing is changed.
 
         Args:
-            change: what is to change.
+            change: the update.
             stage_fd: memory with its blocks, to which nobody can write any more.
 
         Raises:
-            ForeignTensorError: it does not fit this engine.
+            RejectedTensorError: it does not fit this engine, or a staged block is not what its key
+                says.
             SealError: the stage can still change, or has another size.
-            StagedError: a staged block is not what its key says.
-            MovedOnError: a block to be replaced does not hold what the client thinks.
+            MovedOnError: a block to be replaced is another one than the client thinks.
         """
         self.drop()
         check_fits(change, self._manifest)
@@ -192,8 +148,8 @@ class Writer:
         blocks = tuple(block for block in self._blocks(change) if block.pieces)
 
         def check(block: Block) -> None:
-            if block_key(stage[block.at : block.at + block.length].data) != block.after:
-                raise StagedError(block.tensor.name)
+            staged = block_key(stage[block.at : block.at + block.length].data)
+            check_staged(block.tensor.name, staged, block.after)
             if block.is_here:
                 check_before(block.tensor, block.index, block.before, self._memories)
 
@@ -242,7 +198,7 @@ class Writer:
         self._prepared = None
 
     def applied(self) -> tuple[Tensor, ...]:
-        """See `Writing.applied`; every tensor is direct."""
+        """See `WeightWriter.applied`; every tensor is direct."""
         return ()
 
     def _blocks(self, change: WeightUpdate) -> list[Block]:
@@ -266,50 +222,3 @@ class Writer:
                 work(block)
 
         parallel.run(slices, run, min(self._threads, len(slices)))
-
-
-def nbytes_of(manifest: Manifest) -> dict[str, int]:
-    """The bytes of every tensor of an engine."""
-    return {name: tensor.nbytes for name, tensor in manifest.tensors.items()}
-
-
-def check_fits(change: WeightUpdate, manifest: Manifest) -> None:
-    """Make sure that a change is one of an engine's tensors.
-
-    Raises:
-        ForeignTensorError: it is not.
-    """
-    for tensor in change.tensors:
-        _check_tensor(tensor, manifest)
-    changes = {tensor.name: tensor for tensor in change.tensors}
-    for group in manifest.ties:
-        found = [changes[name] for name in group if name in changes]
-        for one in found[1:]:
-            if (one.indices, one.after) != (found[0].indices, found[0].after):
-                detail = f"it is one with {found[0].name} in memory, and not in the new tree"
-                raise ForeignTensorError(one.name, detail)
-
-
-def check_before(tensor: LiveTensor, index: int, key: bytes, memories: Sequence[Memory]) -> None:
-    """Make sure that a block holds what the client thinks.
-
-    Raises:
-        MovedOnError: it does not.
-    """
-    if key_of(tensor, index, memories, np.empty(BLOCK_BYTES, np.uint8)) != key:
-        raise MovedOnError(f"{tensor.name} has other bytes")
-
-
-def _check_tensor(change: TensorUpdate, manifest: Manifest) -> None:
-    tensor = manifest.tensors.get(change.name)
-    if tensor is None:
-        raise ForeignTensorError(change.name, "the engine has none of this name")
-    if (tensor.kind.name, tensor.shape) != (change.kind, change.shape):
-        found = f"{tensor.kind.name} {list(tensor.shape)}"
-        detail = f"it is {found} there, and {change.kind} {list(change.shape)} in the new tree"
-        raise ForeignTensorError(change.name, detail)
-    if not tensor.direct and tensor.name not in manifest.grouped:
-        raise ForeignTensorError(change.name, "its bytes lie there in another form")
-    if change.indices and change.indices[-1] >= tensor.block_count:
-        detail = f"it has {tensor.block_count} blocks, and block {change.indices[-1]} is named"
-        raise ForeignTensorError(change.name, detail)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class ReplicaError(PvcError):
-    """A tensor cannot be read: ranks hold different bytes of it, or none, or something else.
+    """A tensor cannot be read: ranks have different bytes of it, or none, or another form.
 
     Attributes:
         name: the tensor.
@@ -68,7 +68,7 @@ class Writable(Protocol):
         ...
 
     def begin(self) -> None:
-        """Wait until nobody uses the weights any more; steps have ended, their work may not."""
+        """Wait until no kernel uses the weights; steps have ended, their kernels may still run."""
         ...
 
     def write(self, piece: MemoryPiece, stage: Any, at: int) -> None:

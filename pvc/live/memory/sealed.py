@@ -1,10 +1,10 @@
-"""Memory that processes share, and what the kernel promises about it.
+"""Memory that processes share, sealed so that the kernel guarantees who can write to it.
 
 Both sorts are memfds: they have no name, so nothing is left of them when their processes are gone,
 and they count as the memory of the process that made them, whatever the size of /dev/shm.
 
-    weights   written by the process that made them and by nobody else: F_SEAL_FUTURE_WRITE
-    stage     written once, and then never again by anybody: F_SEAL_WRITE
+    weights   written by the process that made them and by no other: F_SEAL_FUTURE_WRITE
+    stage     written once, and then never again: F_SEAL_WRITE
 
 Neither can shrink, so that reading a mapping of it cannot fail.
 
@@ -37,7 +37,7 @@ class RoomError(PvcError):
     """There is too little memory to share.
 
     Attributes:
-        what: what it was needed for.
+        what: its purpose.
         nbytes: how much.
         reason: what the system says.
     """
@@ -50,7 +50,7 @@ class RoomError(PvcError):
 
 
 class SealError(PvcError):
-    """Memory that came from another process is not what it should be.
+    """Memory that came from another process lacks a seal, or has another size.
 
     Attributes:
         what: which memory.

@@ -1,14 +1,43 @@
-"""What an engine holds, as far as it knows."""
+"""The state of an engine: where its weights come from, and whether its steps may go on."""
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pvc.errors import PvcError
 from pvc_store.ids import ID_BYTES
 
 if TYPE_CHECKING:
     from pvc.strict_json import Fields
+
+
+class OtherRepositoryError(PvcError):
+    """The engine's weights were checked out from another repository.
+
+    Attributes:
+        found: that repository.
+        wanted: the one that now wants to write.
+    """
+
+    def __init__(self, found: str, wanted: str) -> None:
+        self.found = found
+        self.wanted = wanted
+        super().__init__(f"The engine holds weights of the repository {found}, not of {wanted}.")
+
+
+class Phase(enum.Enum):
+    """Whether the weights of an engine are those of one tree, so that its steps may go on."""
+
+    STEADY = "steady"
+    """They are, but for what the engine's own process writes to them; steps go on."""
+
+    WRITING = "writing"
+    """An update is being written; steps wait until it is done."""
+
+    TORN = "torn"
+    """An update failed after it had begun to write; steps wait until a checkout repairs it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +47,7 @@ class ContentLabel:
     Attributes:
         tree: tree id.
         repository: the repository that wrote them.
-        revision: what was checked out, as the user said it.
+        revision: what was checked out, as the user typed it.
     """
 
     tree: bytes
@@ -41,15 +70,16 @@ class ContentLabel:
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """What an engine holds, as far as it knows; only its content can prove it.
+    """What an engine knows of its weights; only reading them can prove it.
 
     Attributes:
         origin: what was last checked out into it; None before the first time.
         generation: how often pvc has written to it.
-        stamp: counts what torch has written to its tensors in place.
+        stamp: sum of torch's version counters over all shared tensors.
         touched: names of the tensors to which torch wrote since `origin` was checked out, or since
             the start.
-        torn: why its weights are of no tree, or None; steps wait until they are repaired.
+        phase: whether its steps may go on.
+        torn: why an update failed after it had begun to write; None unless `phase` is TORN.
         holder: process id of the client whose update is prepared, or None.
         paused: microseconds for which the last commit held steps back.
     """
@@ -58,6 +88,7 @@ class EngineState:
     generation: int
     stamp: int
     touched: tuple[str, ...]
+    phase: Phase
     torn: str | None
     holder: int | None
     paused: int
@@ -67,6 +98,11 @@ class EngineState:
         """Whether torch wrote to any tensor since."""
         return bool(self.touched)
 
+    @property
+    def pause(self) -> str | None:
+        """Why steps wait, for people; None if they do not."""
+        return "an update is being written" if self.phase is Phase.WRITING else self.torn
+
     def to_json(self) -> dict[str, Any]:
         """Its form in messages."""
         return {
@@ -74,6 +110,7 @@ class EngineState:
             "generation": self.generation,
             "stamp": self.stamp,
             "touched": self.touched,
+            "phase": self.phase.value,
             "torn": self.torn,
             "holder": self.holder or 0,
             "paused": self.paused,
@@ -91,9 +128,22 @@ class EngineState:
             generation=fields.number("generation"),
             stamp=fields.number("stamp"),
             touched=fields.texts("touched"),
+            phase=_phase(fields),
             torn=fields.optional_text("torn"),
             holder=fields.number("holder") or None,
             paused=fields.number("paused"),
         )
         fields.finish()
+        if (found.torn is not None) != (found.phase is Phase.TORN):
+            raise fields.wrong(
+                f"its phase is {found.phase.value}, which its field torn contradicts"
+            )
         return found
+
+
+def _phase(fields: Fields) -> Phase:
+    text = fields.text("phase")
+    try:
+        return Phase(text)
+    except ValueError:
+        raise fields.wrong(f"its phase is {text[:60]!r}, which is unknown") from None

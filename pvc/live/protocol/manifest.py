@@ -1,4 +1,4 @@
-"""The manifest: what an engine is, and where its tensors lie.
+"""The manifest of an engine: its name, process and memory, and where its tensors lie.
 
 See docs/format/engine-manifest.md.
 """
@@ -82,7 +82,7 @@ class LiveTensor:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an engine tells about itself.
+    """The description of an engine that clients read.
 
     Attributes:
         name: its name.
@@ -91,8 +91,8 @@ class Manifest:
         storages: its memory.
         tensors: name -> tensor.
         ties: groups of names that are one tensor in memory; the first is the one to save.
-        groups: tensors that are not direct, and can be changed all the same: those of a group at
-            once, each as a whole.
+        groups: tensors that are not direct and can be changed by the model's loader: all of a
+            group at once, each as a whole.
     """
 
     name: str

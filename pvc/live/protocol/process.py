@@ -1,6 +1,6 @@
-"""Which process it is, in a way that survives reuse of process ids and a reboot.
+"""The identity of a process, in a way that survives reuse of process ids and a reboot.
 
-Limits: Linux.  Of a process in another PID namespace (another container) nothing can be said from
+Limits: Linux.  A process of another PID namespace (another container) cannot be looked up from
 here, so it is not taken for ended; see `pvc.live.announced.registry.load`.
 """
 
@@ -33,7 +33,7 @@ class ProcessIdentity:
 
     @classmethod
     def current(cls) -> ProcessIdentity:
-        """The process that asks."""
+        """This process."""
         pid = os.getpid()
         return cls(_boot(), _namespace(), pid, int(_stat(pid)[_STARTED]))
 

@@ -1,8 +1,8 @@
 """Where the bytes of a tensor lie in live memory.
 
-A tensor is one or several regions: strided parts of a storage, and which part of the tensor each
-of them holds.  A tensor that lies as it is in a checkpoint is one region; a row or column shard, a
-part of a fused parameter and a transposed one are described by strides.  All offsets and strides
+A tensor is one or several regions; each is a strided part of a storage and of the tensor.  A tensor
+that lies as it is in a checkpoint is one region; a row or column shard, a part of a fused parameter
+and a transposed one are described by strides.  All offsets and strides
 are in bytes.
 
     region -> strips (rows at equal distances) -> pieces of one block (the part of them in it)
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A strided part of a storage, and of the tensor that it holds.
+    """A strided part of a storage, and the part of a tensor that lies there.
 
     Attributes:
         storage: index of the storage.

@@ -1,6 +1,6 @@
-"""A change of an engine's weights: which blocks, from which keys to which.
+"""An update of an engine's weights: which blocks change, from which keys to which.
 
-The stage holds the new blocks in the order of the change, each at a multiple of ALIGNMENT.
+The stage has the new blocks in the order of the update, each at a multiple of ALIGNMENT bytes.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class TensorUpdate:
         kind: name of its numeric kind.
         shape: its dimensions.
         indices: which blocks, ascending.
-        before: keys of what they hold now, 16 bytes each.
-        after: keys of what they are to hold.
+        before: their keys before the update, 16 bytes each.
+        after: their keys after it.
     """
 
     name: str
@@ -99,10 +99,10 @@ class TensorUpdate:
 
 @dataclass(frozen=True, slots=True)
 class WeightUpdate:
-    """All that changes at once.
+    """All blocks that change at once.
 
     Attributes:
-        origin: what the engine will hold.
+        origin: where the engine's weights come from after the update.
         generation: the engine's, when the client looked.
         stamp: the engine's, when the client looked.
         take: whether an engine that another repository wrote to may be taken over.
@@ -148,12 +148,12 @@ def offsets(lengths: Iterator[int]) -> Iterator[tuple[int, int]]:
 
 
 def lengths(change: WeightUpdate, nbytes: dict[str, int]) -> Iterator[int]:
-    """Lengths of the blocks of a change, in its order, given the tensors' bytes."""
+    """Lengths of the blocks of an update, in its order, given the bytes of each tensor."""
     for tensor in change.tensors:
         for index in tensor.indices:
             yield min(BLOCK_BYTES, nbytes[tensor.name] - index * BLOCK_BYTES)
 
 
 def stage_bytes(change: WeightUpdate, nbytes: dict[str, int]) -> int:
-    """Size of the stage of a change."""
+    """Bytes of the stage of an update."""
     return sum(-(-length // ALIGNMENT) * ALIGNMENT for length in lengths(change, nbytes))

@@ -36,7 +36,7 @@ class HungUpError(PvcError):
     """The other side of a connection has gone.
 
     Attributes:
-        peer: who it was.
+        peer: name of the other side.
     """
 
     def __init__(self, peer: str) -> None:
@@ -45,7 +45,7 @@ class HungUpError(PvcError):
 
 
 class PeerError(PvcError):
-    """The other side of a connection is somebody else's process.
+    """The other side of a connection is a process of another user.
 
     Attributes:
         user: its user id.
@@ -77,7 +77,7 @@ def send(connection: socket.socket, message: dict[str, Any], fds: Sequence[int] 
 
     Raises:
         MessageError: it is too long.
-        HungUpError: nobody is there to read it.
+        HungUpError: the other side has closed the connection.
     """
     body = json.dumps(message).encode()
     if len(body) > MAX_MESSAGE_BYTES:

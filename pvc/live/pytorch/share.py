@@ -21,11 +21,12 @@ import torch
 from pvc.live.announced.folder import EngineFolder, check_name
 from pvc.live.announced.registry import announcing, check_free
 from pvc.live.engine.control import Control
-from pvc.live.engine.keeper import Hooks, Keeper
+from pvc.live.engine.framework import FrameworkHooks
+from pvc.live.engine.keeper import Keeper
 from pvc.live.engine.step_gate import StepGate
 from pvc.live.engine.writer import Writer
-from pvc.live.pytorch.placing import Placement, all_tensors
-from pvc.live.pytorch.storages import Shared
+from pvc.live.pytorch.placement import Placement, all_tensors
+from pvc.live.pytorch.storages import SharedStorages
 from pvc.live.pytorch.watch import Watch
 from pvc.parallel import default_threads
 
@@ -58,7 +59,7 @@ def share(
 
     Args:
         model: the model, on one device; all of it.
-        name: what people call the engine.
+        name: the engine's name.
         tensors: its tensors by the names that checkpoints give them; None takes its state dict.
         committed: called after new weights were written, before steps go on; if it raises, the
             engine stays paused.
@@ -75,11 +76,13 @@ def share(
     check_free(place, name)
     with contextlib.ExitStack() as undo:
         named = _named(model) if tensors is None else dict(tensors)
-        shared = Shared(Placement(named, all_tensors(model)), undo)
+        shared = SharedStorages(Placement(named, all_tensors(model)), undo)
         manifest = shared.manifest(name, type(model).__name__)
         writer = Writer(manifest, shared.memories, shared.targets, default_threads())
         watch = Watch(model, named)
-        hooks = Hooks(watch.counts, watch.written, committed or (lambda _: None), watch.check)
+        hooks = FrameworkHooks(
+            watch.counts, watch.written, committed or (lambda _: None), watch.check
+        )
         gate = StepGate()
         keeper = Keeper(writer, gate, hooks)
         undo.callback(keeper.close)
@@ -132,7 +135,7 @@ class Engine:
 
     @property
     def state(self) -> EngineState:
-        """What is known of its weights."""
+        """The engine's state."""
         return self._keeper.state()
 
     def close(self) -> None:

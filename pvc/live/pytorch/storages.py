@@ -1,4 +1,4 @@
-"""A model's storages where other processes can map them: the host's moved, a GPU's as they are."""
+"""The storages of a model where other processes can map them: the host's moved, a GPU's as is."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pvc.live.memory import sealed
 from pvc.live.memory.host import HostMemory, HostWritable
 from pvc.live.protocol.manifest import Manifest, Storage
 from pvc.live.protocol.process import ProcessIdentity
-from pvc.live.pytorch.placing import HOST, UnshareableError, is_plain
+from pvc.live.pytorch.placement import HOST, UnshareableError, is_plain
 
 if TYPE_CHECKING:
     import contextlib
 
     from pvc.live.memory.host import Memory, Writable
-    from pvc.live.pytorch.placing import Placement, StorageGroup
+    from pvc.live.pytorch.placement import Placement, StorageGroup
 
 _claimed: set[int] = set()
 """Addresses of the storages that engines of this process share."""
@@ -29,12 +29,12 @@ def _address(tensor: torch.Tensor) -> int:
     return tensor.untyped_storage().data_ptr() if has_one else 0
 
 
-class Shared:
+class SharedStorages:
     """The storages of a placement, shared.
 
     Args:
         placement: which tensors.
-        undo: what ends it is added to this.
+        undo: what ends the sharing is added to this.
         rank: the worker that they belong to.
 
     Attributes:
@@ -72,7 +72,7 @@ class Shared:
         return self._index[id(group)], group.offset
 
     def manifest(self, name: str, model: str) -> Manifest:
-        """What an engine with these tensors tells about itself."""
+        """The manifest of an engine with these tensors."""
         placement = self._placement
         tensors = {
             entry.name: entry.live(self._index.get(id(entry.group), 0))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pvc.errors import PvcError
-from pvc.live.pytorch.placing import is_plain
+from pvc.live.pytorch.placement import is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -63,7 +63,7 @@ class Watch:
         return {name: one._version for name, one in self._counted.items()}  # noqa: SLF001  # documented
 
     def written(self, names: Sequence[str]) -> None:
-        """Let a backward pass that remembers old weights fail rather than compute with new ones."""
+        """Count a write, so that a backward pass that saved old weights fails."""
         for name in names:
             if _is_counted(self._named[name]):
                 torch.autograd.graph.increment_version(self._named[name])
@@ -82,7 +82,7 @@ class Watch:
 
 
 def _is_counted(tensor: torch.Tensor) -> bool:
-    """Not what was made for inference; it cannot be asked once it was moved."""
+    """Whether torch counts writes to a tensor: not to those made for inference."""
     try:
         return tensor._version >= 0  # noqa: SLF001  # documented
     except RuntimeError:

@@ -1,11 +1,13 @@
-"""Engines that are vLLM: a worker of it shares its part of the weights and writes to it.
+"""Engines that are vLLM: every worker shares its part of the weights, and they change together.
 
-    attach                make an engine of an offline `vllm.LLM` (see offline)
-    plugin, endpoint      what vLLM loads: in every process, and in its API server
+vLLM loads `plugin` in every process, which registers the backend of `binding`; that makes a rank in
+every worker as soon as the model is loaded.  In the process that clients talk to, `endpoint` (of a
+server) or `offline` (of an `LLM`) lets the ranks connect, and announces a `VllmEngine`.  An update
+goes from there to all ranks while `steps` pauses vLLM between two of its steps; then caches that
+depend on old weights are reset.  `refusals` says which configurations cannot be shared.  Tensors
+lie where vLLM's own loader put them (`tracing`); those that it changed go through it again
+(`loader`).
 
-In every worker:      binding > rank > part > trace, and for what is not direct
-                      loading > indirect > refilling, original, grouping
-In the one process that clients talk to:  offline | endpoint > attached > ranks > peer, and steps
-
-Only `binding` imports vLLM, and says which versions of it.
+Only `binding` and `loader.vllm_modules` import vLLM; `plugin` says which versions.
+Tests: tests/live/vllm/.
 """

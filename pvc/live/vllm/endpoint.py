@@ -1,4 +1,4 @@
-"""What vLLM's API server calls, through the entry point `vllm.endpoint_plugins`.
+"""The plugin that vLLM's API server calls, through the entry point `vllm.endpoint_plugins`.
 
     [project.entry-points."vllm.endpoint_plugins"]
     pvc = "pvc.live.vllm.endpoint:Endpoint"
@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from pvc.live.announced.folder import EngineFolder, check_name
 from pvc.live.announced.registry import EngineNameTakenError
-from pvc.live.vllm.attached import Attached
-from pvc.live.vllm.ranks.ranks import Meeting
+from pvc.live.vllm.ranks.meeting import Meeting
 from pvc.live.vllm.refusals import BACKEND, check_config, has_backend, options
 from pvc.live.vllm.steps import ServedSteps
+from pvc.live.vllm.vllm_engine import VllmEngine
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -58,14 +58,14 @@ class Endpoint:
             ranks = await asyncio.to_thread(meeting.ranks, name, count)
         steps = ServedSteps(engine_client, asyncio.get_running_loop())
         try:
-            state.pvc = await asyncio.to_thread(Attached, ranks, steps, folder)
+            state.pvc = await asyncio.to_thread(VllmEngine, ranks, steps, folder)
         except EngineNameTakenError:
             log.error("pvc: %s", ANOTHER_NAME)
             raise
 
 
 def _name(config: Any) -> str:
-    """What the engine is called: as additional config says, else as the model is served."""
+    """The engine's name: from the additional config, else the last part of the model's path."""
     wanted = options(config).get("name")
     if wanted is not None:
         return str(wanted)

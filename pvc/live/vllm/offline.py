@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from pvc.live.announced.folder import EngineFolder, check_name
 from pvc.live.announced.registry import check_free
-from pvc.live.vllm.attached import Attached
-from pvc.live.vllm.ranks.ranks import Meeting
+from pvc.live.vllm.ranks.meeting import Meeting
 from pvc.live.vllm.refusals import UnsupportedEngineError, check_backend, check_config
 from pvc.live.vllm.steps import OfflineSteps
+from pvc.live.vllm.vllm_engine import VllmEngine
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def attach(llm: Any, name: str = "default", *, folder: Path | None = None) -> Attached:
+def attach(llm: Any, name: str = "default", *, folder: Path | None = None) -> VllmEngine:
     """Make an engine of an `LLM`, so that pvc can read, verify and change its weights.
 
     Weights change between steps of it; what it generates may begin with the old ones and go on with
@@ -28,7 +28,7 @@ def attach(llm: Any, name: str = "default", *, folder: Path | None = None) -> At
 
     Args:
         llm: a `vllm.LLM`, made with `weight_transfer_config={"backend": "pvc"}`.
-        name: what people call the engine.
+        name: the engine's name.
         folder: where engines are announced; None is the user's own.
 
     Raises:
@@ -49,4 +49,4 @@ def attach(llm: Any, name: str = "default", *, folder: Path | None = None) -> At
     with Meeting() as meeting:
         engine.collective_rpc(meeting.method, kwargs=meeting.arguments)
         ranks = meeting.ranks(name, config.parallel_config.world_size)
-    return Attached(ranks, OfflineSteps(engine), place)
+    return VllmEngine(ranks, OfflineSteps(engine), place)

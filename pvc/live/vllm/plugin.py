@@ -1,4 +1,4 @@
-"""What vLLM calls in each of its processes, through the entry points `vllm.general_plugins`.
+"""The plugin that vLLM calls in each of its processes: an entry of `vllm.general_plugins`.
 
     [project.entry-points."vllm.general_plugins"]
     pvc = "pvc.live.vllm.plugin:register"
@@ -20,7 +20,7 @@ SUPPORTED = ((0, 32), (0, 33))
 
 
 def register() -> None:
-    """Make the backend `pvc` known to vLLM, if this is a vLLM that pvc knows."""
+    """Register the backend `pvc`, if this version of vLLM is supported."""
     version = str(getattr(sys.modules.get("vllm"), "__version__", "unknown"))
     if not is_supported(version):
         first, behind = (".".join(map(str, bound)) for bound in SUPPORTED)

@@ -1,4 +1,4 @@
-"""What vLLM can be told to do, and what pvc cannot do beside it."""
+"""Configurations of vLLM in which its weights cannot be shared, and the options of pvc."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class UnsupportedEngineError(PvcError):
 
 BACKEND = "pvc"
 OPTIONS: dict[str, type] = {"name": str, "folder": str, "packing": bool}
-"""What can be said in the additional config, under `pvc`."""
+"""Options in the additional config, under `pvc`, and their types."""
 
 
 def has_backend(config: Any) -> bool:
@@ -34,7 +34,7 @@ def has_backend(config: Any) -> bool:
 
 
 def options(config: Any) -> dict[str, object]:
-    """What vLLM was told for pvc: `pvc` in its additional config."""
+    """The options of pvc in the additional config of a vLLM."""
     found = config.additional_config
     found = found.get("pvc", {}) if isinstance(found, dict) else {}
     return dict(found) if isinstance(found, dict) else {}
@@ -60,8 +60,8 @@ def check_backend(config: Any) -> None:
 def check_config(config: Any) -> None:
     """Make sure that pvc can share the weights of a vLLM.
 
-    That of a worker does not tell everything: replicas that know nothing of each other, as those of
-    models without experts, believe that they are alone.
+    A worker's configuration is incomplete: replicas that are independent of each other, as those of
+    models without experts, look like a single one.
 
     Args:
         config: its `VllmConfig`, that of a worker or of the process that speaks to the outside.

@@ -1,8 +1,8 @@
-"""Pausing vLLM between two of its steps, and telling it of new weights.
+"""The steps of a vLLM: paused for an update, and resumed with new weights.
 
-Requests stay where they are while it pauses.  What it remembers of the old weights is dropped: the
-prefix cache, with requests that run (they are computed anew, their text stays), and the cache of
-encoded images and sounds.  The cache of inputs that are prepared for encoders does not depend on
+Requests stay where they are while it pauses.  Caches that depend on the old weights are dropped:
+the prefix cache, with requests that run (they are computed anew, their text stays), and the cache
+of encoded images and sounds.  The cache of inputs that are prepared for encoders does not depend on
 weights, and stays.
 """
 
@@ -26,10 +26,10 @@ MAX_REASON = 500
 
 
 class SilentError(PvcError):
-    """vLLM did not do in time what it was asked for.
+    """vLLM did not answer a request in time.
 
     Attributes:
-        request: what that was.
+        request: the request, in the infinitive.
     """
 
     def __init__(self, request: str) -> None:
@@ -38,24 +38,17 @@ class SilentError(PvcError):
 
 
 class VllmError(PvcError):
-    """vLLM failed at what it was asked for.
+    """vLLM failed at a request.
 
     Attributes:
-        request: what that was.
-        reason: what it raised.
+        request: the request, in the infinitive.
+        reason: its error.
     """
 
     def __init__(self, request: str, reason: str) -> None:
         self.request = request
         self.reason = reason[:MAX_REASON]
         super().__init__(f"vLLM was asked to {request}, and failed: {self.reason}")
-
-
-class StaleCacheError(PvcError):
-    """vLLM has not dropped what it remembers of the old weights."""
-
-    def __init__(self) -> None:
-        super().__init__("vLLM has not reset its prefix cache, which holds results of old weights.")
 
 
 class VllmSteps(abc.ABC):
@@ -83,7 +76,7 @@ class VllmSteps(abc.ABC):
         return True
 
     def open(self) -> None:
-        """Go on, unless somebody else has paused it."""
+        """Go on, unless it was paused already before `shut`."""
         if self._shut and not self._paused_by_others:
             self._resume()
         self._shut = False
@@ -92,10 +85,10 @@ class VllmSteps(abc.ABC):
         """Drop what depends on old weights, and name the new ones.
 
         Raises:
-            StaleCacheError, SilentError, VllmError: that has not worked.
+            SilentError, VllmError: that has failed.
         """
         if not self._reset_prefix_cache():
-            raise StaleCacheError
+            raise VllmError("reset its prefix cache", "it says that it has not")
         self._reset_encoder_cache()
         self._set_version(version)
 
@@ -155,11 +148,13 @@ class ServedSteps(VllmSteps):
     def _set_version(self, version: str) -> None:
         self._do(self._client.update_weight_version(version), "note the version of its weights")
 
-    def _do(self, what: Coroutine[Any, Any, Any], asked: str, wait: float = ANSWER_SECONDS) -> Any:
+    def _do(
+        self, what: Coroutine[Any, Any, Any], request: str, wait: float = ANSWER_SECONDS
+    ) -> Any:
         if not self._loop.is_running():  # the server is ending
             what.close()
-            raise SilentError(asked)
-        return _result(asyncio.run_coroutine_threadsafe(what, self._loop), asked, wait)
+            raise SilentError(request)
+        return _result(asyncio.run_coroutine_threadsafe(what, self._loop), request, wait)
 
 
 class OfflineSteps(VllmSteps):
@@ -244,7 +239,7 @@ class OfflineSteps(VllmSteps):
         return _result(answer, f"do {method}", wait)
 
 
-def _result(future: Future[Any], asked: str, wait: float) -> Any:
+def _result(future: Future[Any], request: str, wait: float) -> Any:
     """What vLLM answers.
 
     Raises:
@@ -255,9 +250,9 @@ def _result(future: Future[Any], asked: str, wait: float) -> Any:
         return future.result(wait)
     except TimeoutError:
         future.cancel()
-        raise SilentError(asked) from None
+        raise SilentError(request) from None
     except Exception as error:
-        raise VllmError(asked, str(error) or type(error).__name__) from error
+        raise VllmError(request, str(error) or type(error).__name__) from error
 
 
 def _one_by_one(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -175,7 +175,7 @@ class Builds:
         return any(self._can_compute(record.formula) for record in self._cache.of(tree))
 
     def _can_compute(self, formula: Formula) -> bool:
-        ends = {tree for link in formula.links for tree in (link.origin, link.result)}
+        ends = {tree for link in formula.links for tree in (link.from_tree, link.to_tree)}
         needed = {formula.start.tree, *ends}
         return all(self._whole(tree, formula.base) is not None for tree in needed)
 

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from blake3 import blake3
 
+from pvc import parallel
 from pvc.codec.numbers import float_type, from_numbers, keep_untouched
 from pvc.merge import arithmetic
-from pvc import parallel
+from pvc.repo.build.taus import BlockPlace, Taus
+from pvc.repo.personality.formula import links
 from pvc.repo.trees.changes import RawBlock
 from pvc.repo.trees.put_block import put_block
-from pvc.repo.personality.formula import links
-from pvc.repo.build.taus import BlockPlace, Taus
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.ids import block_key
 from pvc_store.tree import Tensor, Tree
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pvc.repo.trees.blocks import Blocks
-    from pvc.repo.build.tensor_routes import Route
     from pvc.parallel import Crew, Stop
+    from pvc.repo.build.tensor_routes import Route
+    from pvc.repo.trees.blocks import Blocks
     from pvc_store.store import StoreWriter
 
     Bytes = NDArray[np.uint8]
@@ -124,8 +124,8 @@ class _TensorRun:
         kinds = [base.kind, self.start.kind]
         for part in route.parts:
             for link in links(part.operand):
-                kinds += [shared.taus.kind(link.origin, base.name)]
-                kinds += [shared.taus.kind(link.result, base.name)]
+                kinds += [shared.taus.kind(link.from_tree, base.name)]
+                kinds += [shared.taus.kind(link.to_tree, base.name)]
         self.dtype = float_type(*kinds)
 
     def run(self, stop: Stop) -> Tensor:

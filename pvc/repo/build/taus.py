@@ -16,8 +16,9 @@ import numpy as np
 
 from pvc.codec.elements import Words, as_numbers
 from pvc.codec.numbers import Floats, to_numbers, upper_words
-from pvc.merge import arithmetic, ties
-from pvc.repo.personality.formula import Link, Mix, Operand, FormulaPart, links
+from pvc.merge import arithmetic
+from pvc.merge.method import Facts, TauBlock
+from pvc.repo.personality.formula import FormulaPart, Link, Mix, Operand, links
 from pvc_store.block import BLOCK_BYTES
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ class BlockPlace:
         return self.nbytes * 8 // self.tensor.kind.bits
 
     @property
+    def first(self) -> int:
+        """Index of the block's first element in the tensor."""
+        return self.index * (BLOCK_BYTES * 8 // self.tensor.kind.bits)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the block, as the base has it."""
         return self.tensor.block_length(self.index)
@@ -57,7 +63,7 @@ class BlockPlace:
 
 @dataclass(frozen=True, slots=True)
 class TiesFact:
-    """What a TIES combination needs to know of the whole model.
+    """What was found of the taus of a combination that trims.
 
     Attributes:
         thresholds: for each of its parts, the least |tau| that is kept.
@@ -81,6 +87,13 @@ class TiesFact:
     def of(self, tensor: str) -> tuple[float, ...]:
         """For each part, the least |tau| that is kept in a tensor."""
         return self.tensors.get(tensor, self.thresholds)
+
+    def facts(self, tensor: str) -> Facts:
+        """What the kernel gets for a block of a tensor."""
+        return Facts(self.of(tensor), self.majority)
+
+
+NO_FACTS = Facts()
 
 
 class _Arrays(threading.local):
@@ -110,15 +123,15 @@ class Taus:
     Args:
         blocks: raw blocks of stored trees.
         tree: the tree of an id.
-        trims: what each TIES combination needs to know.
+        facts: what was found for each combination whose method needs facts.
     """
 
     def __init__(
-        self, blocks: Blocks, tree: Callable[[bytes], Tree], trims: Mapping[Mix, TiesFact]
+        self, blocks: Blocks, tree: Callable[[bytes], Tree], facts: Mapping[Mix, TiesFact]
     ) -> None:
         self._blocks = blocks
         self.tree = cache(tree)
-        self._trims = trims
+        self._facts = facts
         self._arrays = _Arrays()
 
     def kind(self, tree: bytes, name: str) -> Kind:
@@ -128,7 +141,8 @@ class Taus:
     def changes(self, operand: Operand, name: str) -> bool:
         """Whether a vector may change a tensor."""
         return any(
-            self.tree(link.origin)[name] != self.tree(link.result)[name] for link in links(operand)
+            self.tree(link.from_tree)[name] != self.tree(link.to_tree)[name]
+            for link in links(operand)
         )
 
     def numbers(self, tensor: Tensor, place: BlockPlace, slot: str) -> Floats:
@@ -164,14 +178,13 @@ class Taus:
         taus = self.stack(operand.parts, place, slot)
         if taus is None:
             return False
-        scales = np.array([part.scale for part in operand.parts])
-        if operand.method == "sum":
-            arithmetic.combine(taus, scales, operand.factor, out)
-        else:
-            trim = self._trims[operand]
-            cuts = np.array(trim.of(place.tensor.name))
-            terms = ties.Terms(scales, cuts, operand.dialect)
-            ties.combine(taus, terms, operand.factor, trim.majority, out)
+        parts, rule, name = operand.parts, operand.rule, place.tensor.name
+        scales = np.array([part.scale for part in parts])
+        facts = NO_FACTS if rule.facts is None else self._facts[operand].facts(name)
+        block = TauBlock(
+            taus, scales, name, place.first, lambda row: parts[row].operand.digest(), facts
+        )
+        rule.method.kernel(block, rule, out)
         return True
 
     def stack(
@@ -189,7 +202,7 @@ class Taus:
 
     def _captured(self, link: Link, place: BlockPlace, out: Floats) -> bool:
         name = place.tensor.name
-        before, after = self.tree(link.origin)[name], self.tree(link.result)[name]
+        before, after = self.tree(link.from_tree)[name], self.tree(link.to_tree)[name]
         if _same_block(before, after, place):
             return False
         result = self._words(after, place, "to")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pvc.codec.numbers import is_real
 from pvc.errors import PvcError
-from pvc.repo.personality.formula import Formula, Link, Operand, FormulaPart, links
+from pvc.repo.personality.formula import Formula, FormulaPart, Link, Operand, links
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +87,7 @@ class Router:
             IdentityError: one takes arithmetic that it is not fit for.
         """
         trees = [self._base, self._tree(self._formula.start.tree)]
-        trees += [self._tree(link.result) for link in self._formula.links]
+        trees += [self._tree(link.to_tree) for link in self._formula.links]
         names = {name for tree in trees for name in tree}
         return {name: self._route(name) for name in sorted(names)}
 
@@ -109,7 +109,7 @@ class Router:
 
     def _changes(self, operand: Operand, name: str) -> bool:
         return any(
-            self._tree(link.origin).get(name) != self._tree(link.result).get(name)
+            self._tree(link.from_tree).get(name) != self._tree(link.to_tree).get(name)
             for link in links(operand)
         )
 
@@ -117,14 +117,14 @@ class Router:
         return all(
             _is_like(base, self._tree(tree).get(name))
             for link in links(operand)
-            for tree in (link.origin, link.result)
+            for tree in (link.from_tree, link.to_tree)
         )
 
     def _replaced(self, part: FormulaPart, name: str, current: Tensor | None) -> Tensor | None:
         link = part.operand
         if not isinstance(link, Link):
             raise IdentityError(name, part.label, "it is derived from others")
-        before, after = self._tree(link.origin).get(name), self._tree(link.result).get(name)
+        before, after = self._tree(link.from_tree).get(name), self._tree(link.to_tree).get(name)
         if part.scale != 1:
             raise IdentityError(name, part.label, f"its scale is {part.scale:g}, not 1")
         if current not in {before, after}:

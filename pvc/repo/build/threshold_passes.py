@@ -1,7 +1,7 @@
-"""Passes over the taus of one TIES combination, to find thresholds and count votes.
+"""Passes over the taus of one combination, to find thresholds and count votes.
 
-A sweep has a scope: the tensors that are trimmed as one, be they those of the whole model or one
-alone.  What runs its passes decides how many threads there are.
+They have a scope: the tensors that are trimmed as one, be they those of the whole model or one
+alone.  What runs them decides how many threads there are.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from pvc.codec.numbers import Floats, float_type
-from pvc.merge import ties
-from pvc.merge.trim import MARGIN, Counts, Guess, Search, guess_of
-from pvc.repo.personality.formula import links
+from pvc.merge import ties_votes
+from pvc.merge.threshold import MARGIN, Counts, Guess, Search, guess_of
+from pvc.merge.ties import Terms
 from pvc.repo.build.taus import BlockPlace, Taus
+from pvc.repo.personality.formula import links
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pvc.repo.personality.formula import Mix
+    from pvc.merge.ties_dialects import Trimming
+    from pvc.repo.personality.formula import FormulaPart
     from pvc_store.tree import Tensor
 
 SAMPLED_ELEMENTS = 16
@@ -31,7 +33,9 @@ SAMPLED_ELEMENTS = 16
 class Pass(Protocol):
     """Goes through blocks, on one thread or several."""
 
-    def __call__(self, places: list[BlockPlace], see: Callable[[BlockPlace], None], label: str) -> None:
+    def __call__(
+        self, places: list[BlockPlace], see: Callable[[BlockPlace], None], label: str
+    ) -> None:
         """Call `see` for each block once; the label is for people."""
         ...
 
@@ -47,19 +51,27 @@ class ThresholdPasses:
     """Finds what is kept of each vector in a scope.
 
     Args:
-        mix: the combination.
-        taus: the taus of its vectors.
+        parts: the vectors, with their scales.
+        needed: how much is kept of each, and what is elected.
+        taus: the taus of the vectors.
         scope: tensors of real floats, as the base has them.
         sampled: so many blocks are looked at first, at most, to guess the thresholds.
     """
 
-    def __init__(self, mix: Mix, taus: Taus, scope: list[Tensor], sampled: int) -> None:
-        self._parts = mix.parts
-        self._dialect = mix.dialect
-        self._density = mix.density
-        self._scales = np.array([part.scale for part in mix.parts])
+    def __init__(
+        self,
+        parts: tuple[FormulaPart, ...],
+        needed: Trimming,
+        taus: Taus,
+        scope: list[Tensor],
+        sampled: int,
+    ) -> None:
+        self._parts = parts
+        self._needed = needed
+        self._scales = np.array([part.scale for part in parts])
         self._taus = taus
-        trees = {tree for link in links(mix) for tree in (link.origin, link.result)}
+        captured = [link for part in parts for link in links(part.operand)]
+        trees = {tree for link in captured for tree in (link.from_tree, link.to_tree)}
         dtypes = [
             float_type(tensor.kind, *(taus.kind(tree, tensor.name) for tree in trees))
             for tensor in scope
@@ -72,13 +84,11 @@ class ThresholdPasses:
         ]
         self._sampled = self._places[:: len(self._places) // sampled + 1]
         self.elements = sum(place.size for place in self._places)
-        changes = (any(taus.changes(part.operand, t.name) for t in scope) for part in mix.parts)
-        self._ranks = [self._rank(self.elements) if changed else 0 for changed in changes]
+        changes = (any(taus.changes(part.operand, t.name) for t in scope) for part in parts)
+        whole_rank = needed.rank(self.elements)
+        self._ranks = [whole_rank if changed else 0 for changed in changes]
 
-    def _rank(self, elements: int) -> int:
-        return self._dialect.rank(elements, self._density)
-
-    def find(self, run: Pass) -> tuple[tuple[float, ...], ties.Tally]:
+    def find(self, run: Pass) -> tuple[tuple[float, ...], ties_votes.Tally]:
         """The least magnitude that is kept of each vector, and how the elements are elected.
 
         bfloat16 weights move in few, coarse steps: so many elements of a vector are as large as its
@@ -109,11 +119,11 @@ class ThresholdPasses:
             return [Guess(0.0, tied=True)] * len(self._parts)
         run(self._sampled, see, "Looking at a sample")
         sample = np.concatenate(found, axis=1)
-        rank = self._rank(sample.shape[1])
-        ranks = [rank if whole_rank else 0 for whole_rank in self._ranks]
+        sample_rank = self._needed.rank(sample.shape[1])
+        ranks = [sample_rank if rank else 0 for rank in self._ranks]
         return [guess_of(row, at, margin) for row, at in zip(sample, ranks, strict=True)]
 
-    def _is_right(self, tally: ties.Tally) -> bool:
+    def _is_right(self, tally: ties_votes.Tally) -> bool:
         """Whether the thresholds of a tally are those of the scope."""
         ranks = np.array(self._ranks)
         found = (tally.below < ranks) & (ranks <= tally.below + tally.tied)
@@ -150,15 +160,15 @@ class ThresholdPasses:
         for number, row in enumerate(chosen):
             searches[row].learn([counts[number] for counts in made])
 
-    def _tally(self, thresholds: tuple[float, ...], run: Pass) -> ties.Tally:
-        terms = ties.Terms(self._scales, np.array(thresholds), self._dialect)
-        found: list[ties.Tally] = []
+    def _tally(self, thresholds: tuple[float, ...], run: Pass) -> ties_votes.Tally:
+        terms = Terms(self._scales, np.array(thresholds), self._needed.dialect)
+        found: list[ties_votes.Tally] = []
 
         def see(place: BlockPlace) -> None:
-            found.append(ties.tally(self._stack(place), terms))
+            found.append(ties_votes.tally(self._stack(place), terms))
 
         run(self._places, see, "Electing signs")
-        return sum(found, start=ties.Tally.none(len(self._parts)))
+        return sum(found, start=ties_votes.Tally.none(len(self._parts)))
 
     def _stack(self, place: BlockPlace) -> Floats:
         """The taus of all vectors at a place, one in each row."""

@@ -1,4 +1,4 @@
-"""What TIES combinations need to know before any block can be combined: found once, and kept.
+"""Facts of TIES combinations, needed before any block can be combined: found once, and kept.
 
 <store>/trims/<digest of the combination>.json:
   trim     thresholds, majority, and what was counted; `tensors`, where each tensor has its own
@@ -13,21 +13,21 @@ import json
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from pvc.codec.numbers import is_real
-from pvc.merge import ties
 from pvc import parallel
-from pvc.repo.personality.formula import Link, Mix, Operand
-from pvc.repo.build.threshold_passes import ThresholdPasses
-from pvc.repo.trees.checked_file import CheckedFiles, with_check, without_check
+from pvc.codec.numbers import is_real
+from pvc.merge import ties_votes
 from pvc.repo.build.taus import BlockPlace, Taus, TiesFact
+from pvc.repo.build.threshold_passes import ThresholdPasses
+from pvc.repo.personality.formula import Link, Mix, Operand
+from pvc.repo.trees.checked_file import CheckedFiles, with_check, without_check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from pvc.merge.ties_dialects import Trimming
+    from pvc.parallel import Crew, Progress, Stop
     from pvc.repo.trees.blocks import Blocks
-    from pvc.parallel import Progress
-    from pvc.parallel import Crew, Stop
     from pvc_store.tree import Tensor, Tree
 
 FIELD = "trim"
@@ -40,7 +40,7 @@ SAMPLED_SHARE = 32
 
 
 class TiesFacts:
-    """The trims of combinations: read where they are kept, found where not.
+    """The facts of combinations: read where they are kept, found where not.
 
     Args:
         folder: the store's.
@@ -59,7 +59,7 @@ class TiesFacts:
         self.taus = Taus(blocks, tree, self._known)
 
     def add(self, operand: Operand) -> None:
-        """Find the trims of every TIES combination that a vector is made of, inner ones first.
+        """Find the facts of every combination that a vector is made of, inner ones first.
 
         Raises:
             MissingError, DamageError: a block cannot be had.
@@ -68,28 +68,31 @@ class TiesFacts:
             return
         for part in operand.parts:
             self.add(part.operand)
-        if operand.method == "ties":
-            self._known[operand] = (
-                self._files.read(operand.digest()) or self._find(operand)
-            )
+        needed = operand.rule.facts
+        if needed is not None:
+            found = self._files.read(operand.digest())
+            self._known[operand] = found or self._find(operand, needed)
 
-    def trim(self, mix: Mix) -> TiesFact:
-        """The trim of a combination that was added."""
-        return self._known[mix]
+    def get(self, mix: Mix) -> TiesFact | None:
+        """The facts of a combination that was added; None if its method needs none."""
+        return self._known.get(mix)
 
-    def _find(self, mix: Mix) -> TiesFact:
+    def _find(self, mix: Mix, needed: Trimming) -> TiesFact:
         real = [tensor for tensor in self._blocks.base.values() if is_real(tensor.kind)]
         real.sort(key=lambda tensor: -tensor.nbytes)
-        found = self._by_tensor(mix, real) if mix.dialect.per_tensor else self._whole(mix, real)
+        find = self._by_tensor if needed.dialect.per_tensor else self._whole
+        found = find(mix, needed, real)
         self._files.write(mix.digest(), found)
         return found
 
-    def _whole(self, mix: Mix, real: list[Tensor]) -> TiesFact:
+    def _whole(self, mix: Mix, needed: Trimming, real: list[Tensor]) -> TiesFact:
         """One threshold for each vector; all threads work on the blocks of the model."""
-        sweep = ThresholdPasses(mix, self.taus, real, SAMPLED_BLOCKS)
-        return _trim(mix, real, sweep.find(self._all_threads))
+        passes = ThresholdPasses(mix.parts, needed, self.taus, real, SAMPLED_BLOCKS)
+        return _fact(needed, real, passes.find(self._all_threads))
 
-    def _all_threads(self, places: list[BlockPlace], see: Callable[[BlockPlace], None], label: str) -> None:
+    def _all_threads(
+        self, places: list[BlockPlace], see: Callable[[BlockPlace], None], label: str
+    ) -> None:
         def one(place: BlockPlace, stop: Stop) -> None:
             stop.check()
             see(place)
@@ -98,23 +101,24 @@ class TiesFacts:
         self._crew.progress.start(label, sum(place.nbytes for place in places))
         parallel.run(places, one, self._crew.threads)
 
-    def _by_tensor(self, mix: Mix, real: list[Tensor]) -> TiesFact:
+    def _by_tensor(self, mix: Mix, needed: Trimming, real: list[Tensor]) -> TiesFact:
         """Thresholds of their own for tensors that change; each is one thread's."""
         changed = [tensor for tensor in real if self.taus.changes(mix, tensor.name)]
         found: dict[str, tuple[float, ...]] = {}
-        tallies: list[ties.Tally] = []
+        tallies: list[ties_votes.Tally] = []
 
         def one(tensor: Tensor, stop: Stop) -> None:
-            sweep = ThresholdPasses(mix, self.taus, [tensor], tensor.block_count // SAMPLED_SHARE + 1)
+            sampled = tensor.block_count // SAMPLED_SHARE + 1
+            passes = ThresholdPasses(mix.parts, needed, self.taus, [tensor], sampled)
             run = _OneThread(tensor, stop, self._crew.progress)
-            found[tensor.name], tally = sweep.find(run)
+            found[tensor.name], tally = passes.find(run)
             tallies.append(tally)
 
         self._crew.progress.start("Trimming tensors", sum(tensor.nbytes for tensor in changed))
         parallel.run(changed, one, self._crew.threads)
         none = (0.0,) * len(mix.parts)
-        tally = sum(tallies, start=ties.Tally.none(len(mix.parts)))
-        return _trim(mix, real, (none, tally), dict(sorted(found.items())))
+        tally = sum(tallies, start=ties_votes.Tally.none(len(mix.parts)))
+        return _fact(needed, real, (none, tally), dict(sorted(found.items())))
 
 
 def _dump(digest: bytes, trim: TiesFact) -> str:
@@ -148,17 +152,17 @@ def _load(digest: bytes, data: bytes) -> TiesFact:
     )
 
 
-def _trim(
-    mix: Mix,
+def _fact(
+    needed: Trimming,
     real: list[Tensor],
-    found: tuple[tuple[float, ...], ties.Tally],
+    found: tuple[tuple[float, ...], ties_votes.Tally],
     tensors: Mapping[str, tuple[float, ...]] = MappingProxyType({}),
 ) -> TiesFact:
     thresholds, tally = found
-    sign = mix.dialect.zero_sum
+    sign = needed.dialect.zero_sum
     return TiesFact(
         thresholds=thresholds,
-        majority=ties.majority(tally.positive, tally.negative) if sign is None else sign,
+        majority=ties_votes.majority(tally.positive, tally.negative) if sign is None else sign,
         elements=sum(tensor.nbytes * 8 // tensor.kind.bits for tensor in real),
         kept=tuple(tally.kept.tolist()),
         outvoted=tuple(tally.outvoted.tolist()),
@@ -175,7 +179,9 @@ class _OneThread:
         self._stop = stop
         self._progress = progress
 
-    def __call__(self, places: list[BlockPlace], see: Callable[[BlockPlace], None], label: str) -> None:
+    def __call__(
+        self, places: list[BlockPlace], see: Callable[[BlockPlace], None], label: str
+    ) -> None:
         for place in places:
             self._stop.check()
             see(place)

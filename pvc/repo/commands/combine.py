@@ -1,42 +1,30 @@
-"""Changing the personality by its terms, and deriving vectors from others."""
+"""`pvc merge NAME...`: one derived vector made of others."""
 
 from __future__ import annotations
 
 import itertools
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.merge.dialect import COMPAT, DIALECTS
-from pvc.repo.build.builds import Builds
-from pvc.repo.commands.editing import Edited, NameTakenError, checked, ready, recorded
-from pvc.repo.history.revision import AmbiguousError
-from pvc.repo.personality import vector_file
+from pvc.merge import methods
+from pvc.repo.commands.derive import check_new, derive
+from pvc.repo.commands.editing import Edited, ready
+from pvc.repo.commands.scale import RepeatedTermError, UnchangedError
 from pvc.repo.personality.formula import Mix
 from pvc.repo.personality.personality_file import Personality, Term
-from pvc.repo.personality.resolve import Names, total
+from pvc.repo.personality.resolve import Names
 from pvc.repo.personality.vector import DerivedVector, Recipe
-from pvc.repo.personality.vector_names import MAX_NAME, check_name
-from pvc.repo.snapshot import vector_path
+from pvc.repo.personality.vector_names import MAX_NAME
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pvc.merge.parameters import Value
     from pvc.parallel import Crew
     from pvc.repo.build.taus import TiesFact
     from pvc.repo.repository import Repository
     from pvc.repo.snapshot import Snapshot
-
-
-class RepeatedTermError(PvcError):
-    """A vector is a term more than once, so that no one scale is its scale.
-
-    Attributes:
-        name: the vector.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        super().__init__(f"{name} is a term of the personality more than once.")
 
 
 class RepeatedVectorError(PvcError):
@@ -51,133 +39,21 @@ class RepeatedVectorError(PvcError):
         super().__init__(f"{name} is named more than once.")
 
 
-class DensityError(PvcError):
-    """A number cannot be a density.
-
-    Attributes:
-        density: the number.
-    """
-
-    def __init__(self, density: float) -> None:
-        self.density = density
-        super().__init__(f"The density {density} is not above 0 and at most 1.")
-
-
-class CompatError(PvcError):
-    """TIES cannot follow somebody's rule.
-
-    Attributes:
-        compat: whose rule was asked for.
-        reason: why not.
-    """
-
-    def __init__(self, compat: str, reason: str) -> None:
-        self.compat = compat
-        self.reason = reason
-        super().__init__(f"The vectors cannot be combined as {compat} does: {reason}.")
-
-
-class ScaleError(PvcError):
-    """A number cannot be a scale, or a factor of a combination.
-
-    Attributes:
-        scale: the number.
-    """
-
-    def __init__(self, scale: float) -> None:
-        self.scale = scale
-        super().__init__(f"{scale} cannot be a scale: it is not finite.")
-
-
-class UnchangedError(PvcError):
-    """A change of the personality would leave it as it is.
-
-    Attributes:
-        personality: the personality.
-    """
-
-    def __init__(self, unchanged: Personality) -> None:
-        self.personality = unchanged
-        super().__init__(f"Nothing changed: the personality is {unchanged} already.")
-
-
-@dataclass(frozen=True, slots=True)
-class Scaling:
-    """A vector that is to have a scale.
-
-    Attributes:
-        name: the vector.
-        scale: finite factor of its tau; with 0 it has no effect.
-        new: the derived vector to make; None sets the term of the personality.
-    """
-
-    name: str
-    scale: float
-    new: str | None = None
-
-
-def rescale(repository: Repository, wish: Scaling) -> Edited:
-    """Set the scale of a term, which is added if it is not there; or derive a scaled vector.
-
-    Raises:
-        NoVectorError: there is no such vector.
-        ScaleError: the scale is not finite.
-        RepeatedTermError: the vector is a term more than once.
-        UnchangedError: the term has this scale already.
-        NameTakenError, AmbiguousError, VectorNameError: the new name cannot be had.
-        IdentityError: the personality could not be computed.
-    """
-    if not math.isfinite(wish.scale):
-        raise ScaleError(wish.scale)
-    term = Term(wish.name, wish.scale + 0.0)  # which is never -0
-    with repository.lock():
-        head = ready(repository)
-        head.vector(wish.name)
-        if wish.new is not None:
-            made = DerivedVector(Recipe("sum", (term,)))
-            _check_new(repository, head, wish.new, made)
-            return _derive(repository, head, wish.new, made, head.personality)
-        return _change(repository, head, _with_term(head.personality, term), _worded(term))
-
-
-def _worded(term: Term) -> str:
-    return f"{term.vector} at {term.scale:g}"
-
-
-def _with_term(before: Personality, term: Term) -> Personality:
-    places = [i for i, old in enumerate(before.terms) if old.vector == term.vector]
-    if len(places) > 1:
-        raise RepeatedTermError(term.vector)
-    place = places[0] if places else len(before.terms)
-    return Personality((*before.terms[:place], term, *before.terms[place + 1 :]))
-
-
-def _change(repository: Repository, head: Snapshot, after: Personality, message: str) -> Edited:
-    if after == head.personality:
-        raise UnchangedError(after)
-    edited = head.with_personality(after)
-    return recorded(repository, edited, message, checked(repository, head, edited))
-
-
 @dataclass(frozen=True, slots=True)
 class Combination:
     """Vectors that are to become one.
 
     Attributes:
         names: the vectors; none stands for all terms of the personality.
-        method: one of `vector.METHODS`.
-        density: the share of each vector that "ties" keeps, above 0 to 1.
-        factor: what the result is multiplied by (lambda).
+        method: a name of `pvc.merge.methods.METHODS`.
+        parameters: of the method, by name; others have their defaults.
         new: the derived vector to make, which is not applied; None replaces the terms.
-        compat: whose rule "ties" follows, one of `dialect.COMPAT`; None for its authors'.
     """
 
     names: tuple[str, ...]
-    method: str
-    density: float = 1.0
-    factor: float = 1.0
+    method: str = "sum"
+    parameters: Mapping[str, Value] = field(default_factory=dict)
     new: str | None = None
-    compat: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +64,7 @@ class Combined:
         edited: what it did.
         name: the new vector.
         vector: how it is made, and what was counted.
-        trim: thresholds and conflicts, for "ties".
+        trim: thresholds and conflicts, if the method trims.
     """
 
     edited: Edited
@@ -200,55 +76,40 @@ class Combined:
 def combine(repository: Repository, wish: Combination, crew: Crew) -> Combined:
     """Derive a vector from others; without a name for it, it takes the place of their terms.
 
-    Terms of the personality are taken with their scales, other vectors at 1.  For "ties" the whole
-    model is read, to find what is kept of each.
+    Terms of the personality are taken with their scales, other vectors at 1.  For a method that
+    trims the whole model is read, to find what is kept of each.
 
     Raises:
         NoVectorError: there is no such vector.
         RepeatedTermError, RepeatedVectorError: a vector is there more than once.
-        DensityError, ScaleError: the density or the factor cannot be one.
-        CompatError: the rule is not known, or does not fit method or factor.
+        ParameterError: there is no such method, or it does not have these parameters.
         UnchangedError: there is nothing to combine.
         NameTakenError, AmbiguousError, VectorNameError: the new name cannot be had.
         IdentityError: the personality could not be computed.
     """
-    if not 0 < wish.density <= 1:  # which NaN is not, either
-        raise DensityError(wish.density)
-    if not math.isfinite(wish.factor):
-        raise ScaleError(wish.factor)
-    if wish.compat is not None:
-        _check_compat(wish, wish.compat)
+    rule = methods.rule(wish.method, wish.parameters)
     with repository.lock():
         head = ready(repository)
         terms = _terms(head, wish.names)
-        recipe = Recipe(wish.method, terms, wish.density, wish.factor, wish.compat)
-        if wish.new is None and recipe == Recipe("sum", terms[:1]):
+        recipe = Recipe(rule, terms)
+        if wish.new is None and recipe == Recipe(methods.SUM, terms[:1]):
             raise UnchangedError(head.personality)
         made = DerivedVector(recipe)
         name = wish.new or _free_name(repository, head, recipe)
-        _check_new(repository, head, name, made)
-        trim = _trim(repository, head, made, crew)
+        check_new(repository, head, name, made)
+        trim = _facts(repository, head, made, crew)
         if trim is not None:
             made = replace(made, counts=_counts(terms, trim))
         after = head.personality if wish.new else _replaced(head.personality, terms, name)
-        edited = _derive(repository, head, name, made, after)
+        edited = derive(repository, head, name, made, after)
         return Combined(edited, name, made, trim)
-
-
-def _check_compat(wish: Combination, compat: str) -> None:
-    if compat not in COMPAT:
-        raise CompatError(compat, f"this rule is not known, {' and '.join(COMPAT)} are")
-    if wish.method != "ties":
-        raise CompatError(compat, f"only ties has rules of others, not {wish.method}")
-    if wish.factor != 1 and not DIALECTS[compat].has_factor:
-        raise CompatError(compat, f"it has no lambda, which is {wish.factor:g} here and not 1")
 
 
 def _free_name(repository: Repository, head: Snapshot, recipe: Recipe) -> str:
     """A name after the vectors that something is made of, which nothing has yet."""
     joined = "_".join(term.vector.replace(".", "_") for term in recipe.terms)
     if len(joined) > MAX_NAME - 10:
-        joined = f"{recipe.method}_of_{len(recipe.terms)}"
+        joined = f"{recipe.rule.method.name}_of_{len(recipe.terms)}"
     numbered = (f"{joined}_{number}" for number in itertools.count(2))
     names = itertools.chain([joined], numbered)
     return next(
@@ -265,20 +126,21 @@ def _replaced(before: Personality, terms: tuple[Term, ...], name: str) -> Person
     return Personality(tuple(kept))
 
 
-def _trim(
+def _facts(
     repository: Repository, head: Snapshot, made: DerivedVector, crew: Crew
 ) -> TiesFact | None:
-    if made.recipe.method != "ties":
+    recipe = made.recipe
+    if recipe.rule.facts is None:
         return None
     from pvc.repo.build.ties_facts import TiesFacts
 
-    recipe, names = made.recipe, Names(head.config, head.vector)
+    names = Names(head.config, head.vector)
     parts = tuple(names.part(term.vector, term.scale) for term in recipe.terms)
-    mix = Mix(recipe.method, parts, recipe.density, recipe.factor, recipe.compat)
+    mix = Mix(recipe.rule, parts)
     with repository.blocks(head.config) as blocks:
-        trims = TiesFacts(repository.folder, blocks, repository.store.tree, crew)
-        trims.add(mix)
-        return trims.trim(mix)
+        facts = TiesFacts(repository.folder, blocks, repository.store.tree, crew)
+        facts.add(mix)
+        return facts.get(mix)
 
 
 def _counts(terms: tuple[Term, ...], trim: TiesFact) -> tuple[tuple[str, int], ...]:
@@ -303,23 +165,3 @@ def _terms(head: Snapshot, names: tuple[str, ...]) -> tuple[Term, ...]:
     if not chosen:
         raise UnchangedError(head.personality)
     return chosen
-
-
-def _check_new(repository: Repository, head: Snapshot, name: str, made: DerivedVector) -> None:
-    """Make sure that a vector of this name can be made, and can be computed."""
-    check_name(name)
-    if repository.git.is_ref(name):
-        raise AmbiguousError(name)
-    if name in head.names:
-        raise NameTakenError(name)
-    new = head.with_files({vector_path(name): vector_file.to_text(made).encode()})
-    parts = [Names(new.config, new.vector).part(name, 1.0)]
-    Builds(repository, new.config).check(total(new.config, parts))
-
-
-def _derive(
-    repository: Repository, head: Snapshot, name: str, made: DerivedVector, after: Personality
-) -> Edited:
-    edited = head.with_vector(name, made).with_personality(after)
-    built = checked(repository, head, edited)
-    return recorded(repository, edited, f"{name} = {made.recipe}", built)

@@ -236,19 +236,19 @@ class _Commit:
             provenance["message"] = _plain(self.wish.message)
         return CapturedVector(
             base=self.base.id,
-            origin=self.plan.start,
-            result=captured.tree.id,
+            from_tree=self.plan.start,
+            to_tree=captured.tree.id,
             layout=captured.layout.id,
             statistics=statistics,
             provenance=tuple(sorted(provenance.items())),
-            origin_recipe=self._origin_recipe(),
+            from_formula=self._origin_recipe(),
         )
 
     def _origin_recipe(self) -> bytes | None:
         if self.plan.start == self.origin.tree:
             return self.origin.recipe
         old = self.head.vector(self.wish.name)  # extended: it keeps where it started
-        return old.origin_recipe if isinstance(old, CapturedVector) else None
+        return old.from_formula if isinstance(old, CapturedVector) else None
 
     def _record(self, vector: CapturedVector) -> Snapshot:
         name, repository = self.wish.name, self.repository

@@ -94,8 +94,8 @@ def _action(head: Snapshot, name: str, origin: CommitOrigin) -> tuple[str, bytes
     terms = origin.terms or ()
     old = head.vector(name)
     last = bool(terms) and terms[-1] == Term(name)
-    if last and isinstance(old, CapturedVector) and origin.tree == old.result:
-        return "extended", old.origin
+    if last and isinstance(old, CapturedVector) and origin.tree == old.to_tree:
+        return "extended", old.from_tree
     if any(term.vector == name for term in terms):
         raise ContainedError(name)
     return "replaced", origin.tree

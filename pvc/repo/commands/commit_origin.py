@@ -142,7 +142,7 @@ def revision_origin(repository: Repository, text: str, crew: Crew) -> CommitOrig
     """
     revision = resolve(repository, text)
     if revision.vector and isinstance(revision.vector[1], CapturedVector):
-        return CommitOrigin(revision.vector[1].result, revision.terms, text)
+        return CommitOrigin(revision.vector[1].to_tree, revision.terms, text)
     built = Builds(repository, revision.state.config, crew).build(revision.formula)
     return CommitOrigin(built.tree, revision.terms, text, recipe=_recipe(revision.formula))
 

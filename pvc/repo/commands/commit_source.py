@@ -177,7 +177,7 @@ class OpenCheckpoint:
             return ()
         stamps = self.checkpoint.fingerprint
         return (
-            DirectoryRecord(self.target.path, vector.result, vector.layout, name, terms, stamps),
+            DirectoryRecord(self.target.path, vector.to_tree, vector.layout, name, terms, stamps),
         )
 
     def confirm(self) -> bool:

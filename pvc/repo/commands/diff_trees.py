@@ -138,7 +138,7 @@ def _operands(
 
 def _trees(repository: Repository, old: Revision, new: Revision, crew: Crew) -> tuple[bytes, bytes]:
     if old is new and old.vector is not None and isinstance(old.vector[1], CapturedVector):
-        return old.vector[1].origin, old.vector[1].result
+        return old.vector[1].from_tree, old.vector[1].to_tree
     if old is new:
         return old.state.config.base_tree, _built(repository, old, crew)
     return _built(repository, old, crew), _built(repository, new, crew)

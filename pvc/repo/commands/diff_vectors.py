@@ -15,6 +15,7 @@ from pvc import parallel
 from pvc.codec.numbers import float_type, from_numbers, is_real, keep_untouched
 from pvc.merge import arithmetic, geometry
 from pvc.merge.geometry import Pair
+from pvc.merge.methods import SUM
 from pvc.repo.build.taus import BlockPlace, Taus
 from pvc.repo.build.ties_facts import TiesFacts
 from pvc.repo.commands.groups import grouped
@@ -91,7 +92,7 @@ def relate(
     trees = cache(repository.store.tree)
     with repository.blocks(config) as blocks:
         trims = TiesFacts(repository.folder, blocks, trees, crew)
-        operands = tuple(Mix("sum", found.added) for found in (a, b))
+        operands = tuple(Mix(SUM, found.added) for found in (a, b))
         for operand in operands:
             trims.add(operand)
         run = _Run(blocks, trims.taus, operands, crew)
@@ -135,7 +136,7 @@ class _Run:
             self.taus.kind(tree, tensor.name)
             for operand in self.operands
             for link in links(operand)
-            for tree in (link.origin, link.result)
+            for tree in (link.from_tree, link.to_tree)
         ]
         dtype = float_type(tensor.kind, *kinds)
         rows: list[Relation] = []

@@ -116,7 +116,7 @@ def _worded(data: bytes | None, path: str) -> str:
         return "removed"
     vector = vector_file.parse(data.decode(errors="replace"), path)
     if isinstance(vector, CapturedVector):
-        return f"to {vector.result.hex()[:12]}"
+        return f"to {vector.to_tree.hex()[:12]}"
     return str(vector.recipe)
 
 

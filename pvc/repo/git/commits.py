@@ -12,7 +12,7 @@ import uuid
 from typing import TYPE_CHECKING, BinaryIO
 
 from pvc.repo.git.objects import Objects
-from pvc.repo.git.process import GitError, refused
+from pvc.repo.git.process import GitError
 from pvc_store import atomic
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Index(Objects):
 
     def edited(self, paths: Sequence[str]) -> list[str]:
         """Those of pvc's paths that differ from HEAD, staged or not, sorted."""
-        text = self.run(
+        text = self.ask(
             *("-c", "core.fileMode=false", "--no-optional-locks", "status", "--porcelain", "-z"),
             *("--untracked-files=all", "--no-renames", "--", *paths),
         )
@@ -40,8 +40,7 @@ class Index(Objects):
         if not (self.root / path).is_file():
             return None
         blob = self.run("hash-object", "-w", "--", path)
-        with refused("cat-file"):
-            return bytes(self._repo.git.get_object_data(blob)[3])
+        return self._need(blob).data
 
     def commit(self, changes: Mapping[str, bytes | None], message: str, scratch: Path) -> str:
         """Commit HEAD's files with some of them changed; moves HEAD, touches no file.
@@ -114,7 +113,7 @@ class Index(Objects):
         changed: set[str] = set()
         for end in ends:
             before = end or self.run("hash-object", "-t", "tree", "/dev/null")
-            listed = self.run(
+            listed = self.ask(
                 "diff", "--name-only", "--no-renames", "-z", before, "HEAD", "--", *paths
             )
             changed.update(filter(None, listed.split("\0")))

@@ -5,6 +5,7 @@ A merge that succeeds is made without touching index or files, and reached by fa
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -41,7 +42,7 @@ class Merges(Index):
     def merge_base(self, ours: str, theirs: str) -> str | None:
         """A best common ancestor, or None."""
         try:
-            return self.run("merge-base", ours, theirs)
+            return self.ask("merge-base", ours, theirs)
         except GitError as error:
             if error.status != NOTHING_IN_COMMON:
                 raise
@@ -56,7 +57,7 @@ class Merges(Index):
         options = ("--write-tree", "-z", "--name-only", "--no-messages")
         command = ["git", "merge-tree", *options, ours, theirs]
         with refused("merge-tree"):
-            status, out, err = self._repo.git.execute(
+            status, out, err = self._git.execute(
                 command, with_extended_output=True, with_exceptions=False
             )
         if status not in {0, CONFLICT}:
@@ -84,7 +85,7 @@ class Merges(Index):
             for path, data in changes.items():
                 self._stage(path, data, environment)
             whole = self.run("write-tree", env=environment)
-        signed = self._ask("config", "--type=bool", "--get", "commit.gpgSign") == "true"
+        signed = self._try("config", "--type=bool", "--get", "commit.gpgSign") == "true"
         options = [*(["-S"] if signed else []), *(word for one in parents for word in ("-p", one))]
         encoding = ("-c", "i18n.commitEncoding=UTF-8")
         return self.run(*encoding, "commit-tree", *options, "-m", message, whole)
@@ -120,12 +121,13 @@ class Merges(Index):
             GitError: none is, or git refuses.
         """
         # Or files that were only touched would be in the way.
-        self._ask("update-index", "-q", "--refresh")
+        with contextlib.suppress(GitError):
+            self.run("update-index", "-q", "--refresh")
         self.run("merge", "--abort")
 
     def unmerged(self) -> list[str]:
         """Paths that the index holds in conflict, sorted."""
-        listed = self.run("diff", "--name-only", "--diff-filter=U", "--no-relative", "-z")
+        listed = self.ask("diff", "--name-only", "--diff-filter=U", "--no-relative", "-z")
         return sorted(set(filter(None, listed.split("\0"))))
 
     def stage(self, paths: Sequence[str]) -> None:
@@ -161,4 +163,4 @@ class Merges(Index):
         """
         encoding = ("-c", "i18n.commitEncoding=UTF-8")
         self.run(*encoding, "commit", "--quiet", "--cleanup=verbatim", "-m", message)
-        return self.run("rev-parse", "HEAD")
+        return self.ask("rev-parse", "HEAD")

@@ -6,14 +6,15 @@ from collections import deque
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-import git
-
 from pvc.errors import PvcError
 from pvc.repo.git.locks import remove_stale
+from pvc.repo.git.object_reader import ReaderEndedError, tree_entries
 from pvc.repo.git.process import ENDED, GitError, GitProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from pvc.repo.git.object_reader import GitObject
 
 NOTES_REF = "refs/notes/pvc"
 SAYS_NO = (1, 128)
@@ -63,11 +64,12 @@ class Objects(GitProcess):
 
     def head(self) -> str | None:
         """The commit that HEAD stands at, or None before the first one."""
-        return self.find("HEAD")
+        found = self._get("HEAD^{commit}")
+        return None if found is None else found.name
 
     def branch(self) -> str | None:
         """The branch that HEAD is attached to, or None."""
-        ref = self._ask("symbolic-ref", "--quiet", "HEAD")  # --short would tell it from a tag
+        ref = self._try("symbolic-ref", "--quiet", "HEAD")  # --short would tell it from a tag
         return None if ref is None else ref.removeprefix("refs/heads/")
 
     def find(self, revision: str) -> str | None:
@@ -75,13 +77,13 @@ class Objects(GitProcess):
         if revision.startswith(("-", "^")) or {"\n", "\0"} & set(revision):
             return None
         if revision.startswith(":/"):  # all that follows is the text that git looks for
-            revision = self._ask("rev-parse", "--verify", "--quiet", revision) or revision
-        return self._ask("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}") or None
+            revision = self._try("rev-parse", "--verify", "--quiet", revision) or revision
+        return self._try("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}") or None
 
-    def _ask(self, *arguments: str) -> str | None:
+    def _try(self, *arguments: str) -> str | None:
         """What a git command prints, or None if git says no; one that was killed says nothing."""
         try:
-            return self.run(*arguments)
+            return self.ask(*arguments)
         except GitError as error:
             if error.status not in SAYS_NO:
                 raise
@@ -103,12 +105,12 @@ class Objects(GitProcess):
     def _refs(self, prefix: str) -> list[tuple[str, str]]:
         commit = "%(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end)"
         form = f"%(refname:lstrip=2)%00{commit}"
-        lines = self.run("for-each-ref", f"--format={form}", prefix).splitlines()
+        lines = self.ask("for-each-ref", f"--format={form}", prefix).splitlines()
         return [(name, commit) for name, commit in (line.split("\0") for line in lines)]
 
     def parents(self, commit: str) -> list[str]:
         """The parents of a commit."""
-        return self.run("rev-list", "--parents", "-n", "1", commit).split()[1:]
+        return self.ask("rev-list", "--parents", "-n", "1", commit).split()[1:]
 
     def read(self, commit: str, path: str) -> str | None:
         """The text of a file at a commit, or None; undecodable bytes become U+FFFD."""
@@ -121,14 +123,36 @@ class Objects(GitProcess):
         Raises:
             GitError: an object that should be there is missing.
         """
+        directory, _, name = path.rpartition("/")
+        is_file, blob = self._entries(commit, directory).get(name, (False, ""))
+        return self._need(blob).data if is_file else None
+
+    def _entries(self, commit: str, directory: str) -> dict[str, tuple[bool, str]]:
+        """What lies in a directory at a commit: whether it is a file, and its id, by name."""
+        found = self._need(f"{commit}^{{tree}}")
+        for name in filter(None, directory.split("/")):
+            is_file, below = tree_entries(found.data).get(name, (True, ""))
+            if is_file:
+                return {}
+            found = self._need(below)
+        return tree_entries(found.data) if found.sort == "tree" else {}
+
+    def _need(self, name: str) -> GitObject:
+        """An object that should be there.
+
+        Raises:
+            GitError: it is not.
+        """
+        found = self._get(name)
+        if found is None:
+            raise GitError("cat-file", f"{name} is missing")
+        return found
+
+    def _get(self, name: str) -> GitObject | None:
         try:
-            blob = self._repo.tree(commit).join(path)
-            return bytes(blob.data_stream.read()) if blob.type == "blob" else None
-        except KeyError:
-            return None
-        except (ValueError, git.ODBError, BrokenPipeError) as error:
-            detail = ENDED if isinstance(error, BrokenPipeError) else str(error)
-            raise GitError(f"show {commit[:10]}:{path}", detail) from None
+            return self._objects.get(name)
+        except ReaderEndedError as error:
+            raise GitError("cat-file", ENDED, error.status) from None
 
     def read_head(self, path: str) -> bytes | None:
         """The bytes of a file at HEAD, or None; also before the first commit."""
@@ -140,10 +164,8 @@ class Objects(GitProcess):
 
     def blobs(self, commit: str, directory: str) -> dict[str, str]:
         """The same, each with the id that git gives its content."""
-        listed = self.run("ls-tree", "-z", commit, f"{directory}/")
-        entries = (line.split("\t", 1) for line in listed.split("\0") if line)
-        named = ((path, info.split()) for info, path in entries)
-        return {path: blob for path, (_, sort, blob) in named if sort == "blob"}
+        entries = self._entries(commit, directory).items()
+        return {f"{directory}/{name}": blob for name, (is_file, blob) in entries if is_file}
 
     def log(self, arguments: Sequence[str], paths: Sequence[str] = ()) -> Iterator[LogEntry]:
         """Commits, newest first."""
@@ -156,7 +178,7 @@ class Objects(GitProcess):
         form = "%H%x00%h%x00%cI%x00%an%x00%D%x00%s%x00"
         shown = ["--name-status", "--no-renames", "--no-follow", "--diff-merges=first-parent", "-z"]
         plain = ["--encoding=UTF-8", "--no-show-signature", f"--format={form}"]
-        text = self.run("log", *plain, *shown, *arguments, "--", *paths)
+        text = self.ask("log", *plain, *shown, *arguments, "--", *paths)
         rest = deque(text.split("\0"))
         while len(rest) > len(_ENTRY):
             entry = LogEntry(*(rest.popleft() for _ in _ENTRY))
@@ -169,7 +191,7 @@ class Objects(GitProcess):
 
     def note(self, commit: str) -> str | None:
         """Pvc's note on a commit, or None."""
-        return self._ask("notes", "--ref", NOTES_REF, "show", commit)
+        return self._try("notes", "--ref", NOTES_REF, "show", commit)
 
     def add_note(self, commit: str, text: str) -> None:
         """Write pvc's note on a commit, over an older one.

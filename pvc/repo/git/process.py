@@ -1,4 +1,8 @@
-"""Running git: where its repository is, and what its refusals become."""
+"""Running git: where its repository is, how it is asked, and what its refusals become.
+
+What changes something goes through GitPython.  What only asks starts git directly: to import
+GitPython takes as much time as all else that a command such as `pvc log` does.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,25 @@ import contextlib
 import fcntl
 import os
 import shutil
+import subprocess
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import git
-
 from pvc.errors import PvcError
+from pvc.repo.git.object_reader import ObjectReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Self
 
+    import git
+
 ENDED = "the process that reads objects was ended"
+NOT_INSTALLED = "the program git is not installed"
 TEMPORARY = ".pvc-tmp"
 
+_ENGLISH = {"LANGUAGE": "C", "LC_ALL": "C"}  # what git says is looked at
 _DURABLE = ("-c", "core.fsync=all")  # of itself git leaves it to luck what survives a power cut
 
 
@@ -71,25 +80,25 @@ class GitProcess:
     Args:
         directory: a directory within the working tree.
 
+    Attributes:
+        root: top of the working tree.
+        directory: git's directory of this working tree.
+        common: git's directory that all working trees share.
+
     Raises:
         NoRepositoryError: it is in none, or in a bare repository.
         ObjectFormatError: its objects are not named by SHA-1.
+        GitError: git is not installed, or refuses to look.
     """
 
     def __init__(self, directory: Path) -> None:
-        try:
-            self._repo = git.Repo(directory, search_parent_directories=True)
-        except (git.InvalidGitRepositoryError, git.NoSuchPathError):
-            raise NoRepositoryError(directory, "no git repository is there or above") from None
-        if self._repo.working_tree_dir is None:
-            raise NoRepositoryError(directory, "a bare git repository has no working tree")
-        self.root = Path(self._repo.working_tree_dir)
-        with self._repo.config_reader("repository") as config:
-            names = str(config.get_value("extensions", "objectformat", "sha1"))
+        top, own, common, names = _places(directory)
+        self.root = Path(os.path.realpath(directory / top))
         if names != "sha1":
             raise ObjectFormatError(self.root, names)
-        self.common = Path(self._repo.common_dir).resolve()
-        self.directory = Path(self._repo.git_dir)
+        self.directory = Path(os.path.realpath(directory / own))
+        self.common = Path(os.path.realpath(directory / common))
+        self._objects = ObjectReader(self._start_reader)
 
     @classmethod
     def create(cls, directory: Path) -> Self:
@@ -108,12 +117,20 @@ class GitProcess:
         return cls(directory)
 
     def close(self) -> None:
-        """End the processes that read objects."""
-        self._repo.close()
+        """End the process that reads objects."""
+        self._objects.close()
 
     def restart(self) -> None:
-        """Let new processes read objects: an interrupt hit the old ones too."""
-        self._repo.git.clear_cache()
+        """Let a new process read objects: an interrupt hit the old one too."""
+        self._objects.close()
+
+    def ask(self, *arguments: str) -> str:
+        """Standard output of a git command that changes nothing, without the last newline.
+
+        Raises:
+            GitError: it failed.
+        """
+        return _ask(self.root, arguments)
 
     def run(self, *arguments: str, **options: Any) -> str:
         """Standard output of a git command, without the last newline.
@@ -122,10 +139,70 @@ class GitProcess:
             GitError: it failed.
         """
         with refused(_named(arguments)):
-            return str(self._repo.git.execute(["git", *_DURABLE, *arguments], **options))
+            return str(self._git.execute(["git", *_DURABLE, *arguments], **options))
+
+    @cached_property
+    def _git(self) -> git.Git:
+        import git
+
+        return git.Git(self.root)
+
+    def _start_reader(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            ["git", "cat-file", "--batch"],  # noqa: S607
+            cwd=self.root,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+
+
+def _places(directory: Path) -> list[str]:
+    """Top of the working tree, git's two directories, and how objects are named.
+
+    The paths are relative to `directory`.
+    """
+    if not directory.is_dir():
+        raise NoRepositoryError(directory, "it is no directory")
+    paths = ("--path-format=relative", "--show-toplevel", "--git-dir", "--git-common-dir")
+    across = {"GIT_DISCOVERY_ACROSS_FILESYSTEM": "1"}
+    try:
+        return _ask(directory, ("rev-parse", *paths, "--show-object-format"), across).splitlines()
+    except GitError as error:
+        if "must be run in a work tree" in error.detail:
+            detail = "a bare git repository has no working tree"
+        elif "not a git repository" in error.detail:
+            detail = "no git repository is there or above"
+        else:
+            raise
+    raise NoRepositoryError(directory, detail)
+
+
+def _ask(
+    directory: Path, arguments: Sequence[str], environment: dict[str, str] | None = None
+) -> str:
+    """Standard output of a git command, without the last newline."""
+    command = _named(arguments)
+    try:
+        done = subprocess.run(  # noqa: S603
+            ["git", *arguments],  # noqa: S607
+            cwd=directory,
+            env={**os.environ, **_ENGLISH, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise GitError(command, NOT_INSTALLED) from None
+    if done.returncode:
+        said = os.fsdecode(done.stderr or done.stdout)
+        raise GitError(command, _plain(said), done.returncode)
+    return os.fsdecode(done.stdout.removesuffix(b"\n"))
 
 
 def _initialise(directory: Path) -> None:
+    import git
+
     with refused("init"):
         run = git.Git(directory).execute
         key = "init.defaultBranch"
@@ -155,17 +232,20 @@ def _alone(directory: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def refused(command: str) -> Iterator[None]:
     """What git refuses in the block becomes a `GitError` in its words."""
+    import git
+
     try:
         yield
     except git.GitCommandNotFound:
-        raise GitError(command, "the program git is not installed") from None
-    except BrokenPipeError:
-        raise GitError(command, ENDED) from None
+        raise GitError(command, NOT_INSTALLED) from None
     except git.GitCommandError as error:
-        said = " ".join(str(error.stderr or error.stdout or "").split())
+        said = str(error.stderr or error.stdout or "").strip()
         said = said.removeprefix("stderr: ").removeprefix("stdout: ")
-        said = said.removeprefix("'").removesuffix("'").rstrip(". ")
-        said = said.removeprefix("fatal: ").removeprefix("error: ")
-        raise GitError(
-            command, said, error.status if isinstance(error.status, int) else 0
-        ) from None
+        status = error.status if isinstance(error.status, int) else 0
+        raise GitError(command, _plain(said.removeprefix("'").removesuffix("'")), status) from None
+
+
+def _plain(said: str) -> str:
+    """What git says, on one line and without its marks."""
+    said = " ".join(said.split()).rstrip(". ")
+    return said.removeprefix("fatal: ").removeprefix("error: ")

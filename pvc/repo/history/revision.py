@@ -99,7 +99,7 @@ class Revision:
         if self.vector is None:
             return self.state.personality.terms
         name, found = self.vector
-        if isinstance(found, CapturedVector) and found.origin != self.state.config.base_tree:
+        if isinstance(found, CapturedVector) and found.from_tree != self.state.config.base_tree:
             return None
         return (Term(name),)
 

@@ -12,10 +12,13 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from pvc.merge.dialect import DIALECTS, Dialect
+from pvc.merge.methods import SUM
 from pvc_store.ids import object_id
+
+if TYPE_CHECKING:
+    from pvc.merge.method import Rule, ScaleEffect
 
 ARITHMETIC = 1
 """Version of the arithmetic: it changes when the same formula would give other bits."""
@@ -40,17 +43,21 @@ class Link:
 
     Attributes:
         base: tree id of the base that it is relative to.
-        origin: tree id of `from`.
-        result: tree id of `to`.
-        layout: layout id of `to`.
-        recipe: digest of the formula that `from` was computed by; None if `from` was captured.
+        from_tree: tree id of what was trained.
+        to_tree: tree id of the result.
+        layout: layout id of the result.
+        from_formula: digest of the formula that computed `from_tree`; None if it was captured.
     """
 
     base: bytes
-    origin: bytes
-    result: bytes
+    from_tree: bytes
+    to_tree: bytes
     layout: bytes
-    recipe: bytes | None = None
+    from_formula: bytes | None = None
+
+    def digest(self) -> bytes:
+        """Identifies the vector, but for its layout."""
+        return _digest(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +65,16 @@ class Mix:
     """Vectors combined by a method.
 
     Attributes:
-        method: "sum" or "ties".
+        rule: the merge method and its parameters.
         parts: what is combined, in order.
-        density: the share of each vector that "ties" keeps.
-        factor: what the result is multiplied by.
-        compat: whose rule "ties" follows, a key of `dialect.DIALECTS`; None for the authors'.
     """
 
-    method: str
+    rule: Rule
     parts: tuple[FormulaPart, ...]
-    density: float = 1.0
-    factor: float = 1.0
-    compat: str | None = None
-
-    @property
-    def dialect(self) -> Dialect:
-        """The rule of "ties"."""
-        return DIALECTS[self.compat]
 
     def digest(self) -> bytes:
         """Identifies the result of the combination, but for layouts and labels."""
-        return object_id(json.dumps([ARITHMETIC, _canonical(self)]).encode())
+        return _digest(self)
 
 
 Operand: TypeAlias = Link | Mix
@@ -135,9 +131,9 @@ class Formula:
         if part.scale == 0:
             return self
         if part.scale == 1 and isinstance(operand, Link):
-            reached = operand.origin == self.start.tree and not self.parts
-            if reached or (self.parts and operand.recipe == self.digest()):
-                return Formula(self.base, Built(operand.result, operand.layout))
+            reached = operand.from_tree == self.start.tree and not self.parts
+            if reached or (self.parts and operand.from_formula == self.digest()):
+                return Formula(self.base, Built(operand.to_tree, operand.layout))
         return Formula(self.base, self.start, (*self.parts, part))
 
 
@@ -148,14 +144,22 @@ def links(operand: Operand) -> list[Link]:
     return [link for part in operand.parts for link in links(part.operand)]
 
 
+def _digest(operand: Operand) -> bytes:
+    return object_id(json.dumps([ARITHMETIC, _canonical(operand)]).encode())
+
+
 def _canonical(item: Operand | FormulaPart) -> list[object]:
     if isinstance(item, Link):
-        return [item.origin.hex(), item.result.hex()]
+        return [item.from_tree.hex(), item.to_tree.hex()]
     if isinstance(item, FormulaPart):
         return [float(item.scale).hex(), _canonical(item.operand)]
-    parts = [_canonical(part) for part in item.parts]
-    compat = [] if item.compat is None else [item.compat]
-    return [item.method, item.density.hex(), item.factor.hex(), parts, *compat]
+    rule, parts = item.rule, [_canonical(part) for part in item.parts]
+    values = [(one, one.exact(rule[one.name])) for one in rule.method.parameters]
+    needed = [exact for one, exact in values if not one.is_optional]
+    optional = [exact for one, exact in values if one.is_optional]
+    while optional and optional[-1] is None:  # so that a method can get a parameter later
+        optional.pop()
+    return [rule.method.name, *needed, parts, *optional]
 
 
 def reduced(part: FormulaPart) -> FormulaPart:
@@ -164,24 +168,26 @@ def reduced(part: FormulaPart) -> FormulaPart:
     It stays a combination where that scale would exceed float64.
     """
     while isinstance(part.operand, Mix):
-        mix = replace(part.operand, parts=_reduced_parts(part.operand))
-        parts = mix.parts
-        whole = mix.method == "sum" or mix.density == 1
-        scale = part.scale * mix.factor * mix.dialect.alone(parts[0].scale) if parts else 0.0
-        if len(parts) != 1 or not whole or not math.isfinite(scale):
-            return FormulaPart(part.scale if parts and mix.factor else 0.0, mix, part.label)
+        effect = part.operand.rule.effect
+        parts = _reduced_parts(part.operand.parts, effect)
+        scale = math.nan
+        if len(parts) == 1 and effect.alone is not None:
+            scale = part.scale * effect.factor * effect.alone(parts[0].scale)
+        if not math.isfinite(scale):
+            mix = replace(part.operand, parts=parts)
+            return FormulaPart(part.scale if parts and effect.factor else 0.0, mix, part.label)
         part = FormulaPart(scale, parts[0].operand, part.label)
     return part
 
 
-def _reduced_parts(mix: Mix) -> tuple[FormulaPart, ...]:
+def _reduced_parts(parts: tuple[FormulaPart, ...], effect: ScaleEffect) -> tuple[FormulaPart, ...]:
     """The parts of a combination, each reduced as far as its scale may change."""
-    voters = (part for part in mix.parts if part.scale != 0 or not mix.dialect.scaled_votes)
-    return tuple(map(reduced if mix.dialect.is_linear else _reduced_within, voters))
+    needed = (part for part in parts if part.scale != 0 or not effect.ignores_zero)
+    return tuple(map(reduced if effect.is_linear else _reduced_within, needed))
 
 
 def _reduced_within(part: FormulaPart) -> FormulaPart:
     """The same part with its own scale, which says more than how long the vector is."""
     inner = reduced(FormulaPart(1.0, part.operand))
-    operand = inner.operand if inner.scale == 1 else Mix("sum", (inner,))
+    operand = inner.operand if inner.scale == 1 else Mix(SUM, (inner,))
     return FormulaPart(part.scale, operand, part.label)

@@ -3,17 +3,23 @@
   formula  {"base": tree id, "start": [tree id, layout id], "parts": [part, ...]}
   part     {"scale": float, "label": text, "vector": link or mix}
   link     {"base", "origin", "result": tree ids, "layout": layout id, "recipe": digest or null}
-  mix      {"method": text, "density": float, "factor": float, "compat": text or null, "parts"}
+  mix      {"method": text, a field for each of its parameters: text or null, "parts"}
 
-Floats are hexadecimal texts.  Reading raises what `pvc.strict_json.MALFORMATIONS` lists.
+Floats are hexadecimal texts; the parameter lambda is the field "factor".
+Reading raises what `pvc.strict_json.MALFORMATIONS` lists.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pvc.merge.method import Rule
+from pvc.merge.methods import METHODS
 from pvc.repo.personality.formula import Built, Formula, FormulaPart, Link, Mix, Operand
 from pvc_store.ids import parse_id
+
+if TYPE_CHECKING:
+    from pvc.merge.parameters import Parameter
 
 
 def formula_json(formula: Formula) -> dict[str, object]:
@@ -49,29 +55,32 @@ def _vector(operand: Operand) -> dict[str, object]:
     if isinstance(operand, Link):
         return {
             "base": operand.base.hex(),
-            "origin": operand.origin.hex(),
-            "result": operand.result.hex(),
+            "origin": operand.from_tree.hex(),
+            "result": operand.to_tree.hex(),
             "layout": operand.layout.hex(),
-            "recipe": None if operand.recipe is None else operand.recipe.hex(),
+            "recipe": None if operand.from_formula is None else operand.from_formula.hex(),
         }
+    rule = operand.rule
     return {
-        "method": operand.method,
-        "density": operand.density.hex(),
-        "factor": operand.factor.hex(),
-        "compat": operand.compat,
+        "method": rule.method.name,
+        **{_field(one): one.exact(rule[one.name]) for one in rule.method.parameters},
         "parts": _parts_json(operand.parts),
     }
 
 
+def _field(parameter: Parameter) -> str:
+    return "factor" if parameter.name == "lambda" else parameter.name
+
+
 def _read_vector(found: dict[str, Any]) -> Operand:
     if "method" in found:
-        density, factor = map(float.fromhex, (found["density"], found["factor"]))
-        parts = _read_parts(found["parts"])
-        return Mix(str(found["method"]), parts, density, factor, found["compat"])
+        method = METHODS[found["method"]]
+        values = ((one.name, one.read_exact(found[_field(one)])) for one in method.parameters)
+        return Mix(Rule(method, tuple(values)), _read_parts(found["parts"]))
     return Link(
         base=parse_id(found["base"]),
-        origin=parse_id(found["origin"]),
-        result=parse_id(found["result"]),
+        from_tree=parse_id(found["origin"]),
+        to_tree=parse_id(found["result"]),
         layout=parse_id(found["layout"]),
-        recipe=None if found["recipe"] is None else parse_id(found["recipe"]),
+        from_formula=None if found["recipe"] is None else parse_id(found["recipe"]),
     )

@@ -130,7 +130,7 @@ class Names:
             self._counts[name] = sum(self._counts[term.vector] for term in recipe.terms)
             if self._counts[name] > MAX_LINKS:
                 raise TooManyError(name, self._counts[name])
-            return Mix(recipe.method, parts, recipe.density, recipe.factor, recipe.compat)
+            return Mix(recipe.rule, parts)
         self._counts[name] = 1
         if vector.base != self._config.base_tree:
             raise ForeignVectorError(name, vector.base, self._config.base_tree)

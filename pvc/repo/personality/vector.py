@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from pvc.repo.personality.formula import Link
 
 if TYPE_CHECKING:
+    from pvc.merge.method import Rule
     from pvc.repo.personality.personality_file import Term
-
-METHODS = ("sum", "ties")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +75,26 @@ class CapturedVector:
 
     Attributes:
         base: tree id of the base that both are stored against.
-        origin: tree id of `from`.
-        result: tree id of `to`.
-        layout: layout id: how `to` came as files.
+        from_tree: tree id of what was trained.
+        to_tree: tree id of the result.
+        layout: layout id: how the result came as files.
         statistics: what was counted.
         provenance: where it came from, for people: origin, message, trainer, ...
-        origin_recipe: digest of the formula that `from` was computed by; None if it was captured.
+        from_formula: digest of the formula that computed `from_tree`; None if it was captured.
     """
 
     base: bytes
-    origin: bytes
-    result: bytes
+    from_tree: bytes
+    to_tree: bytes
     layout: bytes
     statistics: Statistics
     provenance: tuple[tuple[str, str], ...] = ()
-    origin_recipe: bytes | None = None
+    from_formula: bytes | None = None
 
     @property
     def link(self) -> Link:
         """The vector as it is computed with."""
-        return Link(self.base, self.origin, self.result, self.layout, self.origin_recipe)
+        return Link(self.base, self.from_tree, self.to_tree, self.layout, self.from_formula)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,25 +102,16 @@ class Recipe:
     """How a derived vector is made of others.
 
     Attributes:
-        method: one of METHODS.
+        rule: the merge method and its parameters.
         terms: what is combined, in order; found in the same commit.
-        density: the share of each vector that "ties" keeps, above 0 to 1.
-        factor: what the result is multiplied by (lambda).
-        compat: whose rule "ties" follows, one of `dialect.COMPAT`; None for its authors'.
     """
 
-    method: str
+    rule: Rule
     terms: tuple[Term, ...]
-    density: float = 1.0
-    factor: float = 1.0
-    compat: str | None = None
 
     def __str__(self) -> str:
         listed = " ".join(map(str, self.terms)).removeprefix("+ ")
-        density = f", density {self.density:g}" if self.method == "ties" else ""
-        factor = "" if self.factor == 1 else f", lambda {self.factor:g}"
-        compat = "" if self.compat is None else f", compat {self.compat}"
-        return f"{self.method}({listed}{density}{factor}{compat})"
+        return f"{self.rule.method.name}({', '.join([listed, *self.rule.words])})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import re
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pvc.errors import MalformedError
-from pvc.merge.dialect import COMPAT, DIALECTS
+from pvc.merge.method import ParameterError, Rule
+from pvc.merge.methods import METHODS
+from pvc.merge.parameters import shortest
 from pvc.repo.personality.personality_file import MAX_TERMS, Term
 from pvc.repo.personality.vector import (
-    METHODS,
     Amount,
     CapturedVector,
     DerivedVector,
@@ -26,6 +26,9 @@ from pvc.repo.personality.vector import (
 )
 from pvc.repo.personality.vector_names import VectorNameError, check_name
 from pvc.strict_json import Fields
+
+if TYPE_CHECKING:
+    from pvc.merge.parameters import Parameter, Value
 
 FORMAT = "pvc vector 1"
 DIRECTORY = "vectors"
@@ -53,8 +56,8 @@ def _captured_json(vector: CapturedVector) -> dict[str, Any]:
     document = {
         "format": FORMAT,
         "base": vector.base.hex(),
-        "from": vector.origin.hex(),
-        "to": vector.result.hex(),
+        "from": vector.from_tree.hex(),
+        "to": vector.to_tree.hex(),
         "layout": vector.layout.hex(),
         "statistics": {
             **{name: getattr(counted, name) for name in _COUNTS},
@@ -63,22 +66,20 @@ def _captured_json(vector: CapturedVector) -> dict[str, Any]:
         },
         "provenance": dict(vector.provenance),
     }
-    if vector.origin_recipe is not None:
-        document["from_recipe"] = vector.origin_recipe.hex()
+    if vector.from_formula is not None:
+        document["from_recipe"] = vector.from_formula.hex()
     return document
 
 
 def _derived_json(vector: DerivedVector) -> dict[str, Any]:
-    recipe = vector.recipe
-    compat = {} if recipe.compat is None else {"compat": recipe.compat}
+    rule, terms = vector.recipe.rule, vector.recipe.terms
+    values = ((parameter, rule[parameter.name]) for parameter in rule.method.parameters)
     return {
         "format": FORMAT,
         "recipe": {
-            "method": recipe.method,
-            "terms": [[term.vector, repr(float(term.scale))] for term in recipe.terms],
-            "density": repr(float(recipe.density)),
-            "lambda": repr(float(recipe.factor)),
-            **compat,
+            "method": rule.method.name,
+            "terms": [[term.vector, repr(float(term.scale))] for term in terms],
+            **{one.name: one.text(value) for one, value in values if value is not None},
         },
         "counts": dict(vector.counts),
         "provenance": dict(vector.provenance),
@@ -103,32 +104,24 @@ def parse(text: str, where: str) -> Vector:
 def _captured(found: Fields) -> CapturedVector:
     return CapturedVector(
         base=found.id("base"),
-        origin=found.id("from"),
-        result=found.id("to"),
+        from_tree=found.id("from"),
+        to_tree=found.id("to"),
         layout=found.id("layout"),
         statistics=_statistics(found.part("statistics")),
         provenance=_provenance(found.part("provenance")),
-        origin_recipe=found.id("from_recipe") if found.has("from_recipe") else None,
+        from_formula=found.id("from_recipe") if found.has("from_recipe") else None,
     )
 
 
 def _derived(found: Fields) -> DerivedVector:
     recipe, counts = found.part("recipe"), found.part("counts")
     made = Recipe(
-        method=recipe.text("method"),
+        rule=_rule(recipe),
         terms=tuple(_term(item, recipe) for item in recipe.items("terms")),
-        density=_number(recipe.text("density"), recipe),
-        factor=_number(recipe.text("lambda"), recipe),
-        compat=recipe.text("compat") if recipe.has("compat") else None,
     )
     recipe.finish()
-    if made.method not in METHODS:
-        raise recipe.wrong(f"its method is {made.method!r}, which is not known")
-    if not 0 < made.density <= 1:
-        raise recipe.wrong(f"its density is {made.density}, not above 0 to 1")
     if not 0 < len(made.terms) <= MAX_TERMS:
         raise recipe.wrong(f"it has {len(made.terms)} terms")
-    _check_compat(made, recipe)
     return DerivedVector(
         recipe=made,
         counts=tuple((name, _count(counts, name)) for name in counts.names()),
@@ -136,15 +129,24 @@ def _derived(found: Fields) -> DerivedVector:
     )
 
 
-def _check_compat(made: Recipe, recipe: Fields) -> None:
-    if made.compat is None:
-        return
-    if made.compat not in COMPAT:
-        raise recipe.wrong(f"its compat is {made.compat!r}, which is not known")
-    if made.method != "ties":
-        raise recipe.wrong(f"its method is {made.method!r}, which has no compat")
-    if made.factor != 1 and not DIALECTS[made.compat].has_factor:
-        raise recipe.wrong(f"its lambda is {made.factor}, and {made.compat} has none but 1")
+def _rule(recipe: Fields) -> Rule:
+    name = recipe.text("method")
+    if name not in METHODS:
+        raise recipe.wrong(f"its method is {name!r}, which is not known")
+    values = tuple((one.name, _value(one, recipe)) for one in METHODS[name].parameters)
+    try:
+        return Rule(METHODS[name], values).checked()
+    except ParameterError as error:
+        raise recipe.wrong(error.reason) from None
+
+
+def _value(parameter: Parameter, recipe: Fields) -> Value:
+    if parameter.is_optional and not (parameter.offered and recipe.has(parameter.name)):
+        return None
+    try:
+        return parameter.read(recipe.text(parameter.name))
+    except ValueError as error:
+        raise recipe.wrong(str(error)) from None
 
 
 def _term(item: object, recipe: Fields) -> Term:
@@ -156,14 +158,10 @@ def _term(item: object, recipe: Fields) -> Term:
 
 
 def _number(text: str, found: Fields) -> float:
-    """A finite number, written as Python writes it."""
     try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number) or repr(number) != text:
-        raise found.wrong(f"{text!r} is no number in its shortest form")
-    return number
+        return shortest(text)
+    except ValueError as error:
+        raise found.wrong(str(error)) from None
 
 
 def _amount_json(amount: Amount) -> dict[str, int | str]:

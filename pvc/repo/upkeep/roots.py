@@ -94,7 +94,7 @@ class _Reader:
         self.roots.add(formula.start.tree, formula.start.layout, dependent)
         self.roots.base_of[formula.start.tree] = formula.base
         for link in formula.links:
-            for needed in (link.origin, link.result):
+            for needed in (link.from_tree, link.to_tree):
                 self.roots.trees[needed].add(dependent)
                 self.roots.base_of[needed] = link.base
 
@@ -145,7 +145,7 @@ class _Reader:
             return
         if not isinstance(vector, CapturedVector):
             return
-        for tree in (vector.base, vector.origin, vector.result):
+        for tree in (vector.base, vector.from_tree, vector.to_tree):
             self.roots.trees[tree].add(dependent)
             self.roots.base_of[tree] = vector.base
-        self.roots.add(vector.result, vector.layout, dependent)
+        self.roots.add(vector.to_tree, vector.layout, dependent)

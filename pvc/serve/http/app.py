@@ -1,4 +1,4 @@
-"""The routes, and what every error becomes."""
+"""The routes of the server, and the HTTP status of every error."""
 
 # Annotations are read while the program runs, by FastAPI.
 
@@ -19,12 +19,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from pvc.errors import PvcError
 from pvc.serve.http import replies
 from pvc.serve.http.limits import BodyLimit
-from pvc.serve.http.replies import Answer
-from pvc.serve.http.reply_forms import ChatForm, CompletionForm
-from pvc.serve.http.requests import Asked, AskedError, Chat, Completion
-from pvc.serve.model.loaded import LoadedModel
-from pvc.serve.model.order import Order, ReplyPiece
-from pvc.serve.model.turn_queue import CrowdedError, PausedError, TurnQueue
+from pvc.serve.http.replies import ChatForm, CompletionForm, OpenAIReply
+from pvc.serve.http.requests import Chat, Completion, OpenAIRequest, RequestError
+from pvc.serve.model.generation_job import GenerationJob, ReplyPiece
+from pvc.serve.model.loaded_model import LoadedModel
+from pvc.serve.model.turn_queue import TurnQueue, UnavailableError
 
 log = logging.getLogger("pvc.live")
 
@@ -32,7 +31,7 @@ UNAVAILABLE = 503
 
 
 class Service:
-    """What the routes answer from.
+    """The handlers of the routes.
 
     Args:
         name: what engine and model are called.
@@ -62,9 +61,7 @@ class Service:
 
     async def health(self) -> Response:
         """Whether requests are answered."""
-        reason = self._turns.paused()
-        if reason is not None:
-            raise PausedError(reason)
+        self._turns.check_weights()
         return JSONResponse({"status": "ok", "weights": self._turns.weights()})
 
     async def models(self) -> Response:
@@ -80,38 +77,38 @@ class Service:
         }
         return JSONResponse({"object": "list", "data": [model]})
 
-    async def complete(self, asked: Completion, request: Request) -> Response:
+    async def complete(self, body: Completion, request: Request) -> Response:
         """Continue prompts."""
-        asked.check(self._name)
-        order = await asyncio.to_thread(asked.order, self._loaded)
-        answer = Answer(CompletionForm(), order, self._loaded, self._name)
-        return await self._answer(asked, order, answer, request)
+        body.check(self._name)
+        job = await asyncio.to_thread(body.job, self._loaded)
+        answer = OpenAIReply(CompletionForm(), job, self._loaded, self._name)
+        return await self._answer(body, job, answer, request)
 
-    async def chat(self, asked: Chat, request: Request) -> Response:
+    async def chat(self, body: Chat, request: Request) -> Response:
         """The next message of a conversation."""
-        asked.check(self._name)
-        order = await asyncio.to_thread(asked.order, self._loaded)
-        answer = Answer(ChatForm(), order, self._loaded, self._name)
-        return await self._answer(asked, order, answer, request)
+        body.check(self._name)
+        job = await asyncio.to_thread(body.job, self._loaded)
+        answer = OpenAIReply(ChatForm(), job, self._loaded, self._name)
+        return await self._answer(body, job, answer, request)
 
     async def _answer(
-        self, asked: Asked, order: Order, answer: Answer, request: Request
+        self, body: OpenAIRequest, job: GenerationJob, answer: OpenAIReply, request: Request
     ) -> Response:
-        pieces = self._pieces(order, request)
-        if not asked.stream:
+        pieces = self._pieces(job, request)
+        if not body.stream:
             async for piece in pieces:
                 answer.add(piece)
             return JSONResponse(answer.whole())
         first = await anext(pieces, None)  # what is refused is refused with its own status
-        stream = _stream(first, pieces, answer, numbers=asked.wants_usage)
+        stream = _stream(first, pieces, answer, numbers=body.wants_usage)
         return StreamingResponse(stream, media_type="text/event-stream")
 
-    async def _pieces(self, order: Order, request: Request) -> AsyncIterator[ReplyPiece]:
-        """The pieces of an order, for as long as the client is there."""
+    async def _pieces(self, job: GenerationJob, request: Request) -> AsyncIterator[ReplyPiece]:
+        """The pieces of a job, for as long as the client is there."""
         gone = threading.Event()
         watch = asyncio.create_task(_watch(request, gone.set))
         try:
-            async with contextlib.aclosing(self._turns.take(order, gone)) as pieces:
+            async with contextlib.aclosing(self._turns.take(job, gone)) as pieces:
                 async for piece in pieces:
                     yield piece
         finally:
@@ -125,7 +122,11 @@ async def _watch(request: Request, gone: Callable[[], None]) -> None:
 
 
 async def _stream(
-    first: ReplyPiece | None, pieces: AsyncIterator[ReplyPiece], answer: Answer, *, numbers: bool
+    first: ReplyPiece | None,
+    pieces: AsyncIterator[ReplyPiece],
+    answer: OpenAIReply,
+    *,
+    numbers: bool,
 ) -> AsyncIterator[str]:
     """Server-sent events; an error ends them."""
     try:
@@ -148,9 +149,9 @@ def _event(content: dict[str, Any]) -> str:
 
 
 def _status(error: PvcError) -> int:
-    if isinstance(error, AskedError):
+    if isinstance(error, RequestError):
         return error.status
-    return UNAVAILABLE if isinstance(error, CrowdedError | PausedError) else replies.SERVER_ERROR
+    return UNAVAILABLE if isinstance(error, UnavailableError) else replies.SERVER_ERROR
 
 
 async def _refused(_: Request, error: Exception) -> Response:
@@ -179,5 +180,5 @@ async def _malformed(_: Request, error: Exception) -> Response:
 
 async def _mistaken(_: Request, error: Exception) -> Response:
     log.error("pvc: A request failed.", exc_info=error)
-    text = f"This is a mistake in pvc: {type(error).__name__}."
+    text = f"This is a bug in pvc: {type(error).__name__}."
     return JSONResponse(replies.error(text, replies.SERVER_ERROR), replies.SERVER_ERROR)

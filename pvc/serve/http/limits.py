@@ -31,7 +31,7 @@ class BodyLimit:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and count what it brings."""
+        """Pass a request on, and count the bytes of its body."""
         count = 0
 
         async def counted() -> Message:

@@ -1,20 +1,22 @@
-"""Replies as OpenAI's API has them: whole ones, the chunks of a stream, and errors."""
+"""Replies in the form of OpenAI's API, whole or in chunks: completions, chat, and errors."""
 
 from __future__ import annotations
 
 import time
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pvc.serve.http.reply_forms import ReplyForm
-    from pvc.serve.model.loaded import LoadedModel
-    from pvc.serve.model.order import Order, Placed, ReplyPiece
+    from pvc.serve.model.generation_job import GenerationJob, PlacedToken, ReplyPiece
+    from pvc.serve.model.loaded_model import LoadedModel
 
 SERVER_ERROR = 500
+
+LEAST = -9999.0
+"""Stands for what is no number in JSON: the logarithm of 0."""
 
 
 def error(
@@ -25,32 +27,120 @@ def error(
     return {"error": {"message": text, "type": kind, "param": param, "code": code}}
 
 
+class ReplyForm(Protocol):
+    """The fields in which completions and chat differ.
+
+    Attributes:
+        prefix: what ids begin with.
+        kind: of whole replies.
+        chunk_kind: of chunks of a stream.
+    """
+
+    prefix: str
+    kind: str
+    chunk_kind: str
+
+    def whole(self, text: str) -> dict[str, Any]:
+        """The text of a whole reply."""
+        ...
+
+    def part(self, text: str) -> dict[str, Any]:
+        """The text of a chunk."""
+        ...
+
+    def opening(self) -> dict[str, Any] | None:
+        """The first chunk of every reply of a stream; None if there is none."""
+        ...
+
+    def logprobs(self, tokens: Sequence[PlacedToken], loaded: LoadedModel) -> dict[str, Any]:
+        """How likely tokens were."""
+        ...
+
+
+class CompletionForm:
+    """`/v1/completions`."""
+
+    prefix = "cmpl-"
+    kind = chunk_kind = "text_completion"
+
+    def whole(self, text: str) -> dict[str, Any]:
+        """The text of a whole reply."""
+        return {"text": text}
+
+    part = whole
+
+    def opening(self) -> dict[str, Any] | None:
+        """Nothing comes before the text."""
+        return None
+
+    def logprobs(self, tokens: Sequence[PlacedToken], loaded: LoadedModel) -> dict[str, Any]:
+        """Four lists, with an entry for each token."""
+        return {
+            "tokens": [loaded.name(one.token.id) for one in tokens],
+            "token_logprobs": [_finite(one.token.logprob) for one in tokens],
+            "top_logprobs": [_alternatives(one, loaded) for one in tokens],
+            "text_offset": [one.offset for one in tokens],
+        }
+
+
+class ChatForm:
+    """`/v1/chat/completions`."""
+
+    prefix = "chatcmpl-"
+    kind = "chat.completion"
+    chunk_kind = "chat.completion.chunk"
+
+    def whole(self, text: str) -> dict[str, Any]:
+        """The text of a whole reply."""
+        return {"message": {"role": "assistant", "content": text}}
+
+    def part(self, text: str) -> dict[str, Any]:
+        """The text of a chunk."""
+        return {"delta": {"content": text} if text else {}}
+
+    def opening(self) -> dict[str, Any] | None:
+        """Who speaks."""
+        return {"delta": {"role": "assistant", "content": ""}}
+
+    def logprobs(self, tokens: Sequence[PlacedToken], loaded: LoadedModel) -> dict[str, Any]:
+        """One list, with an entry for each token."""
+        return {
+            "content": [
+                {
+                    **_named(one.token.id, one.token.logprob, loaded),
+                    "top_logprobs": [_named(*pair, loaded) for pair in one.token.alternatives],
+                }
+                for one in tokens
+            ]
+        }
+
+
 @dataclass
 class _Choice:
-    """What has come of one reply."""
+    """The pieces of one reply, put together."""
 
     text: str = ""
-    tokens: list[Placed] = field(default_factory=list)
+    tokens: list[PlacedToken] = field(default_factory=list)
     finish: str | None = None
     begun: bool = False
 
 
-class Answer:
-    """The answer to one request, as it comes.
+class OpenAIReply:
+    """The answer to one request, put together from pieces.
 
     Args:
         form: completion or chat.
-        order: what was asked for.
+        job: the request.
         loaded: the model.
         name: what the model is called.
     """
 
-    def __init__(self, form: ReplyForm, order: Order, loaded: LoadedModel, name: str) -> None:
+    def __init__(self, form: ReplyForm, job: GenerationJob, loaded: LoadedModel, name: str) -> None:
         self._form = form
-        self._tells = order.sampling.alternatives is not None
+        self._with_logprobs = job.sampling.alternatives is not None
         self._loaded = loaded
-        self._choices = [_Choice() for _ in range(len(order.prompts) * order.replies)]
-        self._prompt_tokens = sum(len(prompt.ids) for prompt in order.prompts)
+        self._choices = [_Choice() for _ in range(len(job.prompts) * job.replies)]
+        self._prompt_tokens = sum(len(prompt.ids) for prompt in job.prompts)
         self._generated = 0
         self._head: dict[str, Any] = {
             "id": f"{form.prefix}{uuid.uuid4().hex}",
@@ -89,7 +179,7 @@ class Answer:
         choice.begun = True
         if opening is not None:
             found.append(self._chunk([self._choice(piece.choice, opening, (), None)]))
-        if piece.text or piece.finish or (self._tells and piece.tokens):
+        if piece.text or piece.finish or (self._with_logprobs and piece.tokens):
             part = self._form.part(piece.text)
             found.append(
                 self._chunk([self._choice(piece.choice, part, piece.tokens, piece.finish)])
@@ -104,9 +194,9 @@ class Answer:
         return {**self._head, "object": self._form.chunk_kind, "choices": choices}
 
     def _choice(
-        self, index: int, content: dict[str, Any], tokens: Sequence[Placed], finish: str | None
+        self, index: int, content: dict[str, Any], tokens: Sequence[PlacedToken], finish: str | None
     ) -> dict[str, Any]:
-        logprobs = self._form.logprobs(tokens, self._loaded) if self._tells else None
+        logprobs = self._form.logprobs(tokens, self._loaded) if self._with_logprobs else None
         return {"index": index, **content, "logprobs": logprobs, "finish_reason": finish}
 
     def _usage(self) -> dict[str, int]:
@@ -115,3 +205,23 @@ class Answer:
             "completion_tokens": self._generated,
             "total_tokens": self._prompt_tokens + self._generated,
         }
+
+
+def _alternatives(one: PlacedToken, loaded: LoadedModel) -> dict[str, float | None] | None:
+    """By text; of several tokens with one text, the likeliest."""
+    token = one.token
+    if token.logprob is None:
+        return None
+    pairs = [*reversed(token.alternatives), (token.id, token.logprob)]
+    return {loaded.name(id): _finite(logprob) for id, logprob in pairs}  # noqa: A001
+
+
+def _named(id: int, logprob: float | None, loaded: LoadedModel) -> dict[str, Any]:  # noqa: A002
+    text = loaded.name(id)
+    return {"token": text, "logprob": _finite(logprob), "bytes": list(text.encode())}
+
+
+def _finite(logprob: float | None) -> float | None:
+    if logprob is None:
+        return None
+    return max(LEAST, logprob)  # also if it is NaN

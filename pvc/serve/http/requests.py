@@ -1,7 +1,7 @@
-"""What clients ask for, in the form of OpenAI's requests, and the orders that come of it.
+"""Requests in the form of OpenAI's API, and the jobs that they become.
 
-Fields that are unknown are ignored, as vLLM does.  Those that would change the reply and are not
-offered are refused, unless they ask for nothing.
+Unknown fields are ignored, as vLLM does.  Fields that would change the reply and are not offered
+are refused, unless their value has no effect.
 """
 
 # Annotations are read while the program runs, by pydantic.
@@ -14,11 +14,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pvc.errors import PvcError
 from pvc.serve.http import limits
 from pvc.serve.model.generation import SEEDS, Sampling
-from pvc.serve.model.loaded import LoadedModel
-from pvc.serve.model.order import Order, Prompt
+from pvc.serve.model.generation_job import GenerationJob, Prompt
+from pvc.serve.model.loaded_model import LoadedModel
 
 DEFAULT_TOKENS = 16
-"""Tokens of a completion for which no number is asked, as OpenAI has it."""
+"""Tokens of a completion without `max_tokens`, as OpenAI has it."""
 
 NOT_OFFERED: dict[str, tuple[object, ...]] = {
     "best_of": (1,),
@@ -39,7 +39,7 @@ NOT_OFFERED: dict[str, tuple[object, ...]] = {
     "modalities": (["text"],),
     "audio": (),
 }
-"""Fields that are refused, and the values with which they ask for nothing (as None always does)."""
+"""Fields that are refused, and the values that have no effect (as None always has none)."""
 
 
 def _whole(text: str) -> str:
@@ -56,8 +56,8 @@ Stop = Annotated[str, Field(min_length=1, max_length=limits.MAX_STOP_LENGTH)]
 Alternatives = Annotated[int, Field(ge=0, le=limits.MAX_ALTERNATIVES)]
 
 
-class AskedError(PvcError):
-    """A request asks for what cannot be had.
+class RequestError(PvcError):
+    """A request is malformed, or wants what this server does not offer.
 
     Attributes:
         param: the field, None if it is none of them.
@@ -80,8 +80,8 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
-class Asked(BaseModel):
-    """What both kinds of requests have in common."""
+class OpenAIRequest(BaseModel):
+    """The fields that both kinds of requests have."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -96,18 +96,18 @@ class Asked(BaseModel):
     max_tokens: Count | None = None
 
     def check(self, name: str) -> None:
-        """Make sure that it asks this model for what is offered.
+        """Make sure that it is for this model, and wants only what is offered.
 
         Raises:
-            AskedError: it does not.
+            RequestError: it does not.
         """
         if self.model not in {None, name}:
             text = f"The model {self.model!r} does not exist; this server has {name!r}."
-            raise AskedError(text, "model", "model_not_found", 404)
+            raise RequestError(text, "model", "model_not_found", 404)
         extra = self.model_extra or {}
         for field, neutral in NOT_OFFERED.items():
             if extra.get(field) is not None and extra[field] not in neutral:
-                raise AskedError(f"{field} is not offered by this server.", field)
+                raise RequestError(f"{field} is not offered by this server.", field)
 
     def sampling(self, most: int, alternatives: int | None) -> Sampling:
         """How its replies are generated."""
@@ -127,7 +127,7 @@ class Asked(BaseModel):
         return self.stream_options is not None and self.stream_options.include_usage
 
 
-class Completion(Asked):
+class Completion(OpenAIRequest):
     """A request for continuations of prompts."""
 
     prompt: (
@@ -139,18 +139,20 @@ class Completion(Asked):
     logprobs: Alternatives | None = None
     echo: bool | None = None
 
-    def order(self, loaded: LoadedModel) -> Order:
-        """What it comes to.
+    def job(self, loaded: LoadedModel) -> GenerationJob:
+        """The job that it becomes.
 
         Raises:
-            AskedError: prompt and reply have no room, or the prompt is none.
+            RequestError: prompt and reply have no room, or the prompt is none.
         """
         found: list[Any] = [self.prompt] if _is_one(self.prompt) else list(self.prompt)
         prompts = tuple(_prompt(one, loaded) for one in found)
         most = DEFAULT_TOKENS if self.max_tokens is None else self.max_tokens
         for prompt in prompts:
             _check_room(prompt, most, loaded)
-        return Order(prompts, self.n or 1, self.sampling(most, self.logprobs), echo=bool(self.echo))
+        return GenerationJob(
+            prompts, self.n or 1, self.sampling(most, self.logprobs), echo=bool(self.echo)
+        )
 
 
 class MessagePart(BaseModel):
@@ -172,19 +174,19 @@ class Message(BaseModel):
         """As chat templates expect it.
 
         Raises:
-            AskedError: it holds other things than text.
+            RequestError: it holds other things than text.
         """
         content = self.content
         if isinstance(content, list):
             kinds = {part.type for part in content} - {"text"}
             if kinds:
                 text = f"Content of the type {min(kinds)!r} is not offered, text is."
-                raise AskedError(text, "messages")
+                raise RequestError(text, "messages")
             content = "".join(part.text or "" for part in content)
         return {**(self.model_extra or {}), "role": self.role, "content": content or ""}
 
 
-class Chat(Asked):
+class Chat(OpenAIRequest):
     """A request for the next message of a conversation."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=limits.MAX_MESSAGES)]
@@ -192,26 +194,28 @@ class Chat(Asked):
     logprobs: bool | None = None
     top_logprobs: Alternatives | None = None
 
-    def order(self, loaded: LoadedModel) -> Order:
-        """What it comes to.
+    def job(self, loaded: LoadedModel) -> GenerationJob:
+        """The job that it becomes.
 
         Raises:
-            AskedError: the model cannot chat, or prompt and reply have no room.
+            RequestError: the model cannot chat, or prompt and reply have no room.
         """
         if not loaded.chats:
-            raise AskedError("The model's tokenizer has no chat template.", code="no_chat_template")
+            raise RequestError(
+                "The model's tokenizer has no chat template.", code="no_chat_template"
+            )
         try:
             text = loaded.chat([message.plain() for message in self.messages])
             prompt = Prompt(text, tuple(loaded.encode(text, special=False)))
         except (TemplateError, TypeError, ValueError) as error:
             text = f"The chat template refuses these messages: {error}"
-            raise AskedError(text, "messages") from error
-        asked = self.max_completion_tokens
-        asked = self.max_tokens if asked is None else asked
-        most = loaded.context - len(prompt.ids) if asked is None else asked
+            raise RequestError(text, "messages") from error
+        wanted = self.max_completion_tokens
+        wanted = self.max_tokens if wanted is None else wanted
+        most = loaded.context - len(prompt.ids) if wanted is None else wanted
         _check_room(prompt, max(most, 0), loaded)
         alternatives = (self.top_logprobs or 0) if self.logprobs else None
-        return Order((prompt,), self.n or 1, self.sampling(most, alternatives))
+        return GenerationJob((prompt,), self.n or 1, self.sampling(most, alternatives))
 
 
 def _is_one(prompt: str | list[Any]) -> bool:
@@ -223,17 +227,17 @@ def _prompt(found: str | list[int], loaded: LoadedModel) -> Prompt:
         return Prompt(found, tuple(loaded.encode(found)))
     if max(found) >= loaded.vocabulary:
         text = f"The prompt holds the token {max(found)}; there are {loaded.vocabulary} tokens."
-        raise AskedError(text, "prompt")
+        raise RequestError(text, "prompt")
     return Prompt(loaded.decode(found), tuple(found))
 
 
 def _check_room(prompt: Prompt, most: int, loaded: LoadedModel) -> None:
     count = len(prompt.ids)
     if not count:
-        raise AskedError("The prompt is empty.", "prompt")
+        raise RequestError("The prompt is empty.", "prompt")
     if count + most > loaded.context:
         text = (
             f"The model's context has {loaded.context} tokens; the prompt has {count}, and {most} "
             "more were asked for."
         )
-        raise AskedError(text, "max_tokens", "context_length_exceeded")
+        raise RequestError(text, "max_tokens", "context_length_exceeded")

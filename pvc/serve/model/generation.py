@@ -16,7 +16,7 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from pvc.serve.model.loaded import LoadedModel
+    from pvc.serve.model.loaded_model import LoadedModel
 
 GREEDY_BELOW = 1e-5
 """Temperatures under this one take the likeliest token."""
@@ -34,7 +34,8 @@ class Sampling:
         top_p: only the likeliest tokens that make up this share of the probability are drawn.
         seed: of the first choice, the next ones count on; None is another one each time.
         stop: texts that end a reply; they do not belong to it.
-        alternatives: how many likely tokens are told of each place; None tells no probabilities.
+        alternatives: how many of the likeliest tokens are reported of each place; None reports no
+            probabilities.
     """
 
     most: int
@@ -51,7 +52,7 @@ class Token:
 
     Attributes:
         id: which one.
-        logprob: natural logarithm of its probability, None if it was not asked for or is unknown.
+        logprob: natural logarithm of its probability, None if it was not requested or is unknown.
         alternatives: ids of the likeliest tokens in its place, and theirs; the likeliest first.
     """
 
@@ -63,9 +64,9 @@ class Token:
 class _Watch:
     """Sees the logits and the token of every place while `generate` runs."""
 
-    def __init__(self, alternatives: int | None, tell: Callable[[Token], bool]) -> None:
+    def __init__(self, alternatives: int | None, send: Callable[[Token], bool]) -> None:
         self._alternatives = alternatives
-        self._tell = tell
+        self._send = send
         self._logits: torch.Tensor | None = None
 
     def process(self, _: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -77,7 +78,7 @@ class _Watch:
     def stop(self, ids: torch.Tensor, _scores: object, **_: object) -> torch.Tensor:
         """Runs after a token was chosen."""
         found = token(int(ids[0, -1]), self._logits, self._alternatives)
-        return torch.tensor([self._tell(found)], device=ids.device)
+        return torch.tensor([self._send(found)], device=ids.device)
 
 
 def generate(
@@ -85,7 +86,7 @@ def generate(
     prompt: Sequence[int],
     sampling: Sampling,
     choice: int,
-    tell: Callable[[Token], bool],
+    send: Callable[[Token], bool],
 ) -> None:
     """Generate one reply.
 
@@ -94,9 +95,9 @@ def generate(
         prompt: its token ids.
         sampling: how.
         choice: number of the reply, which the seed counts on by.
-        tell: called with every token, the one that ends the reply among them; True stops.
+        send: called with every token, the one that ends the reply among them; True stops.
     """
-    watch = _Watch(sampling.alternatives, tell)
+    watch = _Watch(sampling.alternatives, send)
     ids = torch.tensor([list(prompt)], device=loaded.model.device)
     with _seeded(sampling.seed, choice, ids.device):
         loaded.model.generate(

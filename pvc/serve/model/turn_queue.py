@@ -1,4 +1,4 @@
-"""Requests take turns: one is generated at a time, the others wait in the order they came.
+"""The queue of requests: one is generated at a time, the others wait in the order they came.
 
 A request is one step of the engine, with all its replies; so they come from one set of weights.
 """
@@ -13,41 +13,25 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.live.engine.keeper import UNDER_WAY
 from pvc.serve.model.reply import Reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from pvc.live.pytorch.share import Engine
-    from pvc.serve.model.loaded import LoadedModel
-    from pvc.serve.model.order import Order, ReplyPiece
+    from pvc.serve.model.generation_job import GenerationJob, ReplyPiece
+    from pvc.serve.model.loaded_model import LoadedModel
 
 log = logging.getLogger("pvc.live")
 
 MAX_WAITING = 256
 
 
-class CrowdedError(PvcError):
-    """Too many requests wait."""
-
-    def __init__(self) -> None:
-        super().__init__(f"{MAX_WAITING} requests wait already; try again later.")
+class UnavailableError(PvcError):
+    """A request cannot be taken now: too many wait, or the weights are torn."""
 
 
-class PausedError(PvcError):
-    """The weights are not whole, and nothing is generated with them.
-
-    Attributes:
-        reason: why not.
-    """
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(f"The engine is paused until a checkout repairs its weights: {reason}")
-
-
-class BrokenError(PvcError):
+class GenerationError(PvcError):
     """Generating failed.
 
     Attributes:
@@ -79,40 +63,46 @@ class TurnQueue:
         self._closed.set()
         self._thread.shutdown(cancel_futures=True)
 
-    def paused(self) -> str | None:
-        """Why nothing can be generated, or None."""
+    def check_weights(self) -> None:
+        """Make sure that the engine's weights are whole; also while they are written.
+
+        Raises:
+            UnavailableError: they are torn.
+        """
         torn = self._engine.state.torn
-        return None if torn == UNDER_WAY else torn
+        if torn is not None:
+            text = f"The engine is paused until a checkout repairs its weights: {torn}"
+            raise UnavailableError(text)
 
     def weights(self) -> str | None:
         """The version of the weights; None before pvc wrote any."""
         origin = self._engine.state.origin
         return None if origin is None else f"pvc:{origin.tree.hex()}"
 
-    async def take(self, order: Order, gone: threading.Event) -> AsyncGenerator[ReplyPiece]:
+    async def take(self, job: GenerationJob, gone: threading.Event) -> AsyncGenerator[ReplyPiece]:
         """Wait for a turn, and generate.
 
         Args:
-            order: what.
-            gone: set if nobody wants it any more.
+            job: the job.
+            gone: set when the client has hung up.
 
         Raises:
-            CrowdedError: too many others wait.
-            PausedError: the engine waits to be repaired.
-            BrokenError: it failed.
+            UnavailableError: too many others wait, or the engine has to be repaired.
+            GenerationError: it failed.
         """
         if self._waiting >= MAX_WAITING:
-            raise CrowdedError
+            text = f"{MAX_WAITING} requests wait already; try again later."
+            raise UnavailableError(text)
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[ReplyPiece | PvcError | None] = asyncio.Queue()
 
-        def tell(what: ReplyPiece | PvcError | None) -> None:
+        def send(what: ReplyPiece | PvcError | None) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody listens
                 loop.call_soon_threadsafe(pieces.put_nowait, what)
 
         self._waiting += 1
         try:
-            self._thread.submit(self._work, order, gone, tell)
+            self._thread.submit(self._work, job, gone, send)
             while (found := await pieces.get()) is not None:
                 if isinstance(found, PvcError):
                     raise found
@@ -123,33 +113,31 @@ class TurnQueue:
 
     def _work(
         self,
-        order: Order,
+        job: GenerationJob,
         gone: threading.Event,
-        tell: Callable[[ReplyPiece | PvcError | None], None],
+        send: Callable[[ReplyPiece | PvcError | None], None],
     ) -> None:
         def stopped() -> bool:
             return gone.is_set() or self._closed.is_set()
 
         try:
             if not stopped():
-                self._generate(order, stopped, tell)
+                self._generate(job, stopped, send)
         except PvcError as error:
-            tell(error)
+            send(error)
         except (RuntimeError, ValueError, LookupError, TypeError) as error:
             log.exception("pvc: A reply could not be generated.")
-            tell(BrokenError(str(error) or type(error).__name__))
+            send(GenerationError(str(error) or type(error).__name__))
         finally:
-            tell(None)
+            send(None)
 
     def _generate(
-        self, order: Order, stopped: Callable[[], bool], tell: Callable[[ReplyPiece], None]
+        self, job: GenerationJob, stopped: Callable[[], bool], send: Callable[[ReplyPiece], None]
     ) -> None:
-        reason = self.paused()
-        if reason is not None:
-            raise PausedError(reason)
+        self.check_weights()
         with self._engine.step():
             weights = self.weights()
-            for choice in range(len(order.prompts) * order.replies):
+            for choice in range(len(job.prompts) * job.replies):
                 if stopped():
                     return
-                Reply(self._loaded, order, choice, weights, tell).generate(stopped)
+                Reply(self._loaded, job, choice, weights, send).generate(stopped)

@@ -81,7 +81,7 @@ class LocalBackend:
                 atomic.sync_directory(folder)
 
     def close(self) -> None:
-        """Close the files that nobody reads from."""
+        """Close the files; one that is being read is closed when that read ends."""
         with self._lock:
             self._open.clear()
 

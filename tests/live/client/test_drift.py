@@ -62,7 +62,7 @@ def test_tied_tensors_are_one(engine: EngineProcess) -> None:
 
 def test_an_engine_that_changes_all_the_time_has_no_snapshot(engine: EngineProcess) -> None:
     with engine.connect() as connection:
-        source = live.LiveSource(connection)
+        source = live.EngineTensors(connection)
         engine.ask("poke", names=["scale"])
         with pytest.raises(UnsteadyError, match=r"changed while they were read\.$"):
             source.check_unchanged()

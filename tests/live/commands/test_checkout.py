@@ -13,7 +13,7 @@ from pvc.live.client.reading import OtherModelError
 from pvc.live.client.updating import DriftedEngineError
 from pvc.live.commands import status as status_module
 from pvc.live.commands.engine_content import TornEngineError, UnknownWeightsError, identity, is_kept
-from pvc.live.engine.keeper import OtherRepositoryError
+from pvc.live.protocol.engine_state import OtherRepositoryError
 from pvc.repo.build.build_cache import BuiltTrees
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.checkout_directory import DirectoryTarget
@@ -72,10 +72,10 @@ def test_train_commit_roll_back_and_forward(
     assert (done.action, done.origin_text, str(done.personality)) == (
         "captured", "base", "base + listening",
     )  # fmt: skip
-    assert held(engine, repository) == done.vector.result
+    assert held(engine, repository) == done.vector.to_tree
     seen = look(repository, engine)
     assert (seen.condition, seen.revision, seen.is_head) == ("clean", "listening", True)
-    assert seen.tree == done.vector.result
+    assert seen.tree == done.vector.to_tree
     after = outputs(engine, tmp_path)
 
     back = go(repository, engine, "HEAD~1")
@@ -102,8 +102,8 @@ def test_a_second_commit_extends(repository: Repository, engine: EngineProcess) 
     assert look(repository, engine).condition == "drifted"
     second = keep(repository, engine, "listening")
     assert second.action == "extended"
-    assert (second.vector.origin, second.vector.result != first.vector.result) == (
-        first.vector.origin, True,
+    assert (second.vector.from_tree, second.vector.to_tree != first.vector.to_tree) == (
+        first.vector.from_tree, True,
     )  # fmt: skip
     with pytest.raises(NothingChangedError):
         keep(repository, engine, "more")
@@ -128,7 +128,7 @@ def test_drift_is_named_committed_and_checked_out_elsewhere(
     other = start(name="other")
     other.answer()
     go(repository, other, "main")
-    assert held(other, repository) == done.vector.result == held(engine, repository)
+    assert held(other, repository) == done.vector.to_tree == held(engine, repository)
     assert np.array_equal(outputs(other, tmp_path), outputs(engine, tmp_path))
 
 
@@ -151,7 +151,7 @@ def test_force_keeps_what_was_there(
     assert go(repository, engine, "main").rescue is None
     go(repository, engine, done.rescue.tag, keep_head=True)
     named = keep(repository, engine, "drift", aside=True, onto="main")
-    assert (named.vector.result, named.vector.statistics.changed_tensors) == (drifted, 3)
+    assert (named.vector.to_tree, named.vector.statistics.changed_tensors) == (drifted, 3)
     assert fsck(repository, CREW).findings == ()
 
 

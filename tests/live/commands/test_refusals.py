@@ -315,7 +315,7 @@ def test_what_nobody_foresaw_is_said_in_words(tmp_path: Path) -> None:
     model, folder = Odd(3, 3), tmp_path / "engines"
     with pvc.share(model, "odd", folder=folder), live.connect("odd", folder) as connection:
         model.odd = True
-        with pytest.raises(RefusedError, match="cannot do that: dictionary changed size") as no:
+        with pytest.raises(RefusedError, match="process failed: dictionary changed size") as no:
             connection.state()
         assert no.value.kind == "FailedError"
         model.odd = False

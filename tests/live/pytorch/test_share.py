@@ -16,7 +16,7 @@ from pvc import live
 from pvc.live.announced.folder import EngineNameError
 from pvc.live.announced.registry import EngineNameTakenError
 from pvc.live.memory import sealed
-from pvc.live.pytorch.placing import Placement, UnshareableError
+from pvc.live.pytorch.placement import Placement, UnshareableError
 from tests.live.conftest import CREW, held, left, update
 
 if TYPE_CHECKING:

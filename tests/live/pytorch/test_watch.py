@@ -68,7 +68,7 @@ def test_a_model_that_leaves(tmp_path: Path, leave: Callable[[Pair], None], name
             for use in (
                 connection.state,
                 lambda: live.verify(connection, base.tree, CREW),
-                lambda: live.LiveSource(connection),
+                lambda: live.EngineTensors(connection),
                 lambda: update(connection, base, base.changed(step=3)),
             ):
                 with pytest.raises(RefusedError, match=f"tensor {name} is not the one") as caught:

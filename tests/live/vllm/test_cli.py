@@ -37,7 +37,7 @@ NAME = "chat"
 PVC = """
 import sys
 from pathlib import Path
-from pvc.live import folder
+from pvc.live.announced import folder
 place = Path(sys.argv.pop(1))
 folder.default_path = lambda: place
 from pvc.cli.boundary import run

@@ -137,7 +137,7 @@ def test_a_parameter_that_left_the_shared_memory_is_noticed(engine: Engine) -> N
             live.verify(connection, engine.base.tree, CREW)
         with pytest.raises(RefusedError, match=f"tensor {parameter} is not the one that was"):
             update(connection, engine.base, engine.tuned)
-    [seen] = status.see(engine.llms.folder)
+    [seen] = status.ask_all(engine.llms.folder)
     assert "is not the one that was shared" in str(seen.problem)
     engine.llms.ask("stray", key=engine.key, parameter=parameter)
     with engine.connect() as connection:

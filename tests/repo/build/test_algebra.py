@@ -9,28 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from pvc.merge.method import ParameterError
+from pvc.merge.methods import SUM
 from pvc.parallel import Crew
 from pvc.repo.build.tensor_routes import IdentityError
 from pvc.repo.commands.build import build
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.checkout_directory import DirectoryTarget
-from pvc.repo.commands.combine import (
-    Combination,
-    DensityError,
-    RepeatedTermError,
-    RepeatedVectorError,
-    ScaleError,
-    Scaling,
-    UnchangedError,
-    combine,
-    rescale,
-)
+from pvc.repo.commands.combine import Combination, RepeatedVectorError, combine
 from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.diff_vectors import relate
 from pvc.repo.commands.editing import DependentError, NameTakenError
 from pvc.repo.commands.remove import remove
 from pvc.repo.commands.rename import rename
+from pvc.repo.commands.scale import RepeatedTermError, ScaleError, Scaling, UnchangedError, rescale
 from pvc.repo.history.recording import read_note
 from pvc.repo.history.revision import resolve
 from pvc.repo.personality.expression import ExpressionError
@@ -39,6 +32,7 @@ from pvc.repo.personality.resolve import CycleError, Names, TooManyError
 from pvc.repo.personality.vector import DerivedVector, Recipe
 from pvc.repo.repository import Repository
 from tests.support import models
+from tests.support.merging import trimmed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -196,7 +190,7 @@ def test_ties_over_the_whole_model(
     name = f"ties_{density}_{factor}".replace(".", "_")
     repository = three.repository
     rescale(repository, Scaling("b", -0.5))
-    combine(repository, Combination(NAMES, "ties", density, factor, name), CREW)
+    combine(repository, Combination(NAMES, "ties", trimmed(density, factor), name), CREW)
     made = repository.head().vector(name)
     assert isinstance(made, DerivedVector)
     assert [term.scale for term in made.recipe.terms] == [1, -0.5, 1]
@@ -217,10 +211,10 @@ def test_ties_over_the_whole_model(
 
 def test_what_changes_nothing_leads_to_the_same_tree(three: World) -> None:
     repository = three.repository
-    tree = models.captured(repository.head(), "a").result
+    tree = models.captured(repository.head(), "a").to_tree
     rescale(repository, Scaling("a", -1, "minus"))
     rescale(repository, Scaling("minus", -1, "again"))
-    combine(repository, Combination(("a",), "ties", 1.0, 1.0, "alone"), CREW)
+    combine(repository, Combination(("a",), "ties", trimmed(1.0), "alone"), CREW)
     sums = ("a + b - b", "2*(a + 0.5*b) - a - b", "base + a + 0*b", "base - minus")
     for text in ("a", "base + a", "a@HEAD", "base + again", "base + alone", *sums):
         assert three.tree(text) == tree, text
@@ -234,7 +228,7 @@ def test_what_changes_nothing_leads_to_the_same_tree(three: World) -> None:
 
 def test_the_tree_does_not_depend_on_threads(tmp_path: Path) -> None:
     made = world(tmp_path, "BF16")
-    combine(made.repository, Combination(NAMES, "ties", 0.3, 1.0, "calm"), CREW)
+    combine(made.repository, Combination(NAMES, "ties", trimmed(0.3), "calm"), CREW)
     trees = set()
     for threads in (1, 2, 4):
         for kept in ("built", "trims"):
@@ -282,11 +276,11 @@ def test_terms_are_set_and_built(made: Repository, tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
 def test_numbers_that_are_none(made: Repository, number: float) -> None:
     before = made.head().commit
-    with pytest.raises(ScaleError):
-        combine(made, Combination(("listening", "quiet"), "sum", factor=number), CREW)
+    with pytest.raises(ParameterError, match=r"its lambda is -?(nan|inf), not finite"):
+        combine(made, Combination(("listening", "quiet"), "sum", {"lambda": number}), CREW)
     for density in (number, 0.0, -0.5, 1.5):
-        with pytest.raises(DensityError):
-            combine(made, Combination(("listening", "quiet"), "ties", density), CREW)
+        with pytest.raises(ParameterError, match=r"its density is .+, not above 0 and at most 1"):
+            combine(made, Combination(("listening", "quiet"), "ties", trimmed(density)), CREW)
     assert made.head().commit == before
     rescale(made, Scaling("quiet", -0.0))
     assert "-0" not in (made.root / "personality.toml").read_text()
@@ -295,11 +289,11 @@ def test_numbers_that_are_none(made: Repository, number: float) -> None:
 def test_names_for_what_takes_the_place_of_terms(made: Repository) -> None:
     for scale in (1.0, 0.5):  # the second time, the name is taken
         rescale(made, Scaling("quiet", scale))
-        combine(made, Combination(("listening", "suggesting"), "sum", factor=scale), CREW)
+        combine(made, Combination(("listening", "suggesting"), "sum", {"lambda": scale}), CREW)
     assert str(made.head().personality) == (
         "base + listening_suggesting + 0.5*quiet + listening_suggesting_2"
     )
-    combine(made, Combination(("quiet",), "ties", 0.5), CREW)
+    combine(made, Combination(("quiet",), "ties", trimmed(0.5)), CREW)
     assert str(made.head().personality) == (
         "base + listening_suggesting + quiet_2 + listening_suggesting_2"
     )
@@ -316,10 +310,10 @@ def test_vectors_that_are_made_of_too_many(made: Repository) -> None:
     head = made.head()
     vectors: dict[str, Vector] = {"v0": head.vector("quiet")}
     for at in range(1, 200):
-        vectors[f"v{at}"] = DerivedVector(Recipe("sum", (Term(f"v{at - 1}"),)))
+        vectors[f"v{at}"] = DerivedVector(Recipe(SUM, (Term(f"v{at - 1}"),)))
     for at in range(20):
         twice = (Term(f"w{at - 1}" if at else "v0"), Term(f"w{at - 1}" if at else "v0", 2))
-        vectors[f"w{at}"] = DerivedVector(Recipe("sum", twice))
+        vectors[f"w{at}"] = DerivedVector(Recipe(SUM, twice))
     names = Names(head.config, vectors.__getitem__)
     assert names.part("v90", 1.0).label == "v90"
     with pytest.raises(CycleError, match="v199 cannot be made of others more than 100 deep"):
@@ -343,7 +337,7 @@ def test_the_same_vector_twice(made: Repository) -> None:
 
 
 def test_names_in_recipes(made: Repository) -> None:
-    combine(made, Combination(("listening", "quiet"), "ties", 0.5, 1.0, "calm"), CREW)
+    combine(made, Combination(("listening", "quiet"), "ties", trimmed(0.5), "calm"), CREW)
     tree = build(made, "base + calm", CREW).built.tree
     with pytest.raises(DependentError) as caught:
         remove(made, "quiet")
@@ -364,8 +358,8 @@ def test_training_goes_on_from_a_sum(made: Repository, tmp_path: Path, do_commit
     done = do_commit("further", out)
     assert done.applied
     assert made.head().formula.exact is not None
-    assert models.built(made.head()).tree == done.vector.result
-    assert build(made, "HEAD~1", CREW).built.tree == done.vector.origin
+    assert models.built(made.head()).tree == done.vector.to_tree
+    assert build(made, "HEAD~1", CREW).built.tree == done.vector.from_tree
 
 
 def test_integers_and_shapes_combine_by_identity(tmp_path: Path) -> None:
@@ -381,7 +375,7 @@ def test_integers_and_shapes_combine_by_identity(tmp_path: Path) -> None:
             made.tree(text)
         assert (caught.value.name, caught.value.vector) == ("steps", "d")
     with pytest.raises(IdentityError):
-        combine(made.repository, Combination(("a", "d"), "ties", 0.5, 1.0, "calm"), CREW)
+        combine(made.repository, Combination(("a", "d"), "ties", trimmed(0.5), "calm"), CREW)
     made.repository.close()
 
 

@@ -9,24 +9,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from pvc.merge.dialect import COMPAT
+from pvc.merge.method import ParameterError, Rule
+from pvc.merge.methods import METHODS, SUM
+from pvc.merge.ties_dialects import COMPAT
 from pvc.parallel import Crew
 from pvc.repo.build.tensor_routes import IdentityError
 from pvc.repo.commands.build import build
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.checkout_directory import DirectoryTarget
-from pvc.repo.commands.combine import Combination, CompatError, Scaling, combine, rescale
+from pvc.repo.commands.combine import Combination, combine
 from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.init import initialise
 from pvc.repo.commands.remove import remove
 from pvc.repo.commands.rename import rename
+from pvc.repo.commands.scale import Scaling, rescale
 from pvc.repo.personality.formula import Built, Formula, FormulaPart, Link, Mix, reduced
 from pvc.repo.personality.resolve import Names
 from pvc.repo.personality.vector import DerivedVector
 from pvc.repo.repository import Repository
-from tests.merge.test_dialect import ORACLES
+from tests.merge.test_ties_dialects import ORACLES
 from tests.support import models
+from tests.support.merging import trimmed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pvc.merge.parameters import Value
     from pvc.repo.build.taus import TiesFact
     from tests.support.models import Model
 
@@ -98,7 +103,7 @@ class World:
 
     def combine(self, compat: str, density: float, factor: float = 1.0) -> tuple[str, TiesFact]:
         name = f"{compat}_{density}_{factor}".translate({ord("."): "_", ord("-"): "m"})
-        wish = Combination(NAMES, "ties", density, factor, name, compat)
+        wish = Combination(NAMES, "ties", trimmed(density, factor, compat), name)
         trim = combine(self.repository, wish, CREW).trim
         assert trim is not None
         return name, trim
@@ -225,14 +230,14 @@ def test_kept_trims_are_read_again(world: World) -> None:
 def test_rules_are_recipes(world: World) -> None:
     trees = set()
     for compat in (None, *COMPAT):
-        wish = Combination(NAMES, "ties", 0.5, 1.0, "calm", compat)
+        wish = Combination(NAMES, "ties", trimmed(0.5, 1.0, compat), "calm")
         done = combine(world.repository, wish, CREW)
         text = "" if compat is None else f", compat {compat}"
         assert str(done.vector.recipe).endswith(f"density 0.5{text})")
         rename(world.repository, "calm", "quiet")
         made = world.repository.head().vector("quiet")
         assert isinstance(made, DerivedVector)
-        assert made.recipe.compat == compat
+        assert made.recipe.rule["compat"] == compat
         trees.add(build(world.repository, "base + quiet", CREW).built.tree)
         remove(world.repository, "quiet")
     assert len(trees) == 3
@@ -242,7 +247,7 @@ def test_a_vector_made_of_others_has_a_length_of_its_own(world: World, tmp_path:
     """Twice a vector at half the scale is another vote, and another weight."""
     rescale(world.repository, Scaling("a", 2, "twice"))
     for compat in COMPAT:
-        wish = Combination(("twice", "b"), "ties", 1.0, 1.0, "both", compat)
+        wish = Combination(("twice", "b"), "ties", trimmed(1.0, 1.0, compat), "both")
         combine(world.repository, wish, CREW)
         got = world.weights("base + both", tmp_path / compat)
         taus = world.taus(BIG)[:2] * np.array([[2], [1]])
@@ -257,7 +262,7 @@ def test_a_vector_made_of_others_has_a_length_of_its_own(world: World, tmp_path:
 def test_what_changes_nothing_costs_nothing(world: World, tmp_path: Path) -> None:
     rescale(world.repository, Scaling("a", 0, "nothing"))
     for compat in COMPAT:
-        wish = Combination(("nothing", "b", "c"), "ties", 1.0, 1.0, "three", compat)
+        wish = Combination(("nothing", "b", "c"), "ties", trimmed(1.0, 1.0, compat), "three")
         trim = combine(world.repository, wish, CREW).trim
         assert trim is not None
         assert trim.kept[0] == 0
@@ -266,7 +271,7 @@ def test_what_changes_nothing_costs_nothing(world: World, tmp_path: Path) -> Non
         wanted = ORACLES[compat](taus, np.array([1, *SCALES[1:]]), 1.0)
         assert np.abs(got[NORM] - wanted).max() <= 1e-7 * np.abs(taus).max()
         remove(world.repository, "three")
-        wish = Combination(("b", "c"), "ties", 0.5, 1.0, "two", compat)
+        wish = Combination(("b", "c"), "ties", trimmed(0.5, 1.0, compat), "two")
         trim = combine(world.repository, wish, CREW).trim
         assert trim is not None
         assert set(trim.tensors) == set(SHAPES) - {Q}  # which neither changes
@@ -279,7 +284,9 @@ def test_one_vector_alone(world: World) -> None:
     whole = build(world.repository, "base + b", CREW).built.tree
     scaled = build(world.repository, f"base + {SCALES[1]}*b", CREW).built.tree
     for compat, tree in (("mergekit", whole), ("peft", scaled)):
-        combine(world.repository, Combination(("b",), "ties", 1.0, 1.0, "alone", compat), CREW)
+        combine(
+            world.repository, Combination(("b",), "ties", trimmed(1.0, 1.0, compat), "alone"), CREW
+        )
         assert build(world.repository, "base + alone", CREW).built.tree == tree
         remove(world.repository, "alone")
 
@@ -300,17 +307,18 @@ def test_a_scale_of_zero_votes_by_the_rule_of_peft(world: World, tmp_path: Path)
 @pytest.mark.parametrize(
     ("method", "factor", "compat", "words"),
     [
-        ("ties", 1.0, "nobody", "this rule is not known, mergekit and peft are"),
-        ("sum", 1.0, "peft", "only ties has rules of others, not sum"),
-        ("ties", 0.5, "peft", "it has no lambda, which is 0.5 here and not 1"),
+        ("ties", 1.0, "nobody", "its compat is 'nobody', not mergekit or peft"),
+        ("sum", 1.0, "peft", "it has no compat; it has lambda"),
+        ("ties", 0.5, "peft", "peft has no lambda, which is 0.5 here and not 1"),
     ],
 )
 def test_rules_that_cannot_be_followed(
     world: World, method: str, factor: float, compat: str, words: str
 ) -> None:
-    with pytest.raises(CompatError, match=words) as caught:
-        combine(world.repository, Combination(NAMES, method, 0.5, factor, "x", compat), CREW)
-    assert caught.value.compat == compat
+    given: dict[str, Value] = {"lambda": factor, "compat": compat}
+    with pytest.raises(ParameterError, match=words) as caught:
+        combine(world.repository, Combination(NAMES, method, given, "x"), CREW)
+    assert caught.value.method == method
 
 
 def test_integers_and_shapes_are_refused(world: World, tmp_path: Path) -> None:
@@ -318,7 +326,9 @@ def test_integers_and_shapes_are_refused(world: World, tmp_path: Path) -> None:
     source = models.save(tmp_path / "from-d", counted)
     commit(world.repository, Wish("d", onto="base", aside=True), CheckpointSource(source), CREW)
     with pytest.raises(IdentityError):
-        combine(world.repository, Combination(("a", "d"), "ties", 0.5, 1.0, "x", "peft"), CREW)
+        combine(
+            world.repository, Combination(("a", "d"), "ties", trimmed(0.5, 1.0, "peft"), "x"), CREW
+        )
     remove(world.repository, "d")
 
 
@@ -328,17 +338,19 @@ LINKS = [Link(b"\1" * 32, b"\1" * 32, bytes([n]) * 32, b"\4" * 32) for n in (2, 
 PARTS = (FormulaPart(1.0, LINKS[0]), FormulaPart(-0.5, LINKS[1]))
 
 
+def ties(parts: tuple[FormulaPart, ...], *parameters: Any) -> Mix:
+    return Mix(Rule(METHODS["ties"], tuple(trimmed(*parameters).items())), parts)
+
+
 def test_digests() -> None:
-    digests = {
-        compat: Mix("ties", PARTS, 0.2, 1.5, compat).digest().hex() for compat in (None, *COMPAT)
-    }
+    digests = {compat: ties(PARTS, 0.2, 1.5, compat).digest().hex() for compat in (None, *COMPAT)}
     assert digests == {
         None: "e1091f6474a8116e5d6eb741a824650634f0c23f87e745d9960a618220612918",
         "mergekit": "34bbed9b1dc5e13a1391fd57b83a4f02a3e1c03568baa4bef3d34b1aa7419f74",
         "peft": "50ec55f9abbae94b90e7bc0c7bd0788c8ff3e6290c1c42624ab7f5df060e6d3f",
     }
     start = Formula(b"\1" * 32, Built(b"\1" * 32, b"\4" * 32))
-    added = start.add(FormulaPart(0.5, Mix("ties", PARTS, 0.2, 1.5)))
+    added = start.add(FormulaPart(0.5, ties(PARTS, 0.2, 1.5)))
     assert (
         added.digest().hex() == "7d7d2375c603904bd5b171a6d1d6ecdf2041699d0cb2c55f03b06c45eb6a6193"
     )
@@ -346,11 +358,10 @@ def test_digests() -> None:
 
 def test_what_is_simplified() -> None:
     a, b = LINKS
-    negated = Mix("sum", (FormulaPart(-1.0, a),))
-    again = Mix("sum", (FormulaPart(-1.0, negated),))
+    negated = Mix(SUM, (FormulaPart(-1.0, a),))
+    again = Mix(SUM, (FormulaPart(-1.0, negated),))
     for compat in COMPAT:
-        mix = Mix(
-            "ties",
+        mix = ties(
             (FormulaPart(2.0, again), FormulaPart(0.5, negated), FormulaPart(0.0, b)),
             0.5,
             1.0,
@@ -360,16 +371,14 @@ def test_what_is_simplified() -> None:
         if compat == "peft":
             parts.append(FormulaPart(0.0, b))
         assert reduced(FormulaPart(3.0, mix)) == FormulaPart(
-            3.0, Mix("ties", tuple(parts), 0.5, 1.0, compat)
+            3.0, ties(tuple(parts), 0.5, 1.0, compat)
         )
     alone = (FormulaPart(-2.0, a),)
-    assert reduced(FormulaPart(3.0, Mix("ties", alone, 1.0, 0.5, "mergekit"))) == FormulaPart(
-        1.5, a
-    )
-    assert reduced(FormulaPart(3.0, Mix("ties", alone, 1.0, 1.0, "peft"))) == FormulaPart(-6.0, a)
-    assert reduced(FormulaPart(3.0, Mix("ties", alone, 1.0, 0.5))) == FormulaPart(-3.0, a)
+    assert reduced(FormulaPart(3.0, ties(alone, 1.0, 0.5, "mergekit"))) == FormulaPart(1.5, a)
+    assert reduced(FormulaPart(3.0, ties(alone, 1.0, 1.0, "peft"))) == FormulaPart(-6.0, a)
+    assert reduced(FormulaPart(3.0, ties(alone, 1.0, 0.5))) == FormulaPart(-3.0, a)
     for compat in COMPAT:
-        nothing = Mix("ties", (FormulaPart(0.0, a),), 1.0, 1.0, compat)
+        nothing = ties((FormulaPart(0.0, a),), 1.0, 1.0, compat)
         assert reduced(FormulaPart(3.0, nothing)).scale == 0
 
 
@@ -378,5 +387,5 @@ def test_names_lead_to_the_rule(world: World) -> None:
     head = world.repository.head()
     operand = Names(head.config, head.vector).part(name, 1.0).operand
     assert isinstance(operand, Mix)
-    assert operand.compat == "peft"
+    assert operand.rule["compat"] == "peft"
     remove(world.repository, name)

@@ -15,6 +15,7 @@ from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.init import initialise
 from pvc.repo.repository import Repository
 from tests.support import models
+from tests.support.merging import trimmed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +59,7 @@ def test_thresholds_are_exact_whatever_the_sample_says(
     repository: Repository, names: tuple[str, ...], density: float
 ) -> None:
     new = "_".join((*names, str(int(density * 10))))
-    found = combine(repository, Combination(names, "ties", density, 1.0, new), CREW).trim
+    found = combine(repository, Combination(names, "ties", trimmed(density), new), CREW).trim
     assert found is not None
     assert found.thresholds == tuple(threshold(TAUS[name], density) for name in names)
     sizes = [(TAUS[name] * 2.0**-9).astype(np.float32) for name in names]

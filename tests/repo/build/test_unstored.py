@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvc.merge.dialect import DIALECTS
 from pvc.repo.build.build_cache import BuiltTree, BuiltTrees, keys_of
 from pvc.repo.build.builds import Builds, OtherTreeComputedError, UnkeptTreeError
 from pvc.repo.commands.build import build
@@ -32,6 +31,7 @@ from pvc.repo.upkeep.prune_builds import prune
 from pvc.repo.upkeep.roots import read_roots
 from tests.repo.conftest import CREW, git
 from tests.support import models
+from tests.support.merging import rules
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,7 +117,7 @@ def test_training_goes_on_from_it(
     if not known:  # its vectors are gone from HEAD: only the formula says what it was
         remove(made, "quiet")
     done = do_commit("further", out, aside=True)
-    assert done.vector.origin == tree
+    assert done.vector.from_tree == tree
     assert is_stored(made, tree)
     prune(made, 0)
     checkout(made, "further", DirectoryTarget(tmp_path / "again"), keep_head=True, crew=CREW)
@@ -139,7 +139,7 @@ def test_what_it_is_computed_from_is_needed(made: Repository, out: Path) -> None
     git(made.root, "reset", "-q", "--hard", "v1")
     git(made.root, "reflog", "expire", "--expire=now", "--all")
     git(made.root, "gc", "-q", "--prune=now")
-    tree = made.store.tree(vector.result)
+    tree = made.store.tree(vector.to_tree)
     assert prune(made, 0) == 0
     assert not fsck(made, CREW).findings
     before = models.contents(out)
@@ -147,8 +147,8 @@ def test_what_it_is_computed_from_is_needed(made: Repository, out: Path) -> None
     prune(made, 0)
     made.targets.forget(out)
     formula = record(made).formula
-    assert tree.id in {link.result for link in formula.links}
-    made.store.object_path("tree", vector.result).unlink()
+    assert tree.id in {link.to_tree for link in formula.links}
+    made.store.object_path("tree", vector.to_tree).unlink()
     assert not fsck(made, CREW).findings
     assert before != models.contents(out)
 
@@ -157,11 +157,11 @@ def test_fsck_names_what_cannot_be_computed(made: Repository, out: Path) -> None
     quiet, built = models.captured(made.head(), "quiet"), record(made)
     git(made.root, "reset", "-q", "--hard", "v1")
     git(made.root, "reflog", "expire", "--expire=now", "--all")
-    path = made.store.object_path("tree", quiet.result)
+    path = made.store.object_path("tree", quiet.to_tree)
     kept = path.read_bytes()
     path.unlink()
     found = fsck(made, CREW).findings
-    assert {one.name for one in found} == {quiet.result.hex(), built.tree.hex()}
+    assert {one.name for one in found} == {quiet.to_tree.hex(), built.tree.hex()}
     assert {one.dependents for one in found} == {(f"the target {out}",)}
     path.write_bytes(kept)
     assert not fsck(made, CREW).findings
@@ -253,10 +253,10 @@ def test_another_formula_of_the_tree_will_do(made: Repository, out: Path) -> Non
     same = f"{SUM} + 1e-300*(HEAD - v1)"
     assert build(made, same, CREW).built.tree == built.tree
     (newer, older) = BuiltTrees(made.folder).of(built.tree)
-    assert (newer.formula.links[-1].result, older) == (vector.result, built)
+    assert (newer.formula.links[-1].to_tree, older) == (vector.to_tree, built)
     for pack in newer.packs:
         (made.folder / "packs" / pack.hex()[:2] / f"{pack.hex()}.pack").unlink()
-    made.store.object_path("tree", vector.result).unlink()
+    made.store.object_path("tree", vector.to_tree).unlink()
     with Repository.open(made.root) as again:
         checkout(again, "v1", DirectoryTarget(out), keep_head=True, crew=CREW)
         checkout(again, SUM, DirectoryTarget(out), keep_head=True, crew=CREW)
@@ -337,11 +337,8 @@ operands = st.recursive(
     link_strategy,
     lambda inner: st.builds(
         Mix,
-        st.sampled_from(["sum", "ties"]),
+        rules(),
         st.lists(st.builds(FormulaPart, floats, inner, st.text()), max_size=3).map(tuple),
-        floats,
-        floats,
-        st.sampled_from(list(DIALECTS)),
     ),
     max_leaves=5,
 )

@@ -81,7 +81,7 @@ def test_without_a_target_only_head_moves(made: Repository) -> None:
 def test_a_vector_that_does_not_start_at_the_base(made: Repository, tmp_path: Path) -> None:
     done = go(made, "suggesting", tmp_path / "out")
     assert done.revision.terms is None
-    assert done.built.tree != models.captured(made.head(), "suggesting").result
+    assert done.built.tree != models.captured(made.head(), "suggesting").to_tree
 
 
 def test_unknown(made: Repository, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_a_first_vector(
     head = repository.head()
     assert (head.commit, head.personality) == (done.commit, done.personality)
     assert head.vector("listening") == done.vector
-    assert done.vector.origin == done.vector.base == before.config.base_tree
+    assert done.vector.from_tree == done.vector.base == before.config.base_tree
     provenance = {"message": "twenty examples", "origin": str(tmp_path / "out-listening")}
     assert dict(done.vector.provenance) == provenance
     assert read_note(repository, done.commit) == models.built(head)
@@ -68,7 +68,7 @@ def test_aside(repository: Repository, base_model: Model, do_commit: Commit) -> 
     file = repository.root / "personality.toml"
     file.write_text(file.read_text() + '\n[[term]]\nvector = "listening"\n')
     commit_edits(repository, "apply it")
-    assert models.built(repository.head()).tree == done.vector.result
+    assert models.built(repository.head()).tree == done.vector.to_tree
 
 
 def test_aside_of_a_term_is_refused(
@@ -85,9 +85,9 @@ def test_replaced(repository: Repository, base_model: Model, do_commit: Commit) 
     second = do_commit("listening", models.tuned(base_model, 2), onto="base")
     assert second.action == "replaced"
     assert str(second.personality) == "base + listening"
-    assert second.vector.origin == second.vector.base
-    assert models.built(repository.head()).tree == second.vector.result
-    assert models.captured(repository.head(), "listening").result != first.vector.result
+    assert second.vector.from_tree == second.vector.base
+    assert models.built(repository.head()).tree == second.vector.to_tree
+    assert models.captured(repository.head(), "listening").to_tree != first.vector.to_tree
 
 
 def test_replaced_without_being_told_the_base_is_nearer(
@@ -107,7 +107,7 @@ def test_extended_by_saying_so(
     first = do_commit("listening", half)
     done = do_commit("listening", models.tuned(half, 2), onto="HEAD")
     assert done.action == "extended"
-    assert done.vector.origin == first.vector.origin
+    assert done.vector.from_tree == first.vector.from_tree
     assert str(done.personality) == "base + listening"
 
 
@@ -123,7 +123,7 @@ def test_extended_only_if_it_is_the_last_step(
     assert caught.value.name == "listening"
     done = do_commit("suggesting", models.tuned(whole, 3), onto="HEAD")
     assert done.action == "extended"
-    assert done.vector.origin == models.captured(repository.head(), "listening").result
+    assert done.vector.from_tree == models.captured(repository.head(), "listening").to_tree
 
 
 def test_extended_again_and_again_in_a_target(
@@ -137,13 +137,13 @@ def test_extended_again_and_again_in_a_target(
         now = models.tuned(now, number)
         models.save(out, now)
         done = do_commit("listening", out, aside=True)
-        assert (done.action, done.vector.origin) == (action, done.vector.base)
+        assert (done.action, done.vector.from_tree) == (action, done.vector.base)
         (target,) = repository.targets.all()
-        assert (target.tree, target.terms) == (done.vector.result, (Term("listening"),))
+        assert (target.tree, target.terms) == (done.vector.to_tree, (Term("listening"),))
         assert target.changed() == []
     models.save(out, models.tuned(now, 9))
     done = do_commit("suggesting", out, aside=True)
-    assert done.vector.origin == models.captured(repository.head(), "listening").result
+    assert done.vector.from_tree == models.captured(repository.head(), "listening").to_tree
 
 
 def test_extended_in_a_target_after_a_rename(
@@ -170,7 +170,7 @@ def test_a_target_at_another_tree(
         do_commit("suggesting", out)
     assert (caught.value.where, caught.value.revision) == (str(out), "base")
     done = do_commit("suggesting", out, aside=True)
-    assert done.vector.origin == done.vector.base
+    assert done.vector.from_tree == done.vector.base
     with pytest.raises(OtherTreeError):
         do_commit("third", out)
 
@@ -220,9 +220,9 @@ def test_onto_a_vector_or_an_older_state(
     create_tag(repository, "v1", "HEAD~1")
     for number, onto in enumerate(["one", "v1", "one@v1"]):
         made = do_commit(f"aside{number}", models.tuned(one, 9 + number), onto=onto, aside=True)
-        assert made.vector.origin == first.vector.result
+        assert made.vector.from_tree == first.vector.to_tree
     made = do_commit("three", models.tuned(two, 4), onto="two", aside=True)
-    assert made.vector.origin == second.vector.result
+    assert made.vector.from_tree == second.vector.to_tree
 
 
 def test_nothing_changed(
@@ -252,7 +252,10 @@ def test_other_files_alone(
         do_commit("suggesting", out)
     done = do_commit("listening", out)
     assert done.action == "extended"
-    assert (done.vector.origin, done.vector.result) == (first.vector.origin, first.vector.result)
+    assert (done.vector.from_tree, done.vector.to_tree) == (
+        first.vector.from_tree,
+        first.vector.to_tree,
+    )
     checkout(repository, "HEAD~1", DirectoryTarget(), keep_head=False, crew=CREW)
     assert models.contents(out) == models.contents(tmp_path / "out-listening")
     checkout(repository, "main", DirectoryTarget(), keep_head=False, crew=CREW)

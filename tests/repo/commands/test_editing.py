@@ -82,7 +82,7 @@ def test_remove(made: Repository, tmp_path: Path) -> None:
     assert made.head().names == ("listening", "suggesting")
     assert "vectors/quiet.json" not in files(made)
     checkout(made, "quiet@HEAD~1", DirectoryTarget(tmp_path / "out"), keep_head=True, crew=CREW)
-    assert made.targets.all()[0].tree == vector.result
+    assert made.targets.all()[0].tree == vector.to_tree
 
 
 def test_remove_what_cannot_be(made: Repository) -> None:
@@ -325,7 +325,7 @@ def test_edits_that_make_no_sense_are_refused(
 def test_edits_that_lead_to_what_is_not_there(made: Repository) -> None:
     vector = models.captured(made.head(), "quiet")
     text = read(made, "vectors/quiet.json")
-    write(made, "vectors/quiet.json", text.replace(vector.result.hex(), "ab" * 32))
+    write(made, "vectors/quiet.json", text.replace(vector.to_tree.hex(), "ab" * 32))
     write(made, "personality.toml", '[[term]]\nvector = "quiet"\n')
     with pytest.raises(MissingError):
         commit_edits(made, "broken")

@@ -86,7 +86,7 @@ def keys_of(tree: Tree) -> set[bytes]:
 
 def test_a_flipped_bit(made: Repository) -> None:
     """Of one vector's block: only what holds that block depends on it."""
-    key = made.store.tree(models.captured(made.head(), "quiet").result)["model.norm.weight"].key(0)
+    key = made.store.tree(models.captured(made.head(), "quiet").to_tree)["model.norm.weight"].key(0)
     found = made.store.index().find(key)
     assert found is not None
     pack, entry = found
@@ -121,7 +121,7 @@ def test_the_current_directory_hides_nothing(
 
 
 def test_a_missing_pack(made: Repository) -> None:
-    tree = made.store.tree(models.captured(made.head(), "suggesting").result)
+    tree = made.store.tree(models.captured(made.head(), "suggesting").to_tree)
     pack = pack_of(made, tree["model.norm.weight"].key(0))
     made.close()
     pack.unlink()
@@ -131,7 +131,7 @@ def test_a_missing_pack(made: Repository) -> None:
 
 
 def test_a_cut_pack(made: Repository) -> None:
-    tree = made.store.tree(models.captured(made.head(), "suggesting").result)
+    tree = made.store.tree(models.captured(made.head(), "suggesting").to_tree)
     pack = pack_of(made, tree["model.norm.weight"].key(0))
     pack.chmod(0o644)
     os.truncate(pack, pack.stat().st_size - 1)
@@ -145,7 +145,7 @@ def test_a_cut_pack(made: Repository) -> None:
 @pytest.mark.parametrize("how", ["missing", "damaged"])
 def test_trees_and_layouts(made: Repository, sort: str, how: str) -> None:
     vector = models.captured(made.head(), "quiet")
-    name = vector.result if sort == "tree" else vector.layout
+    name = vector.to_tree if sort == "tree" else vector.layout
     path = made.store.object_path(sort, name)
     if how == "missing":
         path.unlink()
@@ -188,11 +188,11 @@ def rewrite(repository: Repository, name: str, **fields: bytes) -> None:
 def test_a_digest_that_does_not_fit(made: Repository) -> None:
     """Every block is what its key says, but the tensor is not what the tree says."""
     vector = models.captured(made.head(), "quiet")
-    tree = made.store.tree(vector.result)
+    tree = made.store.tree(vector.to_tree)
     wrong = replace(tree["model.norm.weight"], digest=bytes(32))
     with made.store.writing() as writing:
         name = writing.put_tree(Tree([*(tree[each] for each in tree if each != wrong.name), wrong]))
-    rewrite(made, "quiet", result=name)
+    rewrite(made, "quiet", to_tree=name)
     (one,) = findings(made)
     assert (one.what, one.name) == ("tensor", "model.norm.weight")
     assert one.dependents == (f"quiet at {made.head().commit[:10]}",)
@@ -269,8 +269,8 @@ def test_everything_that_can_be_reached_is_looked_at(
     (made.root / "vectors" / "quiet.json").write_text(to_text(vectors["stash"]))
     git(made.root, "stash", "-q")
     for name, vector in vectors.items():
-        made.store.object_path("tree", vector.result).unlink()
-        (one,) = [each for each in findings(made) if each.name == vector.result.hex()]
+        made.store.object_path("tree", vector.to_tree).unlink()
+        (one,) = [each for each in findings(made) if each.name == vector.to_tree.hex()]
         assert one.what == "tree"
         expected = {"target": f"the target {tmp_path / 'out'}", "stash": "quiet at"}
         assert any(expected.get(name, f"{name} at") in each for each in one.dependents), name
@@ -287,7 +287,7 @@ def test_targets(made: Repository, tmp_path: Path) -> None:
 def test_what_is_removed_is_still_history(made: Repository) -> None:
     vector = models.captured(made.head(), "quiet")
     remove(made, "quiet")
-    made.store.object_path("tree", vector.result).unlink()
+    made.store.object_path("tree", vector.to_tree).unlink()
     one = named(findings(made), "tree")
     assert {name.split(" at ")[0] for name in one.dependents} == {"quiet"}
 

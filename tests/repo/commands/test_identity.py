@@ -43,7 +43,7 @@ def test_files_shards_and_order_do_not_matter(
     }.items():
         source = models.save(tmp_path / name, after, **options)  # type: ignore[arg-type]
         done = do_commit(name, source, aside=True, onto="base")
-        assert done.vector.result == first.vector.result
+        assert done.vector.to_tree == first.vector.to_tree
         assert done.vector.statistics.amount == first.vector.statistics.amount
         layouts.add(done.vector.layout)
         checkout(
@@ -104,13 +104,13 @@ def test_packs_can_be_written_anew(
         assert report.findings == ()
         assert report.blocks > 5
         assert again.head().commit == commit_id
-        assert again.store.tree(vector.result).id == vector.result
+        assert again.store.tree(vector.to_tree).id == vector.to_tree
         checkout(again, "HEAD", DirectoryTarget(tmp_path / "out"), keep_head=True, crew=CREW)
         assert models.contents(tmp_path / "out") == models.contents(source)
         again_done = commit(
             again, Wish("same", onto="base", aside=True), CheckpointSource(source), CREW
         )
-        assert again_done.vector.result == vector.result
+        assert again_done.vector.to_tree == vector.to_tree
         assert again_done.vector.statistics.stored_bytes == 0
 
 

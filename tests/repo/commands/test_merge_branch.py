@@ -8,7 +8,6 @@ import pytest
 
 from pvc.repo.commands.branches import switch
 from pvc.repo.commands.build import build
-from pvc.repo.commands.combine import Scaling, rescale
 from pvc.repo.commands.commit_edits import UnresolvedError, commit_edits
 from pvc.repo.commands.editing import DependentError
 from pvc.repo.commands.merge_branch import (
@@ -21,6 +20,7 @@ from pvc.repo.commands.merge_branch import (
 from pvc.repo.commands.remove import remove
 from pvc.repo.commands.rename import rename
 from pvc.repo.commands.revert import revert
+from pvc.repo.commands.scale import Scaling, rescale
 from pvc.repo.git import BlockedMoveError, GitError, UnfinishedError
 from pvc.repo.history.recording import read_note
 from pvc.repo.personality.resolve import CycleError
@@ -181,7 +181,7 @@ def test_conflicts_of_vectors_show_both(made: Repository, do_commit: Commit, fir
         merge_branch(made, "work")
     (conflict,) = caught.value.conflicts
     assert (conflict.sort, conflict.name, conflict.ours) == ("vector", "quiet", "removed")
-    assert conflict.theirs == f"to {theirs.result.hex()[:12]}"
+    assert conflict.theirs == f"to {theirs.to_tree.hex()[:12]}"
     git(made.root, "checkout", "--quiet", "--theirs", "vectors/quiet.json")
     commit_edits(made, "keep it")
     assert made.head().vector("quiet") == theirs

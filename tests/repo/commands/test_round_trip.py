@@ -153,7 +153,7 @@ def test_trained_in_place_and_extended(
     models.save(out, models.tuned(first, 2))
     done = commit(repository, Wish("listening"), CheckpointSource(out), CREW)
     assert done.action == "extended"
-    assert done.vector.origin == repository.head().config.base_tree
+    assert done.vector.from_tree == repository.head().config.base_tree
     twice = models.contents(out)
     checkout(repository, "HEAD~1", DirectoryTarget(), keep_head=False, crew=CREW)
     assert models.contents(out) == once

@@ -118,10 +118,12 @@ COMMITTER = """
 import sys
 from pathlib import Path
 from pvc.repo.commands.commit import Wish, commit
+from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.repository import Repository
 from pvc.parallel import Crew
 with Repository.open(Path(sys.argv[1])) as repository:
-    commit(repository, Wish(sys.argv[2], Path(sys.argv[3]), "base", aside=True), Crew(1))
+    wish, source = Wish(sys.argv[2], "base", aside=True), CheckpointSource(Path(sys.argv[3]))
+    commit(repository, wish, source, Crew(1))
 """
 BEGINNER = """
 import sys

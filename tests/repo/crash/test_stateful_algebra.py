@@ -31,7 +31,7 @@ from pvc.repo.commands.branches import create_branch, switch
 from pvc.repo.commands.build import build
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.checkout_directory import DirectoryTarget
-from pvc.repo.commands.combine import Combination, Scaling, UnchangedError, combine, rescale
+from pvc.repo.commands.combine import Combination, combine
 from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.editing import DependentError, NameTakenError
@@ -40,6 +40,7 @@ from pvc.repo.commands.init import initialise
 from pvc.repo.commands.merge_branch import MergeConflictError, abort, merge_branch
 from pvc.repo.commands.remove import remove
 from pvc.repo.commands.rename import rename
+from pvc.repo.commands.scale import Scaling, UnchangedError, rescale
 from pvc.repo.repository import Repository
 from pvc.repo.upkeep.prune_builds import prune
 from tests.support import models
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pvc.merge.parameters import Value
     from tests.support.models import Model
 
     Floats = NDArray[Any]
@@ -353,14 +355,21 @@ class Sums(RuleBasedStateMachine):
         terms = dict(self.now.terms)
         made = Recipe(method, tuple((n, terms.get(n, 1.0)) for n in names), density, factor)
         error = NameTakenError if new in self.now.vectors else None
-        wish = Combination(names, method, density, factor, new)
+        given: dict[str, Value] = {"lambda": factor}
+        if method == "ties":
+            given["density"] = density
+        wish = Combination(names, method, given, new)
         after = self.with_vector(new, made)
         self.attempt(error, lambda: combine(self.repository, wish, CREW), after)
 
     @precondition(lambda self: len(self.now.terms) > 1)
     @rule(method=st.sampled_from(["sum", "ties"]))
     def merge_all_terms(self, method: str) -> None:
-        found = combine(self.repository, Combination((), method, 1.0), CREW)
+        found = combine(
+            self.repository,
+            Combination((), method, {"density": 1.0} if method == "ties" else {}),
+            CREW,
+        )
         after = self.with_vector(found.name, Recipe(method, self.now.terms))
         self.committed(replace(after, terms=((found.name, 1.0),)))
 

@@ -81,7 +81,7 @@ def test_a_refilled_target_is_not_what_was_checked_out_there(
     done = commit(
         repository, Wish("suggesting", onto="base", aside=True), CheckpointSource(served), CREW
     )
-    assert done.vector.origin == done.vector.base
+    assert done.vector.from_tree == done.vector.base
 
 
 @pytest.mark.parametrize(

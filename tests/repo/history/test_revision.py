@@ -55,19 +55,19 @@ def test_what_texts_name(made: Repository) -> None:
     head = made.head()
     assert models.built(resolve(made, "base")).tree == head.config.base_tree
     assert (
-        models.built(resolve(made, "listening")).tree == models.captured(head, "listening").result
+        models.built(resolve(made, "listening")).tree == models.captured(head, "listening").to_tree
     )
     for text, tree in {
-        "HEAD": models.captured(head, "suggesting").result,
-        "@": models.captured(head, "suggesting").result,
-        "main": models.captured(head, "suggesting").result,
-        "v1": models.captured(head, "listening").result,
-        "HEAD~2": models.captured(head, "listening").result,
-        head.commit[:8]: models.captured(head, "suggesting").result,
-        ":/listening": models.captured(head, "listening").result,
-        "HEAD^{/listening}": models.captured(head, "listening").result,
-        "quiet@main": models.captured(head, "quiet").result,
-        "quiet@HEAD": models.captured(head, "quiet").result,
+        "HEAD": models.captured(head, "suggesting").to_tree,
+        "@": models.captured(head, "suggesting").to_tree,
+        "main": models.captured(head, "suggesting").to_tree,
+        "v1": models.captured(head, "listening").to_tree,
+        "HEAD~2": models.captured(head, "listening").to_tree,
+        head.commit[:8]: models.captured(head, "suggesting").to_tree,
+        ":/listening": models.captured(head, "listening").to_tree,
+        "HEAD^{/listening}": models.captured(head, "listening").to_tree,
+        "quiet@main": models.captured(head, "quiet").to_tree,
+        "quiet@HEAD": models.captured(head, "quiet").to_tree,
     }.items():
         assert models.built(resolve(made, text)).tree == tree, text
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pvc.merge.methods import rule
 from pvc.repo.build.build_cache import BuiltTree
 from pvc.repo.commands.rename import rename
 from pvc.repo.commands.status import status
@@ -39,6 +40,7 @@ from pvc.repo.upkeep.roots import read_roots
 from pvc.weights.fingerprint import Stamp
 from tests.store.strategies import damaged
 from tests.support import models
+from tests.support.merging import rules, trimmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,8 +164,8 @@ def test_whole_numbers_are_scales() -> None:
 
 VECTOR = CapturedVector(
     base=ONE,
-    origin=TWO,
-    result=THREE,
+    from_tree=TWO,
+    to_tree=THREE,
     layout=FOUR,
     statistics=Statistics(
         amount=Amount(1200, 34, "0.001", "12.5"),
@@ -450,26 +452,20 @@ def test_malformed_journals(change: Callable[[dict[str, object]], object]) -> No
 # Derived vectors
 
 DERIVED = DerivedVector(
-    Recipe("ties", (Term("a"), Term("b.2", -0.5)), 0.2, 1.5),
+    Recipe(rule("ties", trimmed(0.2, 1.5)), (Term("a"), Term("b.2", -0.5))),
     (("elements", 100), ("kept a", 20), ("kept b.2", 21), ("outvoted a", 1), ("outvoted b.2", 2)),
     (("message", "calm"),),
 )
-MERGEKIT = replace(DERIVED, recipe=replace(DERIVED.recipe, compat="mergekit"))
-scales = st.floats(allow_nan=False, allow_infinity=False)
-rules = st.sampled_from(
-    [("sum", None, None), ("ties", None, None), ("ties", None, "mergekit"), ("ties", 1.0, "peft")]
+MERGEKIT = replace(
+    DERIVED, recipe=replace(DERIVED.recipe, rule=rule("ties", trimmed(0.2, 1.5, "mergekit")))
 )
+scales = st.floats(allow_nan=False, allow_infinity=False)
+terms_of_recipes = st.lists(
+    st.builds(Term, st.sampled_from(["a", "b_2", "c.d"]), scales), min_size=1
+).map(tuple)
 
 
-@st.composite
-def recipes(draw: st.DrawFn) -> Recipe:
-    method, factor, compat = draw(rules)
-    terms = st.lists(st.builds(Term, st.sampled_from(["a", "b_2", "c.d"]), scales), min_size=1)
-    density = draw(st.floats(0, 1, exclude_min=True))
-    return Recipe(method, tuple(draw(terms)), density, factor or draw(scales), compat)
-
-
-@given(recipe=recipes())
+@given(recipe=st.builds(Recipe, rules(), terms_of_recipes))
 def test_derived_vectors_come_back(recipe: Recipe) -> None:
     text = vector_file.to_text(DerivedVector(recipe))
     assert vector_file.parse(text, "x") == DerivedVector(recipe)
@@ -500,12 +496,12 @@ def test_a_recipe_says_whose_rule_it_follows() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"compat": "nobody"}, "its compat is 'nobody', which is not known"),
-        ({"compat": ""}, "its compat is '', which is not known"),
+        ({"compat": "nobody"}, "its compat is 'nobody', not mergekit or peft"),
+        ({"compat": ""}, "its compat is '', not mergekit or peft"),
         ({"compat": None}, "its compat is null, not text"),
         ({"compat": ["peft"]}, "not text"),
-        ({"compat": "mergekit", "method": "sum"}, "its method is 'sum', which has no compat"),
-        ({"compat": "peft"}, "its lambda is 1.5, and peft has none but 1"),
+        ({"compat": "mergekit", "method": "sum"}, "it has the unknown field 'compat'"),
+        ({"compat": "peft"}, "peft has no lambda, which is 1.5 here and not 1"),
     ],
 )
 def test_rules_that_are_none(fields: dict[str, object], words: str) -> None:

@@ -110,7 +110,7 @@ def test_what_a_vector_was_trained_from_stays(
     before = models.contents(served)
     checkout(made, "base", DirectoryTarget(served), keep_head=True, crew=CREW)
     done = do_commit("again", _directory(made, tmp_path), onto=FORMULAS[0], aside=True)
-    assert done.vector.origin == trees[0]
+    assert done.vector.from_tree == trees[0]
     prune(made, 0)
     assert there(made, trees[0])
     assert fsck(made, CREW).findings == ()
@@ -138,7 +138,7 @@ def test_packs_that_a_vector_came_to_need_stay(
     vector = models.captured(made.head(), "half")
     build(made, FORMULAS[1], CREW)
     prune(made, 0)
-    assert there(made, vector.result)
+    assert there(made, vector.to_tree)
     assert fsck(made, CREW).findings == ()
     checkout(made, "half", DirectoryTarget(tmp_path / "again"), keep_head=True, crew=CREW)
     assert models.contents(tmp_path / "again") == models.contents(tmp_path / "tuned")

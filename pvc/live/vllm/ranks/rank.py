@@ -1,11 +1,11 @@
-"""One worker of vLLM: it joins the process that clients talk to, and writes what it is told to.
+"""One worker of vLLM as a rank of an engine: it connects, prepares, and commits.
 
-It says which rank it is and what it has, with the descriptors of its storages, and then answers.
+It sends its number and its manifest, with the descriptors of its storages, and then answers.
 
     request                      answer
     {"request": "prepare", ...}  {}; the stage comes as a descriptor
     {"request": "commit"}        {}
-    {"request": "applied"}       as pvc.live.protocol.applied has it
+    {"request": "applied"}       as pvc.live.protocol.applied_tensors has it
     {"request": "check"}         {}; refused if the model computes with other weights than these
     {"request": "drop"}          {}
 
@@ -23,18 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 from pvc.errors import PvcError
 from pvc.live.engine.writer import Writer
-from pvc.live.protocol import applied, wire
+from pvc.live.protocol import applied_tensors, wire
 from pvc.live.protocol.update import WeightUpdate
-from pvc.live.vllm.loader.loading import Loading
 from pvc.live.vllm.ranks.share_part import share_part
 from pvc.parallel import default_threads
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import torch
-
-    from pvc.live.vllm.ranks.share_part import Handling
+    from pvc.live.vllm.ranks.share_part import WorkerModel
     from pvc.strict_json import Fields
 
 log = logging.getLogger("vllm.pvc")
@@ -46,10 +41,8 @@ class Rank:
     """One worker's part of an engine.
 
     Args:
-        model: the worker's model, loaded.
-        folder: the checkpoint that it was loaded from.
+        worker: the worker's model.
         number: the worker's rank among all.
-        handling: how to find out about the model.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
@@ -57,20 +50,16 @@ class Rank:
         RoomError: there is too little memory.
     """
 
-    def __init__(
-        self, model: torch.nn.Module, folder: Path, number: int, handling: Handling
-    ) -> None:
+    def __init__(self, worker: WorkerModel, number: int) -> None:
         self._number = number
         self._closing = contextlib.ExitStack()
-        part = share_part(model, folder, number, self._closing, handling)
+        part = share_part(worker, number, self._closing)
         shared = part.shared
         self._manifest = part.manifest
         self._descriptors = tuple(shared.descriptors)
         self._writer = Writer(part.manifest, shared.memories, shared.targets, default_threads())
-        self._loading = Loading(part.manifest, part.indirect)
+        self._indirect = part.indirect
         self._watch = part.watch
-        found = part.indirect
-        self._reasons = {name: found.reasons[name] for name in found.final}
         self._connection: socket.socket | None = None
 
     def join(self, address: str) -> None:
@@ -80,7 +69,7 @@ class Rank:
             address: of an abstract Unix socket.
 
         Raises:
-            OSError: nobody listens there.
+            OSError: no process listens there.
             PeerError: another user does.
         """
         self.leave()
@@ -97,14 +86,14 @@ class Rank:
         ).start()
 
     def leave(self) -> None:
-        """Hang up; the weights stay shared, and nobody can change them."""
+        """Hang up; the weights stay shared, and cannot be changed any more."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def _serve(self, connection: socket.socket) -> None:
-        reasons = [{"name": name, "reason": why} for name, why in self._reasons.items()]
+        reasons = [{"name": name, "reason": why} for name, why in self._indirect.refused.items()]
         hello = {
             "rank": self._number, "manifest": self._manifest.to_json(), "reasons": reasons,
         }  # fmt: skip
@@ -119,7 +108,7 @@ class Rank:
 
     def _drop(self) -> None:
         self._writer.drop()
-        self._loading.drop()
+        self._indirect.drop()
 
     def _answer(self, connection: socket.socket) -> None:
         fields, fds = wire.receive(connection, PEER)
@@ -147,14 +136,14 @@ class Rank:
             if len(fds) != 1:
                 raise fields.wrong(f"it brings {len(fds)} stages")
             self._writer.prepare(change, fds[0])
-            self._loading.prepare(change, fds[0])
+            self._indirect.prepare(change, fds[0])
             return {}
         fields.finish()
         if request == "applied":
-            return applied.to_json(self._loading.applied())
+            return applied_tensors.to_json(self._indirect.applied())
         if request == "commit":
             self._writer.commit()
-            self._loading.commit()
+            self._indirect.commit()
         elif request not in {"check", "drop"}:
             raise fields.wrong(f"it asks for {request[:60]!r}, which is unknown")
         return {}

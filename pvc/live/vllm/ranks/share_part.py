@@ -1,7 +1,7 @@
-"""One worker's part of a model: which tensors of the checkpoint it holds, where, and shared.
+"""One worker's part of a model, shared: which tensors of the checkpoint it has, and where.
 
 A tensor is direct here if tracing explains where its parts lie, and they hold the checkpoint's
-bytes.  Those that were packed, converted or derived while they were loaded are not.
+bytes.  Tensors that were packed, converted or derived while they were loaded are not direct.
 """
 
 from __future__ import annotations
@@ -20,14 +20,11 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from pvc.live.memory.host import pieces_of, strided
 from pvc.live.protocol.manifest import LiveTensor, Manifest
 from pvc.live.protocol.process import ProcessIdentity
-from pvc.live.pytorch.placing import HOST, Placement, all_tensors
-from pvc.live.pytorch.storages import Shared
+from pvc.live.pytorch.placement import HOST, Placement, all_tensors
+from pvc.live.pytorch.storages import SharedStorages
 from pvc.live.pytorch.watch import Watch
-from pvc.live.vllm.loader import indirect
-from pvc.live.vllm.loader.grouping import loaded_into
-from pvc.live.vllm.loader.indirect import Indirect, LoaderMemory, Lost
-from pvc.live.vllm.loader.original import Original
-from pvc.live.vllm.tracing.trace import Trace, trace
+from pvc.live.vllm.loader.model_loader import ModelLoader
+from pvc.live.vllm.tracing.trace import Trace
 from pvc.weights.checkpoint import Checkpoint
 from pvc.weights.header import TensorPlace
 from pvc.weights.reader import CheckpointReader
@@ -40,8 +37,9 @@ if TYPE_CHECKING:
 
     from pvc.live.memory.host import Memory
     from pvc.live.protocol.region import Region
-    from pvc.live.pytorch.placing import StorageGroup
-    from pvc.live.vllm.loader.framework import Framework
+    from pvc.live.pytorch.placement import StorageGroup
+    from pvc.live.vllm.loader.indirect_tensors import IndirectTensors
+    from pvc.live.vllm.loader.module_lifecycle import ModuleLifecycle
 
 log = logging.getLogger("vllm.pvc")
 
@@ -53,16 +51,20 @@ Place = tuple[int, int]  # index of a shared storage, first byte in it
 
 
 @dataclass(frozen=True, slots=True)
-class Handling:
-    """How to find out about a model.
+class WorkerModel:
+    """The model of a worker.
 
     Attributes:
-        tracing: finds out where the tensors of a checkpoint lie.
-        framework: what the model runs in; None if that cannot load anything once more.
+        model: the model, loaded.
+        folder: the checkpoint that it was loaded from.
+        trace: finds out where tensors of the checkpoint lie in it.
+        lifecycle: what vLLM does with its modules.
     """
 
-    tracing: Tracing = trace
-    framework: Framework | None = None
+    model: torch.nn.Module
+    folder: Path
+    trace: Tracing
+    lifecycle: ModuleLifecycle
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,47 +79,39 @@ class SharedPart:
     """
 
     manifest: Manifest
-    shared: Shared
-    indirect: Indirect
+    shared: SharedStorages
+    indirect: IndirectTensors
     watch: Watch
 
 
-def share_part(
-    model: torch.nn.Module,
-    folder: Path,
-    rank: int,
-    undo: contextlib.ExitStack,
-    handling: Handling,
-) -> SharedPart:
+def share_part(worker: WorkerModel, rank: int, undo: contextlib.ExitStack) -> SharedPart:
     """Share a worker's model.
 
     Args:
-        model: what it has loaded.
-        folder: the checkpoint that it was loaded from.
-        rank: its number among all workers.
-        undo: what ends it is added to this.
-        handling: see there.
+        worker: the model.
+        rank: the worker's number among all.
+        undo: what ends the sharing is added to this.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
         UnshareableError, DeviceError: a tensor cannot be shared.
         RoomError: there is too little memory; the model is as it was.
     """
-    checkpoint, framework = Checkpoint.open(folder), handling.framework
+    model, checkpoint = worker.model, Checkpoint.open(worker.folder)
     every = checkpoint.tensors
-    original = _original(model, every, framework)
-    copied = _copied(model, framework, original)
+    loader = ModelLoader(model, every, worker.lifecycle)
+    copied = loader.copied()
     wanted = {name: one for name, one in every.items() if name not in copied}
-    traced = handling.tracing(model, wanted)
+    traced = worker.trace(model, wanted)
     stored = _stored(model, traced)
     placement = Placement(stored, all_tensors(model))
     groups = [placement.group_of(storage) for storage in traced.storages]
     before = [StorageWeakRef(storage) for storage in traced.storages]  # type: ignore[no-untyped-call]
     traced = replace(traced, storages=())
-    shared = Shared(placement, undo, rank)
+    shared = SharedStorages(placement, undo, rank)
     gc.collect()
     places = [
-        None if group is None or _is_held(group, one) else shared.place(group)
+        None if group is None or _is_used_elsewhere(group, one) else shared.place(group)
         for group, one in zip(groups, before, strict=True)
     ]
     regions = {name: None if name in copied else _regions(traced, name, places) for name in every}
@@ -128,36 +122,18 @@ def share_part(
         reasons.update(dict.fromkeys(copied, COPIED))
         reasons.update({name: why for name, why in traced.problems.items() if name in reasons})
         bound = frozenset(name for name in reasons if _is_bound(traced, name, places))
-        lost, loaded = Lost(reasons, bound), LoaderMemory(reader, every)
-        found = indirect.find(model, framework, original, loaded, lost)
-    for group in found.groups:
-        for name in group.tensors:
-            tensors[name] = replace(tensors[name], direct=False, regions=())
-    _report(rank, tensors, found)
+        indirect = loader.indirect_tensors(reader, reasons, bound)
+    for name in indirect.names:
+        tensors[name] = replace(tensors[name], direct=False, regions=())
+    direct = sum(tensor.direct and bool(tensor.regions) for tensor in tensors.values())
+    log.info("pvc: Rank %d shares %d of %d tensors.", rank, direct, len(tensors))
+    indirect.report()
     process, storages = ProcessIdentity.current(), tuple(shared.storages)
     manifest = Manifest(
         f"rank-{rank}", type(model).__name__, process, storages, tensors, _ties(tensors),
-        tuple(group.tensors for group in found.groups),
+        indirect.groups,
     )  # fmt: skip
-    return SharedPart(manifest, shared, found, Watch(model, stored))
-
-
-def _original(
-    model: torch.nn.Module, tensors: Mapping[str, TensorPlace], framework: Framework | None
-) -> Original | None:
-    """The model before it was loaded, if it holds copies of weights that nobody else sees."""
-    if framework is None or not any(map(framework.keeps_copy, model.modules())):
-        return None
-    return Original.of(model, tensors, framework)
-
-
-def _copied(
-    model: torch.nn.Module, framework: Framework | None, original: Original | None
-) -> frozenset[str]:
-    """The tensors of which the model holds such copies."""
-    if framework is None or original is None:
-        return frozenset()
-    return loaded_into(model, original.trace, framework.keeps_copy)
+    return SharedPart(manifest, shared, indirect, Watch(model, stored))
 
 
 def _stored(model: torch.nn.Module, traced: Trace) -> dict[str, torch.Tensor]:
@@ -167,14 +143,14 @@ def _stored(model: torch.nn.Module, traced: Trace) -> dict[str, torch.Tensor]:
     return {name: one for name, one in named if one.untyped_storage().data_ptr() in wanted}
 
 
-def _is_held(group: StorageGroup, before: StorageWeakRef) -> bool:
-    """Whether something that nobody knows of still computes with what a storage was before."""
+def _is_used_elsewhere(group: StorageGroup, before: StorageWeakRef) -> bool:
+    """Whether an object other than the model's tensors still uses a storage that was replaced."""
     gone = before.expired()  # type: ignore[no-untyped-call]
     return group.device.type == HOST and not gone
 
 
 def _is_bound(traced: Trace, name: str, places: Sequence[Place | None]) -> bool:
-    """Whether a tensor lies where something that nobody knows of computes with it."""
+    """Whether a tensor lies in a storage that is used elsewhere, too."""
     return any(places[region.storage] is None for region in traced.regions.get(name, ()))
 
 
@@ -230,21 +206,3 @@ def _ties(tensors: Mapping[str, LiveTensor]) -> tuple[tuple[str, ...], ...]:
         if tensor.regions:
             spots.setdefault(tensor.regions, []).append(name)
     return tuple(tuple(names) for names in spots.values() if len(names) > 1)
-
-
-def _report(rank: int, tensors: Mapping[str, LiveTensor], found: Indirect) -> None:
-    direct = sum(tensor.direct and bool(tensor.regions) for tensor in tensors.values())
-    log.info("pvc: Rank %d shares %d of %d tensors.", rank, direct, len(tensors))
-    through = sum(len(group.tensors) for group in found.groups)
-    if through:
-        log.info(
-            "pvc: %d more are changed by the model's loader, in %d groups; they cannot be "
-            "read. One is %s: %s.", through, len(found.groups), *_example(found),
-        )  # fmt: skip
-    for name in found.final:
-        log.info("pvc: The tensor %s cannot be changed: %s.", name, found.reasons[name])
-
-
-def _example(found: Indirect) -> tuple[str, str]:
-    """One of the tensors that the loader can change, and why it has to."""
-    return next((name, why) for name, why in found.reasons.items() if name not in found.final)

@@ -1,4 +1,4 @@
-"""Traces that are kept in files, so that a model that was traced once is not traced again.
+"""A cache of traces in files, so that a model that was traced once is not traced again.
 
 There is one file for each setting: a model's configuration, on a version of an engine, as a rank of
 so many.  A trace in it is used if it was made of the same tensors, for a model that lies in memory
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from pvc.live.vllm.tracing.trace import Described
+    from pvc.live.vllm.tracing.trace import TensorDescription
 
 FORMAT = "pvc trace 1"
 
@@ -46,8 +46,8 @@ class TraceError(MalformedError):
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """What a loader's doing depends on, besides the checkpoint and the model in memory.
+class LoaderSetting:
+    """Whatever a loader depends on besides the checkpoint and the model in memory.
 
     Attributes:
         model: a hash of the model's configuration.
@@ -79,8 +79,8 @@ class TraceCache:
     def trace(
         self,
         model: torch.nn.Module,
-        tensors: Mapping[str, Described],
-        setting: Setting,
+        tensors: Mapping[str, TensorDescription],
+        setting: LoaderSetting,
         *,
         load: Callable[[Iterable[tuple[str, torch.Tensor]]], object] | None = None,
     ) -> Trace:
@@ -139,7 +139,7 @@ def from_bytes(
     where: str,
     key: str,
     model: torch.nn.Module,
-    tensors: Mapping[str, Described],
+    tensors: Mapping[str, TensorDescription],
 ) -> Trace | None:
     """Read the JSON strictly; None if it was made of something else than `key` says.
 
@@ -176,11 +176,11 @@ def _check(
     name: str,
     regions: Iterable[Region],
     storages: tuple[torch.UntypedStorage, ...],
-    tensors: Mapping[str, Described],
+    tensors: Mapping[str, TensorDescription],
     fields: Fields,
 ) -> None:
     if name not in tensors:
-        raise fields.wrong(f"it tells of {name[:80]!r}, which is no tensor of the checkpoint")
+        raise fields.wrong(f"it names {name[:80]!r}, which is no tensor of the checkpoint")
     tensor = tensors[name]
     item, nbytes = tensor.kind.bits // 8, tensor.kind.bytes_of(tensor.shape)
     for region in regions:
@@ -230,7 +230,7 @@ def _parameters(parts: list[Fields]) -> dict[str, frozenset[str]]:
     return found
 
 
-def _key(model: torch.nn.Module, tensors: Mapping[str, Described]) -> str:
+def _key(model: torch.nn.Module, tensors: Mapping[str, TensorDescription]) -> str:
     """A hash of what is loaded, and of how a model lies in memory."""
     storages, number = live_storages(model)
     checkpoint = [(name, one.kind.name, one.shape) for name, one in tensors.items()]

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from pvc.live.protocol.region import Region
 
 CELLS_LIMIT = 1 << 22
 
@@ -78,6 +80,21 @@ def coverage(lattices: Sequence[Lattice], nbytes: int, item: int) -> Coverage | 
         return _count(boxes, radices)
     except _IrregularError:
         return None
+
+
+def tensor_coverage(regions: Iterable[Region], nbytes: int, item: int) -> Coverage | None:
+    """How often the bytes of a tensor lie in some regions; None if that has no simple answer.
+
+    Args:
+        regions: where it lies.
+        nbytes: its size.
+        item: bytes of an element.
+    """
+    lattices = [
+        Lattice(region.source_offset, tuple(zip(region.shape, region.source_stride, strict=True)))
+        for region in regions
+    ]
+    return coverage(lattices, nbytes, item)
 
 
 def _steps(lattices: Sequence[Lattice], nbytes: int, item: int) -> tuple[int, ...]:

@@ -73,7 +73,7 @@ def _groups(owned: list[_Owned]) -> Iterator[list[_Owned]]:
 
 
 def _disjoint(group: Sequence[_Owned]) -> bool:
-    """Whether no byte belongs to two regions; False also if that cannot be told."""
+    """Whether no byte belongs to two regions; False also if that is unknown."""
     if len(group) == 1:
         return True
     first = min(one.region.offset for one in group)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from pvc.live.pytorch.placing import DTYPE_OF, all_tensors
+from pvc.live.pytorch.placement import DTYPE_OF, all_tensors
 from pvc.live.vllm.tracing.model_tensors import ModelTensors, named
 from pvc.live.vllm.tracing.overlap import overlapping
 from pvc.live.vllm.tracing.recorder import META, Recorder, span, storage_key
@@ -34,7 +34,7 @@ FAILURES_LIMIT = 200
 """How often the loader may fail while the tensors are searched for with which it does."""
 
 
-class Described(Protocol):
+class TensorDescription(Protocol):
     """What must be known of a tensor of a checkpoint."""
 
     @property
@@ -83,26 +83,10 @@ class Trace:
         shared = dict.fromkeys(self.overlapping, "another tensor is loaded over it, or it over one")
         return {**shared, **replaced, **self.opaque, **self.errors}
 
-    def group_of(self, names: Iterable[str]) -> frozenset[str]:
-        """Tensors, and all that are loaded into the same modules, and so on.
-
-        That is what has to be loaded together where a module is packed once it has everything.
-        """
-        modules: dict[str, set[str]] = {}
-        for parameter, tensors in self.parameters.items():
-            modules.setdefault(parameter.rpartition(".")[0], set()).update(tensors)
-        found = set(names)
-        grown = True
-        while grown:
-            more = {tensor for one in modules.values() if one & found for tensor in one}
-            grown = not more <= found
-            found |= more
-        return frozenset(found)
-
 
 def trace(
     model: torch.nn.Module,
-    tensors: Mapping[str, Described],
+    tensors: Mapping[str, TensorDescription],
     *,
     load: Callable[[Iterable[tuple[str, torch.Tensor]]], object] | None = None,
 ) -> Trace:
@@ -121,7 +105,9 @@ def trace(
 class _Tracer:
     """One run of `trace`."""
 
-    def __init__(self, model: torch.nn.Module, tensors: Mapping[str, Described], load: Any) -> None:
+    def __init__(
+        self, model: torch.nn.Module, tensors: Mapping[str, TensorDescription], load: Any
+    ) -> None:
         self._model = model
         self._load = load
         self._names = tuple(tensors)

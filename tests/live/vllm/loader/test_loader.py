@@ -163,7 +163,7 @@ def test_a_loader_that_fails(moe: Engine, how: str, reason: str) -> None:
         moe.loading(None)
         found, _ = live.content(connection, CREW)
         assert found.id not in {moe.base.tree.id, moe.tuned.tree.id}
-        goal = live.Goal(moe.tuned.tree, "/here", "main")
+        goal = live.UpdateGoal(moe.tuned.tree, "/here", "main")
         live.update(connection, found, goal, moe.tuned.read, CREW)
         assert connection.state().torn is None
         ended = moe.llms.ask("end")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from pvc.live.vllm.tracing.cache import Setting, TraceCache, TraceError, from_bytes, to_bytes
+from pvc.live.vllm.tracing.cache import LoaderSetting, TraceCache, TraceError, from_bytes, to_bytes
 from tests.support.gathering import Header
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pvc.live.vllm.tracing.trace import Trace
 
-SETTING = Setting("model", "vllm 0")
+SETTING = LoaderSetting("model", "vllm 0")
 
 
 TENSORS = {

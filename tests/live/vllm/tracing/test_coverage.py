@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pvc.live.protocol.region import Region
-from pvc.live.vllm.ranks.tensor_coverage import extent
-from pvc.live.vllm.tracing.coverage import Coverage, Lattice, coverage
+from pvc.live.vllm.tracing.coverage import Coverage, Lattice, coverage, tensor_coverage
 from pvc.live.vllm.tracing.overlap import overlapping
 
 ITEM = 2
@@ -87,9 +86,7 @@ def test_elements_of_two_sizes() -> None:
 
 
 def test_steps_that_do_not_divide_are_not_understood() -> None:
-    found = extent([Region(0, 0, (4,), (2,), 0, (6,))], 20, ITEM)
-    assert not found.whole
-    assert found.reason == "its parts are cut in a way that pvc does not understand"
+    assert tensor_coverage([Region(0, 0, (4,), (2,), 0, (6,))], 20, ITEM) is None
 
 
 def test_a_thousand_experts_are_few_cells() -> None:
@@ -100,10 +97,7 @@ def test_a_thousand_experts_are_few_cells() -> None:
         for expert in range(1000)
         for rank in range(8)
     ]
-    assert extent(regions, 1000 * matrix, ITEM).whole
-    assert not extent(regions[1:], 1000 * matrix, ITEM).whole
-    assert extent([*regions, regions[0]], 1000 * matrix, ITEM).replicas
-
-
-def test_an_empty_tensor_is_whole() -> None:
-    assert extent([], 0, ITEM).reason is None
+    nbytes = 1000 * matrix
+    assert tensor_coverage(regions, nbytes, ITEM) == Coverage(1, 1)
+    assert tensor_coverage(regions[1:], nbytes, ITEM) == Coverage(0, 1)
+    assert tensor_coverage([*regions, regions[0]], nbytes, ITEM) == Coverage(1, 2)

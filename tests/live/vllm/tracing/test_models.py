@@ -16,11 +16,10 @@ import pytest
 import torch
 
 from pvc.live.protocol.region import Region
-from pvc.live.vllm.ranks.tensor_coverage import extents
-from pvc.live.vllm.tracing.cache import Setting, TraceCache
+from pvc.live.vllm.tracing.cache import LoaderSetting, TraceCache
 from pvc.live.vllm.tracing.trace import Trace, trace
 from pvc.weights.checkpoint import Checkpoint
-from tests.support.gathering import gathered
+from tests.support.gathering import covered, gathered
 from tests.support.vllm_models import CONFIGS, Workers, make
 
 if TYPE_CHECKING:
@@ -79,14 +78,14 @@ def test_every_tensor_is_found(
     assert not found.unmapped
     assert not found.moved
     assert {key for key in found.problems if not key.endswith(".A_log")} == set()
-    for key, extent in extents(checkpoint.tensors, [found]).items():
-        assert extent.reason == found.problems.get(key)
-        assert not extent.replicas
+    for key, coverage in covered(checkpoint.tensors, [found]).items():
+        assert coverage.least > 0 or key in found.problems
+        assert coverage.most <= 1
     packed = differing(checkpoint, [found]) - found.problems.keys()
     assert all(any(part in key for part in PACKED) for key in packed)
     cache = TraceCache(tmp_path)
-    cache.trace(model, checkpoint.tensors, Setting(name, "vllm"))
-    again = cache.trace(model, checkpoint.tensors, Setting(name, "vllm"))
+    cache.trace(model, checkpoint.tensors, LoaderSetting(name, "vllm"))
+    again = cache.trace(model, checkpoint.tensors, LoaderSetting(name, "vllm"))
     assert (again.regions, again.parameters) == (found.regions, found.parameters)
 
 
@@ -96,10 +95,12 @@ def test_fused_groups(workers: Workers, made: Callable[[str], Path]) -> None:
     found = trace(workers.load(folder), Checkpoint.open(folder).tensors)
     layer = "model.layers.1."
     attention = {f"{layer}self_attn.{one}_proj.weight" for one in "qkv"}
-    assert found.group_of([f"{layer}self_attn.k_proj.weight"]) == attention
+    assert found.parameters[f"{layer}self_attn.qkv_proj.weight"] == attention
     experts = {one for one in found.regions if f"{layer}mlp.experts." in one}
     assert len(experts) == 4 * 3
-    assert found.group_of([f"{layer}mlp.experts.2.up_proj.weight"]) == experts
+    module = f"{layer}mlp.experts.routed_experts."
+    stacked = [one for name, one in found.parameters.items() if name.startswith(module)]
+    assert frozenset().union(*stacked) == experts
 
 
 def test_weights_that_vllm_packed_away(workers: Workers, made: Callable[[str], Path]) -> None:
@@ -145,8 +146,9 @@ def test_two_ranks(name: str, made: Callable[[str], Path]) -> None:
     ranks = [_stored(made(name), rank) for rank in range(2)]
     assert not any(rank.unmapped for rank in ranks)
     assert all(key.endswith(".A_log") for rank in ranks for key in rank.problems)
-    found = extents(checkpoint.tensors, ranks)
-    problems = {key for key, extent in found.items() if extent.reason is not None}
+    found = covered(checkpoint.tensors, ranks)
+    problems = {key for rank in ranks for key in rank.problems}
+    problems |= {key for key, coverage in found.items() if not coverage.least}
     assert problems == ranks[0].problems.keys()
     packed = differing(checkpoint, ranks) - problems
     assert all(any(part in key for part in PACKED) for key in packed)
@@ -156,10 +158,10 @@ def test_two_ranks(name: str, made: Callable[[str], Path]) -> None:
 def test_a_single_head_is_on_both_ranks(made: Callable[[str], Path]) -> None:
     checkpoint = Checkpoint.open(made("one head"))
     ranks = [_stored(made("one head"), rank) for rank in range(2)]
-    for name, extent in extents(checkpoint.tensors, ranks).items():
+    for name, coverage in covered(checkpoint.tensors, ranks).items():
         is_split = any(part in name for part in ("q_proj", "o_proj", "mlp", "embed", "lm_head"))
-        assert extent.whole
-        assert extent.replicas != is_split
+        assert coverage.least > 0
+        assert (coverage.most > 1) != is_split
 
 
 @pytest.mark.usefixtures("workers")

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pvc.live.vllm.ranks.tensor_coverage import extents
+from pvc.live.vllm.tracing.coverage import Coverage
 from pvc.live.vllm.tracing.trace import FAILURES_LIMIT, Trace, trace
 from pvc_store.kinds import KIND_BY_NAME
-from tests.support.gathering import BF16, Header, gathered, raw
+from tests.support.gathering import BF16, Header, covered, gathered, raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -144,11 +144,11 @@ def test_fused_split_and_transposed(plan: Plan) -> None:
     for model in models:
         content = loaded(model, headers)
     ranks = [traced(model, **headers) for model in models]
-    found = extents({name: Header(shape) for name, shape in headers.items()}, ranks)
+    found = covered({name: Header(shape) for name, shape in headers.items()}, ranks)
     for part in plan.parts:
         assert not any(rank.problems for rank in ranks)
-        assert found[part.name].reason is None
-        assert found[part.name].replicas == (part.split is None and plan.ranks > 1)
+        assert found[part.name].least > 0
+        assert (found[part.name].most > 1) == (part.split is None and plan.ranks > 1)
         assert gathered(part.name, part.shape, ranks) == raw(content[part.name])
     item = BF16.bits // 8
     for rank, model in zip(ranks, models, strict=True):
@@ -162,9 +162,8 @@ def test_a_missing_part_is_noticed() -> None:
         model.w.data.copy_(tensor[:4])
 
     found = traced(Model(first_rank, w=(4, 2)), t=(8, 2))
-    extent = extents({"t": Header((8, 2))}, [found])["t"]
-    assert (extent.whole, extent.reason) == (False, "a part of it is on no rank")
-    assert extents({"u": Header((8, 2))}, [found])["u"].reason == "no rank loads it"
+    tensors = {"t": Header((8, 2)), "u": Header((8, 2))}
+    assert covered(tensors, [found]) == {"t": Coverage(0, 1), "u": Coverage(0, 0)}
 
 
 def test_experts_are_stacked_and_vocabularies_padded() -> None:
@@ -187,7 +186,6 @@ def test_experts_are_stacked_and_vocabularies_padded() -> None:
     assert not found.unmapped
     for name, shape in tensors.items():
         assert gathered(name, shape, [found]) == raw(content[name])
-    assert found.group_of(["e_1_up"]) == frozenset(tensors)  # all are parameters of one module
 
 
 def _cast(model: Any, _: str, tensor: torch.Tensor) -> None:
@@ -452,9 +450,9 @@ def test_groups_reach_over_modules_that_share_tensors() -> None:
 
     names = ["one.a", "one.b", "two.b"]
     found = trace(model, {name: Header((2,)) for name in names}, load=load)
-    assert found.group_of(["one.a"]) == set(names)
-    assert found.group_of(["other"]) == {"other"}
-    assert extents({"one.b": Header((2,))}, [found])["one.b"].replicas
+    loaded_into = {"one.a": "one.a", "one.b": "one.b", "two.a": "one.b", "two.b": "two.b"}
+    assert found.parameters == {name: {tensor} for name, tensor in loaded_into.items()}
+    assert covered({"one.b": Header((2,))}, [found])["one.b"].most > 1
 
 
 def test_sizes_of_a_real_model_take_no_memory() -> None:

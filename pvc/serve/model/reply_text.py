@@ -18,7 +18,7 @@ LOOK_BACK = 6
 UNFINISHED = "\ufffd"
 
 
-class Continuation:
+class ReplyText:
     """The text that tokens add to a prompt.
 
     Args:

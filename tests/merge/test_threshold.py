@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pvc.merge.dialect import rank_of
-from pvc.merge.trim import Search, guess_of
+from pvc.merge.threshold import Search, guess_of
+from pvc.merge.ties_dialects import rank_of
 
 if TYPE_CHECKING:
     from pvc.codec.numbers import Floats

@@ -1,4 +1,4 @@
-"""The tensors of an engine as something to be captured, read by position."""
+"""The tensors of an engine, read by position, to be captured."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from pvc.errors import PvcError
 from pvc.live.client.reading import UnsteadyError, moment
-from pvc.live.engine.keeper import UNDER_WAY
 from pvc.live.memory.host import gather
+from pvc.live.protocol.engine_state import Phase
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.errors import MissingError
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class OtherFormError(PvcError):
-    """A tensor cannot be read from an engine, nor from where it came.
+    """A tensor cannot be read from an engine, nor from the repository.
 
     Attributes:
         engine: its name.
@@ -42,7 +42,7 @@ class OtherFormError(PvcError):
         )
 
 
-class LiveSource:
+class EngineTensors:
     """An engine's tensors, from now until `check_unchanged`.
 
     Args:
@@ -52,8 +52,8 @@ class LiveSource:
     Attributes:
         state: the engine's, before anything was read.
         tensors: name -> tensor, with `name`, `kind`, `shape` and `nbytes`.
-        applied: what the engine says of those that it keeps in another form.
-        kept: reads blocks of these where they are stored; None if that is nowhere.
+        applied: those that the engine keeps in another form, as it says that they were loaded.
+        kept: reads blocks of these from the store; None if there is none.
     """
 
     kept: Callable[[Tensor, int, Bytes], None] | None = None
@@ -101,11 +101,11 @@ class LiveSource:
         return block
 
     def check_unchanged(self) -> None:
-        """Make sure that everything that was read belongs together.
+        """Make sure that all tensors were read in one state of the engine.
 
         Raises:
             UnsteadyError: the engine's weights changed meanwhile.
         """
         after = self._connection.state()
-        if moment(after) != moment(self.state) or after.torn == UNDER_WAY:
+        if moment(after) != moment(self.state) or after.phase is Phase.WRITING:
             raise UnsteadyError(self._connection.name)

@@ -200,7 +200,7 @@ def is_plain(tensor: torch.Tensor) -> bool:
 
 
 def all_tensors(model: torch.nn.Module) -> Iterator[torch.Tensor]:
-    """All that a model holds: also buffers that are not saved, and tensors that are attributes."""
+    """All tensors of a model, buffers that are not saved and plain attributes among them."""
     for module in model.modules():
         yield from module.parameters(recurse=False)
         yield from module.buffers(recurse=False)

@@ -1,8 +1,8 @@
 """A model as it was before anything was loaded into it: where its loader puts which tensors.
 
-Engines work on what was loaded, and throw it away: linear weights that are packed leave empty
-parameters behind, into which nothing can be loaded.  So its loader is watched, as in `trace`, while
-all modules have the parameters that they had first; these have no data.
+Frameworks process what was loaded, and throw it away: linear weights that are packed leave empty
+parameters behind, into which nothing can be loaded.  So the loader is traced while all modules have
+the parameters that they had at first, without data.
 """
 
 from __future__ import annotations
@@ -13,30 +13,48 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from pvc.errors import PvcError
 from pvc.live.memory.host import HostMemory, pieces_of, strided
 from pvc.live.protocol.manifest import LiveTensor
-from pvc.live.vllm.loader.grouping import places
-from pvc.live.vllm.loader.refilling import RefillError
-from pvc.live.vllm.tracing.model_tensors import ModuleTensors
+from pvc.live.vllm.loader.loader_groups import places
+from pvc.live.vllm.loader.module_tensors import ModuleTensors
 from pvc.live.vllm.tracing.recorder import storage_key
 from pvc_store.block import BLOCK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pvc.live.vllm.loader.framework import Framework
-    from pvc.live.vllm.loader.grouping import LoaderGroup
-    from pvc.live.vllm.loader.refilling import Content
-    from pvc.live.vllm.tracing.trace import Described, Trace
+    from pvc.live.vllm.loader.checkpoint_tensors import Content
+    from pvc.live.vllm.loader.loader_groups import LoaderGroup
+    from pvc.live.vllm.loader.module_lifecycle import ModuleLifecycle
+    from pvc.live.vllm.tracing.trace import TensorDescription, Trace
+
+
+MAX_REASON = 300
+
+
+class ReloadError(PvcError):
+    """Tensors cannot be changed by the loader of their model.
+
+    Attributes:
+        names: the tensors.
+        reason: why not.
+    """
+
+    def __init__(self, names: tuple[str, ...], reason: str) -> None:
+        self.names = names
+        self.reason = reason[:MAX_REASON]
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        super().__init__(f"The loader cannot change {names[0]}{more}: {self.reason}.")
 
 
 @dataclass(frozen=True)
-class Original:
+class UnloadedModel:
     """A model before it was loaded.
 
     Attributes:
-        trace: what was traced; its storages have no data.
-        places: all parameters and buffers; see `grouping.places`.
+        trace: where the loader puts tensors; its storages have no data.
+        places: names of all parameters and buffers; see `loader_groups.places`.
         owners: for each of the trace's storages, the one that lies there.
         tensors: those of the checkpoint.
     """
@@ -44,33 +62,33 @@ class Original:
     trace: Trace
     places: frozenset[str]
     owners: tuple[str, ...]
-    tensors: Mapping[str, Described]
+    tensors: Mapping[str, TensorDescription]
 
     @classmethod
     def of(
         cls,
         model: torch.nn.Module,
-        tensors: Mapping[str, Described],
-        framework: Framework,
-    ) -> Original:
-        """Find out about a model, which stays as it is.
+        tensors: Mapping[str, TensorDescription],
+        lifecycle: ModuleLifecycle,
+    ) -> UnloadedModel:
+        """Trace the loader of a model, which stays as it is.
 
         Args:
             model: the model.
             tensors: those of its checkpoint.
-            framework: what it runs in.
+            lifecycle: what the framework does with its modules.
         """
         modules = list(model.modules())
-        held = [ModuleTensors(module) for module in modules]
+        before = [ModuleTensors(module) for module in modules]
         try:
-            with framework.context():
+            with lifecycle.context():
                 for module in modules:
-                    framework.empty(module, real=False)
-                found = framework.trace(model, tensors)
+                    lifecycle.empty(module, real=False)
+                found = lifecycle.trace(model, tensors)
                 names = {storage_key(one): name for name, one in places(model)}
                 owners = tuple(names[storage._cdata] for storage in found.storages)  # noqa: SLF001
         finally:
-            for one in held:
+            for one in before:
                 one.restore()
         return cls(found, frozenset(names.values()), owners, tensors)
 
@@ -78,20 +96,20 @@ class Original:
         """Make sure that a group's tensors are loaded into its own parameters and no others.
 
         Raises:
-            RefillError: they are not, or nobody knows where they are loaded.
+            ReloadError: they are not, or it is unknown where they are loaded.
         """
         errors = [self.trace.errors[name] for name in group.tensors if name in self.trace.errors]
         if errors:
-            raise RefillError(group.tensors, errors[0])
+            raise ReloadError(group.tensors, errors[0])
         tensors = set(group.tensors)
         used = {name for name in self.places if self.trace.parameters.get(name, set()) & tensors}
         if not used <= set(group.parameters):
             other = min(used - set(group.parameters))
-            raise RefillError(group.tensors, f"the engine has no parameter {other} any more")
+            raise ReloadError(group.tensors, f"the engine has no parameter {other} any more")
         for place in group.places:
             if len(used & set(place)) > 1:
                 reason = f"{place[0]} and {place[1]} are one in memory, and are loaded apart"
-                raise RefillError(group.tensors, reason)
+                raise ReloadError(group.tensors, reason)
 
     def check_filled(
         self, group: LoaderGroup, fresh: Mapping[str, torch.Tensor], content: Content
@@ -106,7 +124,7 @@ class Original:
             content: the tensors.
 
         Raises:
-            RefillError: it has not.
+            ReloadError: it has not.
         """
         memories = [_memory(fresh.get(owner)) for owner in self.owners]
         for name in group.tensors:
@@ -116,7 +134,7 @@ class Original:
             regions = self.trace.regions.get(name, ())
             live = LiveTensor(name, tensor.kind, tensor.shape, direct=True, regions=regions)
             if not _holds(live, memories, content(name)):
-                raise RefillError((name,), "it was not put where it belongs")
+                raise ReloadError((name,), "it was not put where it belongs")
 
 
 def _memory(tensor: torch.Tensor | None) -> HostMemory:

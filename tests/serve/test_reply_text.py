@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvc.serve.model.continuation import Continuation
+from pvc.serve.model.reply_text import ReplyText
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ texts = st.text(st.sampled_from("ab \né€😀\u200d"), max_size=30)
 
 @given(texts, texts)
 def test_parts_of_characters_are_held_back(prompt: str, text: str) -> None:
-    found = Continuation(of_bytes, prompt.encode())
+    found = ReplyText(of_bytes, prompt.encode())
     parts = []
     for token in text.encode():
         found.add(token)
@@ -41,7 +41,7 @@ def test_parts_of_characters_are_held_back(prompt: str, text: str) -> None:
 
 @given(st.lists(st.integers(0, 7), min_size=1, max_size=8), st.lists(st.integers(0, 7)))
 def test_a_token_looks_as_it_does_behind_those_before(prompt: list[int], ids: list[int]) -> None:
-    found = Continuation(of_words, prompt)
+    found = ReplyText(of_words, prompt)
     for token in ids:
         found.add(token)
     found.end()
@@ -50,7 +50,7 @@ def test_a_token_looks_as_it_does_behind_those_before(prompt: list[int], ids: li
 
 @given(texts, st.lists(st.text(st.sampled_from("ab é"), min_size=1, max_size=4), max_size=3))
 def test_the_text_ends_before_the_first_stop(text: str, stops: list[str]) -> None:
-    found = Continuation(of_bytes, (), stops)
+    found = ReplyText(of_bytes, (), stops)
     taken = ""
     for token in text.encode():
         found.add(token)
@@ -72,7 +72,7 @@ def test_the_text_ends_before_the_first_stop(text: str, stops: list[str]) -> Non
 
 
 def test_nonsense_is_shown_in_the_end() -> None:
-    found = Continuation(of_bytes)
+    found = ReplyText(of_bytes)
     for token in b"ok\xf0\x9f":
         found.add(token)
     assert found.take() == "ok"

@@ -1,7 +1,7 @@
 """What was last applied to the tensors of an engine that cannot be read.
 
-An engine that keeps a tensor in another form remembers what that was made of.  Where nobody knows,
-digest and keys are zeros, which no tensor has.
+An engine that keeps a tensor in another form remembers which bytes that was made of, by digest and
+keys.  Where it does not know, both are zeros, which no tensor has.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def unknown(tensor: LiveTensor | Tensor) -> Tensor:
-    """What is said of a tensor of which nobody knows what was applied to it."""
+    """A tensor of unknown bytes: digest and keys are zeros."""
     keys = bytes(KEY_BYTES * tensor.block_count)
     return Tensor(tensor.name, tensor.kind, tensor.shape, bytes(ID_BYTES), keys)
 
@@ -35,12 +35,12 @@ def to_json(tensors: Iterable[Tensor]) -> dict[str, Any]:
 
 
 def parse(fields: Fields, manifest: Manifest) -> dict[str, Tensor]:
-    """Read the form in messages; of tensors that it does not name, nothing is known."""
+    """Read the form in messages; tensors that it does not name are of unknown bytes."""
     found = {name: unknown(manifest.tensors[name]) for name in manifest.indirect}
     for part in fields.parts("tensors"):
         name = part.text("name")
         if name not in found:
-            raise part.wrong(f"it tells of {name[:80]!r}, which is direct or not there")
+            raise part.wrong(f"it names {name[:80]!r}, which is direct or not there")
         form = manifest.tensors[name]
         digest = part.raw("digest", ID_BYTES)
         keys = part.raw("keys", KEY_BYTES * form.block_count)

@@ -1,4 +1,4 @@
-"""A vLLM that is announced: its ranks have joined, and clients can find it."""
+"""A vLLM as an engine: its ranks have joined, and clients can find it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Self
 
 from pvc.live.announced.registry import announcing
 from pvc.live.engine.control import Control
-from pvc.live.engine.keeper import Hooks, Keeper
+from pvc.live.engine.framework import FrameworkHooks
+from pvc.live.engine.keeper import Keeper
 
 if TYPE_CHECKING:
     from pvc.live.announced.folder import EngineFolder
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("vllm.pvc")
 
 
-class Attached:
+class VllmEngine:
     """An engine that is a vLLM; use it as a context, or close it.
 
     Args:
@@ -43,8 +44,8 @@ class Attached:
         def committed(origin: ContentLabel) -> None:
             steps.renew(f"pvc:{origin.tree.hex()}")
 
-        # What vLLM itself might write to its weights is not counted; their content shows it.
-        hooks = Hooks(dict, lambda _: None, committed, ranks.check)
+        # Writes of vLLM itself to its weights are not counted; reading the weights shows them.
+        hooks = FrameworkHooks(dict, lambda _: None, committed, ranks.check)
         with contextlib.ExitStack() as undo:
             undo.callback(ranks.close)
             undo.callback(steps.close)
@@ -66,11 +67,11 @@ class Attached:
 
     @property
     def state(self) -> EngineState:
-        """What is known of its weights."""
+        """The engine's state."""
         return self._keeper.state()
 
     def close(self) -> None:
-        """Let nobody change it any more; it keeps its weights, and goes on."""
+        """Stop sharing; vLLM keeps its weights, and goes on."""
         if os.getpid() != self._pid:  # a fork of it is none
             return
         self._closing.close()

@@ -1,4 +1,4 @@
-"""What a request asks for, and the pieces that its replies come in."""
+"""The job of a request: prompts and how to continue them; and the pieces of its replies."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What is to be continued: its text and its tokens."""
+    """A text to be continued, and its tokens."""
 
     text: str
     ids: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What one request asks for.
+class GenerationJob:
+    """The replies that one request wants.
 
     Attributes:
-        prompts: what is to be continued.
-        replies: how many to each.
-        sampling: how.
+        prompts: the prompts to be continued.
+        replies: number of replies to each.
+        sampling: how tokens are chosen.
         echo: whether each reply begins with its prompt.
     """
 
@@ -35,7 +35,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacedToken:
     """A token, and where its text begins: characters from the beginning of the reply's."""
 
     token: Token
@@ -49,7 +49,7 @@ class ReplyPiece:
     Attributes:
         choice: which one.
         weights: the version of the weights that it comes from, None if pvc did not write them.
-        text: what it adds.
+        text: the text that it adds.
         tokens: the tokens that came since the last piece.
         generated: how many of them are no tokens of the prompt.
         finish: why the reply ends with it, "stop" or "length"; None if it does not.
@@ -58,6 +58,6 @@ class ReplyPiece:
     choice: int
     weights: str | None
     text: str
-    tokens: tuple[Placed, ...]
+    tokens: tuple[PlacedToken, ...]
     generated: int
     finish: str | None = None

@@ -18,19 +18,24 @@ in an order among equals that depends on a sort.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pvc.merge.method import ScaleEffect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pvc.merge.method import Rule
+    from pvc.merge.parameters import Value
+
 
 class Rates(NamedTuple):
-    """What a vector counts for.
+    """The factors of one vector in the sums of TIES.
 
     Attributes:
-        vote: factor of its tau in the election.
-        share: factor of its vote in the result.
-        weight: what the result is divided by for it, where it agrees.
+        vote: of its tau in the election.
+        share: of its vote in the result.
+        weight: its part of the divisor, where it agrees.
     """
 
     vote: float
@@ -47,7 +52,8 @@ class Dialect:
             0 if all are kept, one more than there are if none is.
         per_tensor: whether each tensor is trimmed by itself.
         scaled_votes: whether votes are scaled.
-        scaled_mean: whether the mean divides by scales.
+        divisor: what the sum of the agreeing votes is divided by: how many they are, their scales
+            added, or nothing.
         zero_sum: the sign where votes add up to 0; None for the majority of the model.
         has_factor: whether there is a lambda.
     """
@@ -55,23 +61,23 @@ class Dialect:
     rank: Callable[[int, float], int]
     per_tensor: bool = True
     scaled_votes: bool = True
-    scaled_mean: bool = False
+    divisor: Literal["number", "scales", "nothing"] = "number"
     zero_sum: int | None = 1
     has_factor: bool = True
 
     def rates(self, scale: float) -> Rates:
-        """What a vector of some scale counts for."""
-        weight = scale if self.scaled_mean else 1.0
+        """The factors of a vector of some scale."""
+        weight = {"number": 1.0, "scales": scale, "nothing": 0.0}[self.divisor]
         return Rates(scale, 1.0, weight) if self.scaled_votes else Rates(1.0, scale, weight)
 
     def alone(self, scale: float) -> float:
-        """What a vector that is combined with no other, and kept whole, is multiplied by."""
-        return 1.0 if self.scaled_mean and scale else scale
+        """The scale to which TIES of one vector, kept whole, reduces."""
+        return 1.0 if self.divisor == "scales" and scale else scale
 
     @property
     def is_linear(self) -> bool:
         """Whether a vector twice as long at half the scale comes to the same."""
-        return self.scaled_votes and not self.scaled_mean
+        return self.scaled_votes and self.divisor != "scales"
 
 
 def rank_of(elements: int, density: float) -> int:
@@ -87,7 +93,7 @@ def rank_of_largest(elements: int, count: int) -> int:
 AUTHORS = Dialect(rank_of, per_tensor=False, zero_sum=None)
 MERGEKIT = Dialect(
     lambda elements, density: rank_of_largest(elements, max(1, int(elements * density))),
-    scaled_mean=True,
+    divisor="scales",
 )
 PEFT = Dialect(
     lambda elements, density: rank_of_largest(elements, int(elements * density)),
@@ -95,8 +101,52 @@ PEFT = Dialect(
     has_factor=False,
 )
 
-DIALECTS: Mapping[str | None, Dialect] = {None: AUTHORS, "mergekit": MERGEKIT, "peft": PEFT}
+DIALECTS: Mapping[Value, Dialect] = {None: AUTHORS, "mergekit": MERGEKIT, "peft": PEFT}
 """By what recipes call them."""
 
-COMPAT = tuple(name for name in DIALECTS if name is not None)
+COMPAT = tuple(name for name in DIALECTS if isinstance(name, str))
 """The names that a recipe may have."""
+
+
+class Trimming(NamedTuple):
+    """What has to be found before TIES: how much of each vector is kept, and the majority sign.
+
+    Attributes:
+        dialect: how thresholds are chosen, and what is elected.
+        density: the share of each vector that is kept, above 0 to 1.
+    """
+
+    dialect: Dialect
+    density: float
+
+    def rank(self, elements: int) -> int:
+        """Which magnitude of so many is the threshold; see `Dialect.rank`."""
+        return self.dialect.rank(elements, self.density)
+
+
+def trimming(rule: Rule) -> Trimming:
+    """What `ties` has to know."""
+    return Trimming(_dialect(rule), rule.number("density"))
+
+
+def effect(rule: Rule) -> ScaleEffect:
+    """What scales do in `ties`."""
+    dialect = _dialect(rule)
+    return ScaleEffect(
+        factor=rule.number("lambda"),
+        ignores_zero=dialect.scaled_votes,
+        is_linear=dialect.is_linear,
+        alone=dialect.alone if rule["density"] == 1 else None,
+        divides=dialect.divisor == "scales",
+    )
+
+
+def objection(rule: Rule) -> str | None:
+    """Why a dialect has no lambda."""
+    if rule["lambda"] == 1 or _dialect(rule).has_factor:
+        return None
+    return f"{rule['compat']} has no lambda, which is {rule['lambda']} here and not 1"
+
+
+def _dialect(rule: Rule) -> Dialect:
+    return DIALECTS[rule["compat"]]

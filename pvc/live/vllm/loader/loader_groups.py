@@ -1,8 +1,8 @@
-"""Which tensors have to be loaded together, where a loader puts several into one module.
+"""Groups of tensors that have to be loaded together, since a loader puts them into one module.
 
-A framework works on a module once all of it is loaded: it packs it, or copies it.  So a tensor that
-does not lie in the engine as in the checkpoint can only be changed with everything that its module
-holds, and with all modules that share a parameter with that one.
+A framework processes a module once all of it is loaded: it packs it, or copies it.  So a tensor
+that does not lie in the engine as in the checkpoint can only be changed together with everything
+else in its module, and with all modules that share a parameter with that one.
 
     q, k, v                   one fused parameter
     all experts of a layer    two stacked parameters of one module
@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING
 from pvc.live.vllm.tracing.recorder import storage_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import torch
 
+    from pvc.live.protocol.manifest import Manifest
     from pvc.live.vllm.tracing.trace import Trace
 
 
 @dataclass(frozen=True, slots=True)
 class LoaderGroup:
-    """What is loaded together.
+    """Tensors that are loaded together.
 
     Attributes:
         tensors: names in the checkpoint, in its order.
@@ -48,24 +49,24 @@ class LoaderGroup:
         return tuple(dict.fromkeys(module_of(name) for name in self.parameters))
 
 
-def groups(
+def loader_groups(
     model: torch.nn.Module,
     loaded: Trace,
     lost: Iterable[str],
-    is_worked_on: Callable[[torch.nn.Module], bool],
+    is_processed: Callable[[torch.nn.Module], bool],
 ) -> tuple[LoaderGroup, ...]:
     """The groups of tensors that do not lie in a model as in the checkpoint.
 
     Args:
         model: the model, as it is in the engine.
-        loaded: where its loader puts tensors, before the framework works on modules.
+        loaded: where its loader puts tensors, before the framework processes modules.
         lost: the tensors.
-        is_worked_on: whether the framework works on a module after it was loaded.
+        is_processed: whether the framework processes a module after it was loaded.
     """
     ties = _ties(model)
     parameters = {name: tensors for name, tensors in loaded.parameters.items() if name in ties}
     order = {name: index for index, name in enumerate(_tensors(loaded))}
-    units = {name: _unit(model, name, is_worked_on) for name in ties}
+    units = {name: _unit(model, name, is_processed) for name in ties}
     left = [name for name in lost if name in order]
     found: list[LoaderGroup] = []
     while left:
@@ -83,7 +84,7 @@ def loaded_into(
 
     Args:
         model: the model, as it is in the engine.
-        loaded: as for `groups`.
+        loaded: as for `loader_groups`.
         is_one: whether a module is one of them.
     """
     ties = _ties(model)
@@ -91,6 +92,30 @@ def loaded_into(
         one for name in ties if is_one(model.get_submodule(module_of(name))) for one in ties[name]
     }
     return frozenset(tensor for name in chosen for tensor in loaded.parameters.get(name, ()))
+
+
+def joined_groups(ranks: Sequence[Manifest], tensors: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    """The groups of an engine: those of its ranks, joined where they have a tensor in common.
+
+    A group is left out if a rank has a part of one of its tensors that the rank does not load.
+
+    Args:
+        ranks: what each rank has.
+        tensors: names of all tensors, in the order of the engine's manifest.
+    """
+    found: list[set[str]] = []
+    for group in (set(group) for rank in ranks for group in rank.groups):
+        apart = [one for one in found if not one & group]
+        found = [*apart, group.union(*(one for one in found if one & group))]
+    order = tuple(tensors)
+    able = (group for group in found if not any(_is_split(rank, group) for rank in ranks))
+    return tuple(tuple(name for name in order if name in group) for group in able)
+
+
+def _is_split(rank: Manifest, group: set[str]) -> bool:
+    """Whether a rank has some of a group, and does not load all that it has."""
+    own = {name for name in group if not rank.tensors[name].direct or rank.tensors[name].regions}
+    return not own <= rank.grouped
 
 
 def _grown(
@@ -149,11 +174,11 @@ def places(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _unit(
-    model: torch.nn.Module, parameter: str, is_worked_on: Callable[[torch.nn.Module], bool]
+    model: torch.nn.Module, parameter: str, is_processed: Callable[[torch.nn.Module], bool]
 ) -> str:
-    """Equal for parameters that are worked on together."""
+    """Equal for parameters that are processed together."""
     name = module_of(parameter)
-    return f"{name}." if is_worked_on(model.get_submodule(name)) else parameter
+    return f"{name}." if is_processed(model.get_submodule(name)) else parameter
 
 
 def module_of(parameter: str) -> str:

@@ -1,4 +1,4 @@
-"""What the ranks of an engine hold together, as one manifest."""
+"""The manifest of an engine, joined from those of its ranks."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 from pvc.errors import PvcError
 from pvc.live.protocol.manifest import Manifest
 from pvc.live.protocol.process import ProcessIdentity
-from pvc.live.vllm.ranks.tensor_coverage import extent
+from pvc.live.vllm.loader.loader_groups import joined_groups
+from pvc.live.vllm.tracing.coverage import tensor_coverage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from pvc.live.protocol.manifest import LiveTensor
+    from pvc.live.protocol.region import Region
 
 
 class OtherPartsError(PvcError):
-    """Ranks of one engine do not hold parts of one model.
+    """Ranks of one engine do not have parts of one model.
 
     Attributes:
         rank: the first that does not fit.
@@ -29,12 +31,12 @@ class OtherPartsError(PvcError):
         super().__init__(f"Rank {rank} holds parts of another model than rank 0.")
 
 
-def joined(name: str, parts: Sequence[Manifest]) -> Manifest:
+def join_manifests(name: str, parts: Sequence[Manifest]) -> Manifest:
     """The manifest of an engine.
 
     Args:
         name: the engine.
-        parts: what each rank holds, in the order of ranks; all list all tensors.
+        parts: the manifests of all ranks, in their order; each lists all tensors.
 
     Raises:
         OtherPartsError: they are not parts of one model.
@@ -52,33 +54,18 @@ def joined(name: str, parts: Sequence[Manifest]) -> Manifest:
             for one, start in zip(same, starts, strict=False)
             for region in one.regions
         )
-        direct = all(one.direct for one in same)
-        direct = direct and extent(regions, tensor.nbytes, tensor.kind.bits // 8).whole
+        direct = all(one.direct for one in same) and _is_whole(tensor, regions)
         tensors[tensor.name] = replace(tensor, direct=direct, regions=regions if direct else ())
     storages = tuple(storage for part in parts for storage in part.storages)
     ties = tuple(group for group in first.ties if all(tensors[one].direct for one in group))
-    groups = _groups(parts, tensors)
+    groups = joined_groups(parts, tensors)
     return Manifest(name, first.model, ProcessIdentity.current(), storages, tensors, ties, groups)
 
 
-def _groups(
-    parts: Sequence[Manifest], tensors: Mapping[str, LiveTensor]
-) -> tuple[tuple[str, ...], ...]:
-    """Those of all ranks, joined where they have a tensor in common.
-
-    Of none of these may a rank hold a part that it would have to write by itself.
-    """
-    found: list[set[str]] = []
-    for group in (set(group) for part in parts for group in part.groups):
-        apart = [one for one in found if not one & group]
-        found = [*apart, group.union(*(one for one in found if one & group))]
-    able = (group for group in found if not any(_is_split(part, group) for part in parts))
-    return tuple(tuple(name for name in tensors if name in group) for group in able)
-
-
-def _is_split(part: Manifest, group: set[str]) -> bool:
-    held = {name for name in group if not part.tensors[name].direct or part.tensors[name].regions}
-    return not held <= part.grouped
+def _is_whole(tensor: LiveTensor, regions: Sequence[Region]) -> bool:
+    """Whether every element of a tensor lies in some regions."""
+    found = tensor_coverage(regions, tensor.nbytes, tensor.kind.bits // 8)
+    return not tensor.nbytes or (found is not None and found.least > 0)
 
 
 def _forms(part: Manifest) -> dict[str, tuple[str, tuple[int, ...]]]:

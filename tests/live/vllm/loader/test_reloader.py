@@ -12,12 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pvc.live.vllm.loader.grouping import LoaderGroup, groups
-from pvc.live.vllm.loader.indirect import LoaderMemory as Stored
-from pvc.live.vllm.loader.indirect import Lost, find
-from pvc.live.vllm.loader.original import Original
-from pvc.live.vllm.loader.refilling import Refiller, RefillError
-from pvc.live.vllm.tracing.cache import Setting, TraceCache
+from pvc.live.vllm.loader.checkpoint_tensors import CheckpointTensors
+from pvc.live.vllm.loader.loader_groups import LoaderGroup, loader_groups
+from pvc.live.vllm.loader.model_loader import ModelLoader
+from pvc.live.vllm.loader.reloader import Reloader
+from pvc.live.vllm.loader.unloaded_model import ReloadError, UnloadedModel
+from pvc.live.vllm.tracing.cache import LoaderSetting, TraceCache
 from pvc.live.vllm.tracing.model_tensors import named
 from pvc.weights.checkpoint import Checkpoint
 from pvc.weights.reader import CheckpointReader
@@ -40,35 +40,37 @@ class Loaded:
     """A model, and what is needed to load it once more."""
 
     def __init__(self, workers: Workers, folder: Path, **options: Any) -> None:
-        from pvc.live.vllm.binding import Modules
+        from pvc.live.vllm.loader.vllm_modules import VllmModules
 
         self.folder = folder
         self.model = workers.load(folder, **options)
         self.content: Content = load_file(folder / "model.safetensors")
-        cache, setting = TraceCache(folder / "cache"), Setting(folder.name, "vllm")
-        self.framework = Modules(workers.config, cache, setting)
-        tensors = Checkpoint.open(folder).tensors
-        self.original = Original.of(self.model, tensors, self.framework)
-        self.refiller = Refiller(self.model, self.framework, self.original)
+        cache, setting = TraceCache(folder / "cache"), LoaderSetting(folder.name, "vllm")
+        self.modules = VllmModules(workers.config, cache, setting)
+        self.tensors = Checkpoint.open(folder).tensors
+        self.unloaded = UnloadedModel.of(self.model, self.tensors, self.modules)
 
     def groups(self, *names: str) -> tuple[LoaderGroup, ...]:
         lost = names or self.content
-        return groups(self.model, self.original.trace, lost, self.framework.is_worked_on)
+        return loader_groups(self.model, self.unloaded.trace, lost, self.modules.is_processed)
+
+    def reloader(self, group: LoaderGroup) -> Reloader:
+        return Reloader(self.model, group, self.modules, self.unloaded)
 
     def check(self, group: LoaderGroup) -> None:
-        self.refiller.check(group, lambda name: self.content[name].clone())
+        self.reloader(group).check(lambda name: self.content[name].clone())
 
-    def refill(self, content: Content) -> None:
-        """Load everything once more."""
+    def reload(self, content: Content) -> None:
+        """Load everything again."""
         for group in self.groups():
             self.check(group)
-            self.refiller.refill(group, lambda name: content[name].clone())
+            self.reloader(group).reload(lambda name: content[name].clone())
 
     def state(self) -> dict[str, torch.Tensor]:
         """Its parameters, and what modules compute with copies of theirs."""
         found = {name: one.clone() for name, one in named(self.model)}
         for name, module in self.model.named_modules():
-            sample = self.framework.sample(module)
+            sample = self.modules.sample(module)
             if sample is not None:
                 found[f"{name} computes"] = sample
         return found
@@ -123,10 +125,10 @@ def test_what_is_loaded_once_more_is_what_a_fresh_model_has(
     packed = [key for key in before if key.endswith(" computes")]
     assert packed
     assert not equal(before, other.state())
-    found.refill(other.content)
+    found.reload(other.content)
     assert equal(found.state(), other.state())
     for group in found.groups():
-        found.refiller.refill(group, lambda name: found.content[name].clone())
+        found.reloader(group).reload(lambda name: found.content[name].clone())
     assert equal(found.state(), before)
     assert [one.data_ptr() for _, one in named(found.model)] == places
 
@@ -152,8 +154,8 @@ def test_other_weights_than_those_that_were_loaded_are_seen(experts: Loaded) -> 
     before = experts.state()
     (group,) = experts.groups(EXPERT)
     wrong = {**experts.content, EXPERT: experts.content[EXPERT] + 1}
-    with pytest.raises(RefillError, match="does not make the same of the parameter"):
-        experts.refiller.check(group, lambda name: wrong[name].clone())
+    with pytest.raises(ReloadError, match="does not make the same of the parameter"):
+        experts.reloader(group).check(lambda name: wrong[name].clone())
     assert equal(experts.state(), before)
 
 
@@ -161,19 +163,20 @@ def test_nothing_is_said_of_weights_that_the_checkpoint_does_not_have(
     experts: Loaded, tmp_path: Path
 ) -> None:
     """As where somebody else has written to its folder meanwhile."""
-    places = Checkpoint.open(experts.folder).tensors
-    lost = Lost({name: "they differ" for name in places if ".experts." in name}, frozenset())
-    parts = experts.model, experts.framework, experts.original
+    reasons = {name: "they differ" for name in experts.tensors if ".experts." in name}
     with CheckpointReader(Checkpoint.open(experts.folder)) as reader:
-        found = find(*parts, Stored(reader, places), lost)
-        assert (found.final, len(found.groups)) == (frozenset(), 2)
-        assert found.loaded[EXPERT] == Stored(reader, places).stored(EXPERT)
+        loader = ModelLoader(experts.model, experts.tensors, experts.modules)
+        found = loader.indirect_tensors(reader, reasons, frozenset())
+        assert (found.refused, len(found.groups)) == ({}, 2)
+        stored = CheckpointTensors(reader, experts.tensors).stored(EXPERT)
+        assert {one.name: one for one in found.applied()}[EXPERT] == stored
     other = Checkpoint.open(tuned(experts.folder, tmp_path / "tuned"))
     with CheckpointReader(other) as reader:
-        found = find(*parts, Stored(reader, other.tensors), lost)
-    assert (set(found.final), len(found.groups)) == (set(lost.reasons), 0)
-    assert "does not make the same" in found.reasons[EXPERT]
-    assert {one.digest for one in found.loaded.values()} == {bytes(ID_BYTES)}
+        loader = ModelLoader(experts.model, other.tensors, experts.modules)
+        found = loader.indirect_tensors(reader, reasons, frozenset())
+    assert (set(found.refused), found.groups) == (set(reasons), ())
+    assert "does not make the same" in found.refused[EXPERT]
+    assert {one.digest for one in found.applied()} == {bytes(ID_BYTES)}
 
 
 @pytest.mark.parametrize("how", ["raise", "forget", "move"])
@@ -193,17 +196,17 @@ def test_a_loader_that_fails_leaves_everything_as_it_was(
 
     monkeypatch.setattr(experts.model, "load_weights", loader)
     (group,) = experts.groups(EXPERT)
-    with pytest.raises(RefillError):
-        experts.refiller.refill(group, lambda name: experts.content[name].clone() + 1)
+    with pytest.raises(ReloadError):
+        experts.reloader(group).reload(lambda name: experts.content[name].clone() + 1)
     assert equal(experts.state(), before)
 
 
 def test_what_is_not_known_is_refused(experts: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pvc.live.vllm import binding
+    from pvc.live.vllm.loader import vllm_modules
 
-    monkeypatch.setattr(binding, "METHODS", set())
+    monkeypatch.setattr(vllm_modules, "METHODS", set())
     (group,) = experts.groups(EXPERT)
-    with pytest.raises(RefillError, match="does not know what UnquantizedFusedMoEMethod does"):
+    with pytest.raises(ReloadError, match="does not know what UnquantizedFusedMoEMethod does"):
         experts.check(group)
 
 
@@ -211,9 +214,13 @@ def test_other_devices_are_refused(experts: Loaded, monkeypatch: pytest.MonkeyPa
     from vllm.platforms import current_platform
 
     monkeypatch.setattr(type(current_platform), "is_cpu", lambda _: False)
-    (group,) = experts.groups(EXPERT)
-    with pytest.raises(RefillError, match="on CPUs only"):
-        experts.check(group)
+    reasons = {EXPERT: "it is packed"}
+    with CheckpointReader(Checkpoint.open(experts.folder)) as reader:
+        loader = ModelLoader(experts.model, experts.tensors, experts.modules)
+        found = loader.indirect_tensors(reader, reasons, frozenset())
+    assert found.names == {EXPERT}
+    assert not found.groups
+    assert "on CPUs only" in found.refused[EXPERT]
 
 
 @pytest.mark.usefixtures("packing")
@@ -222,7 +229,7 @@ def test_packed_weights_of_a_compiled_model_are_refused(workers: Workers, tmp_pa
     folder = make("qwen3 untied", tmp_path / "base")
     found = Loaded(workers, folder, weight_transfer_config=None, enforce_eager=False)
     (group,) = found.groups("model.layers.0.mlp.down_proj.weight")
-    with pytest.raises(RefillError, match="the compiled model holds on to"):
+    with pytest.raises(ReloadError, match="the compiled model holds on to"):
         found.check(group)
     (group,) = found.groups("model.norm.weight")
     found.check(group)

@@ -9,7 +9,7 @@ import pytest
 from pvc.live.protocol.manifest import LiveTensor, Manifest, Storage
 from pvc.live.protocol.process import ProcessIdentity
 from pvc.live.protocol.region import Region
-from pvc.live.vllm.ranks.joining import OtherPartsError, joined
+from pvc.live.vllm.ranks.joined_manifest import OtherPartsError, join_manifests
 from pvc_store.kinds import KIND_BY_NAME
 
 BF16 = KIND_BY_NAME["BF16"]
@@ -42,7 +42,7 @@ def part(rank: int, *regions: Region, direct: bool = True) -> Manifest:
     ],
 )
 def test_parts_make_a_whole(one: list[Region], two: list[Region]) -> None:
-    found = joined("chat", [part(0, *one), part(1, *two)])
+    found = join_manifests("chat", [part(0, *one), part(1, *two)])
     tensor = found.tensors["w"]
     assert tensor.direct
     expected = (*one, *(replace(region, storage=1) for region in two))
@@ -62,9 +62,15 @@ def test_parts_make_a_whole(one: list[Region], two: list[Region]) -> None:
     ],
 )
 def test_what_is_not_whole_is_not_direct(one: Manifest, two: Manifest) -> None:
-    tensor = joined("chat", [one, two]).tensors["w"]
+    tensor = join_manifests("chat", [one, two]).tensors["w"]
     assert not tensor.direct
     assert tensor.regions == ()
+
+
+def test_an_empty_tensor_is_whole() -> None:
+    empty = part(0)
+    empty.tensors["w"] = replace(empty.tensors["w"], shape=(0, 6))
+    assert join_manifests("chat", [empty]).tensors["w"].direct
 
 
 def group(rank: int, has: str, *groups: str, whole: str = "") -> Manifest:
@@ -90,7 +96,7 @@ def group(rank: int, has: str, *groups: str, whole: str = "") -> Manifest:
     ],
 )
 def test_groups_of_all_ranks(one: Manifest, two: Manifest, expected: str) -> None:
-    found = joined("chat", [one, two])
+    found = join_manifests("chat", [one, two])
     assert found.groups == tuple(tuple(names) for names in expected.split())
     assert Manifest.parse(found.to_bytes(), "here") == found
 
@@ -99,4 +105,4 @@ def test_parts_of_different_models() -> None:
     other = part(1)
     other.tensors["w"] = replace(other.tensors["w"], shape=(2, 12))
     with pytest.raises(OtherPartsError, match="Rank 1 holds parts of another model"):
-        joined("chat", [part(0), other])
+        join_manifests("chat", [part(0), other])

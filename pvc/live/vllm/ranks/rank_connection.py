@@ -1,4 +1,4 @@
-"""A rank of an engine, as it is seen from the process that clients talk to."""
+"""The connection to a rank, in the process that clients talk to."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ ANSWER_SECONDS = 600.0
 
 
 class RankError(PvcError):
-    """A rank did not do what it was asked for.
+    """A rank refused a request, or does not answer.
 
     Attributes:
-        rank: which.
-        reason: what it says, a sentence.
+        rank: its number.
+        reason: its message, a sentence.
     """
 
     def __init__(self, rank: int, reason: str) -> None:
@@ -30,15 +30,15 @@ class RankError(PvcError):
         super().__init__(f"Rank {rank} of the engine: {reason}")
 
 
-class Peer:
-    """A rank.
+class RankConnection:
+    """A connected rank.
 
     Args:
         connection: to it; this takes it over.
 
     Attributes:
         number: the rank's.
-        manifest: what it has.
+        manifest: of its part of the model.
         reasons: tensor -> why it cannot be changed.
         descriptors: of its storages.
     """
@@ -54,7 +54,7 @@ class Peer:
         connection.settimeout(ANSWER_SECONDS)
 
     def ask(self, message: dict[str, Any], fds: tuple[int, ...]) -> str | None:
-        """Send a request; why that failed, or None."""
+        """Send a request; the reason if that failed, else None."""
         try:
             wire.send(self._connection, message, fds)
         except (OSError, wire.HungUpError):
@@ -62,7 +62,7 @@ class Peer:
         return None
 
     def hear(self) -> Fields | str:
-        """Wait for the answer, or why it refuses."""
+        """Wait for the answer, or for the reason of a refusal."""
         try:
             fields, fds = wire.receive(self._connection, f"Rank {self.number}")
         except (OSError, wire.HungUpError, wire.MessageError):
@@ -71,11 +71,11 @@ class Peer:
         return fields.text("message") if fields.has("error") else fields
 
     def _lost(self) -> str:
-        """Whatever it may still say does not belong to what it is asked next."""
+        """Close, since a late answer would be taken for that to the next request."""
         self._connection.close()
         return "It does not answer any more."
 
     def close(self) -> None:
-        """Let it go."""
+        """Close the connection, and the descriptors."""
         self._connection.close()
         wire.close_all(self.descriptors)

@@ -14,7 +14,7 @@ pass finds a float32 when the guess is right, and one more when it is wrong.
 
 A threshold of rank r is the r-th smallest magnitude; everything at or above it is kept, all ties
 included.  Rank 0 keeps everything; a rank above the number of elements keeps nothing, by a
-threshold that is NaN.  Which rank it is, is the dialect's: see `pvc.merge.dialect`.
+threshold that is NaN.  Which rank it is, is the dialect's: see `pvc.merge.ties_dialects`.
 """
 
 from __future__ import annotations

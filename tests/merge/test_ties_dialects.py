@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvc.merge import ties
-from pvc.merge.dialect import AUTHORS, COMPAT, DIALECTS, MERGEKIT, PEFT, Dialect
-from pvc.merge.trim import Search
+from pvc.merge import ties, ties_votes
+from pvc.merge.threshold import Search
+from pvc.merge.ties_dialects import AUTHORS, COMPAT, DIALECTS, MERGEKIT, PEFT, Dialect
 from tests.merge.test_ties import F32, INF, NAN, Array, column, merged, tie_free
 
 if TYPE_CHECKING:
@@ -153,10 +153,10 @@ def test_what_is_tied_at_the_threshold_is_kept(compat: str, seed: int, density: 
 
 def test_votes_are_counted_as_they_are_elected() -> None:
     taus = np.array([[3, -3, 2, -2], [-1, 1, -2, 0]], np.float32)
-    tally = ties.tally(taus, untrimmed(MERGEKIT, 1.0, 4.0))
+    tally = ties_votes.tally(taus, untrimmed(MERGEKIT, 1.0, 4.0))
     assert (tally.positive, tally.negative, tally.undecided) == (1, 3, 0)
     assert tally.outvoted.tolist() == [3, 0]
-    tally = ties.tally(taus, untrimmed(PEFT, 1.0, 4.0))
+    tally = ties_votes.tally(taus, untrimmed(PEFT, 1.0, 4.0))
     assert (tally.positive, tally.negative, tally.undecided) == (2, 2, 0)  # 2 - 2 is positive
     assert tally.outvoted.tolist() == [0, 3]
     assert tally.conflicts.tolist() == [[0, 3], [3, 0]]
