@@ -37,6 +37,7 @@ torture: $(VENV)/.dev
 	$(if $(VLLM),$(VLLM_VENV)/bin/pytest -m torture tests/live/vllm)
 
 bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.store
 	$(BIN)/python -m benchmarks.live
 	$(if $(VLLM),$(VLLM_VENV)/bin,$(BIN))/python -m benchmarks.vllm

@@ -76,6 +76,7 @@ WRAPPED = {
     "os:pwrite": "write",
     "os:posix_fallocate": "write",
     "os:fsync": "fsync",
+    "pvc.repo.git:Git.ask": "git",
     "pvc.repo.git:Git.run": "git",
     "pvc.repo.git:Git.read_bytes": "git",
 }

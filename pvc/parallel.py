@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -83,6 +82,8 @@ def run(jobs: Sequence[T], work: Callable[[T, Stop], None], threads: int) -> Non
 
     The first error, or the user's interrupt, is raised after all workers have stopped.
     """
+    from concurrent.futures import ThreadPoolExecutor, wait  # they load logging
+
     stop = Stop()
     failures: list[BaseException] = []
     waiting = iter(list(jobs))

@@ -8,12 +8,12 @@ import json
 import os
 import signal
 import sys
-import traceback
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from pvc.cli import errors
+from pvc.cli import errors, exit_codes
+from pvc.cli.hints import SYSTEM_HINTS
 from pvc.cli.output import JSON_VERSION, colours
 
 if TYPE_CHECKING:
@@ -89,10 +89,10 @@ def end(error: BaseException) -> int:
     if isinstance(error, click.exceptions.Exit):
         return _flushed(error.exit_code)
     if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else errors.OTHER
+        return error.code if isinstance(error.code, int) else exit_codes.OTHER
     if isinstance(error, BrokenPipeError):
         _give_up_output()
-        return errors.CLOSED_PIPE
+        return exit_codes.CLOSED_PIPE
     if isinstance(error, OSError):
         _give_up_output()  # perhaps its disk is full, and Python would try again at the exit
     return _tell(error)
@@ -102,7 +102,7 @@ def _tell(error: BaseException) -> int:
     code, name, message, hint = _words(error)
     if "--json" in sys.argv:
         content = {"code": code, "name": name, "message": message, "hint": hint}
-        content |= errors.details_of(error)
+        content |= errors.fields_of(error)
         click.echo(json.dumps({"version": JSON_VERSION, "error": content}), err=True)
         return code
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
@@ -142,24 +142,24 @@ def _words(error: BaseException) -> tuple[int, str, str, str | None]:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return _stopped(error)
     if isinstance(error, MemoryError):
-        return errors.OTHER, name, "There is too little memory.", None
+        return exit_codes.OTHER, name, "There is too little memory.", None
     if isinstance(error, click.ClickException):
-        return errors.USAGE, name, error.format_message(), _usage_hint(error)
+        return exit_codes.USAGE, name, error.format_message(), _usage_hint(error)
     if isinstance(error, PvcError):
         return errors.code_of(error), name, str(error), errors.hint_of(error)
     if isinstance(error, OSError):
         where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-        hint = errors.SYSTEM_HINTS.get(error.errno or 0)
-        return errors.OTHER, name, f"{where}{error.strerror or error}.", hint
-    return _mistake(error)
+        hint = SYSTEM_HINTS.get(error.errno or 0)
+        return exit_codes.OTHER, name, f"{where}{error.strerror or error}.", hint
+    return _bug(error)
 
 
 def _stopped(error: BaseException) -> tuple[int, str, str, str | None]:
     """What a signal becomes; notes say what is not as it was."""
     kept = " ".join(getattr(error, "__notes__", ())) or "everything is as it was."
     if isinstance(error, Terminated):
-        return errors.TERMINATED, "Terminated", f"Terminated; {kept}", None
-    return errors.INTERRUPTED, "Interrupted", f"Interrupted; {kept}", None
+        return exit_codes.TERMINATED, "Terminated", f"Terminated; {kept}", None
+    return exit_codes.INTERRUPTED, "Interrupted", f"Interrupted; {kept}", None
 
 
 def _usage_hint(error: click.ClickException) -> str | None:
@@ -167,9 +167,11 @@ def _usage_hint(error: click.ClickException) -> str | None:
     return f"`{context.command_path} --help` explains it." if context is not None else None
 
 
-def _mistake(error: BaseException) -> tuple[int, str, str, str | None]:
+def _bug(error: BaseException) -> tuple[int, str, str, str | None]:
     if os.environ.get("PVC_DEBUG"):
+        import traceback
+
         traceback.print_exception(error)
-    text = f"This is a mistake in pvc: {type(error).__name__}: {error}"
-    hint = "PVC_DEBUG=1 shows where; please report it."
-    return errors.MISTAKE, type(error).__name__, text, hint
+    text = f"This is a bug in pvc: {type(error).__name__}: {error}"
+    hint = "Set PVC_DEBUG=1 to see where, and please report it."
+    return exit_codes.BUG, type(error).__name__, text, hint

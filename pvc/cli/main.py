@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 import pvc
-from pvc.cli.errors import EXIT_STATUS
+from pvc.cli.exit_codes import EXIT_STATUS
 
 SECTIONS = {
     "Start": ("init", "demo"),

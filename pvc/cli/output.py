@@ -93,26 +93,11 @@ def terminal(stream: Any) -> bool:
     return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def size(count: int) -> str:
-    """A number of bytes for people, in powers of 1000."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(value) < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} TB"
-
-
 def share(part: int, whole: int) -> str:
     """A share for people."""
     if not whole or part in (0, whole):
         return "100 %" if part else "0 %"
     return f"{min(max(100 * part / whole, 0.001), 99.99):.3g} %"
-
-
-def number(count: int) -> str:
-    """A count with its thousands set apart."""
-    return f"{count:,}".replace(",", " ")
 
 
 def norm(value: float) -> str:

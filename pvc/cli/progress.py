@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from pvc.cli.output import size, terminal
+from pvc.cli.output import terminal
+from pvc.wording import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a block is coded against: a block of the base, widened if need be, with its order.
+"""The base of a block: the block it is coded against, widened if need be, and its order.
 
 A tensor may be stored in a wider float type than the base has, an fp32 master over a bf16 base.
 Its blocks then hold fewer elements than the base's: block `index` lies against one of

@@ -1,4 +1,4 @@
-"""How far apart two blocks are: not at all, or by how much."""
+"""The change between two blocks: none, or how large it is."""
 
 from __future__ import annotations
 

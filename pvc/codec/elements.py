@@ -1,4 +1,4 @@
-"""How the bytes of each numeric kind are read as numbers.
+"""Elements: how the bytes of each numeric kind are read as numbers.
 
 The codec sees a block as *words*: signed integers as wide as one element.  What it knows of a kind:
 

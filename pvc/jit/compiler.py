@@ -1,4 +1,4 @@
-"""A kernel becomes machine code, by numba.
+"""The compiler: numba makes machine code of a kernel.
 
 numba compiles an entry around the kernel, in which the kernel is inlined:
 

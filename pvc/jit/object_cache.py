@@ -1,4 +1,4 @@
-"""Object files that are kept, so that numba compiles a kernel once on a machine.
+"""The cache of object files, so that numba compiles a kernel once on a machine.
 
     __pycache__/<module>.<kernel>-<digest>.o      or in ~/.cache/pvc, where that is read-only
         32 bytes    BLAKE3 of everything after them, keyed by what the object is for

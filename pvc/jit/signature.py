@@ -1,4 +1,4 @@
-"""What a kernel is compiled for: the types of its arguments.
+"""The signature of a kernel: the types of the arguments that it is compiled for.
 
 array   dtype, one or two dimensions, contiguous; whether it may be written to
 int     64 bits, signed

@@ -1,4 +1,4 @@
-"""How two task vectors lie to each other.
+"""Two task vectors compared: norms, cosine, overlap, conflicts of signs.
 
 The sums of a block are taken in float64 in a fixed order.  Adding blocks in a fixed order gives
 the same numbers for any number of threads.

@@ -64,8 +64,8 @@ class TauBlock:
         scales: shape (k,), float64.
         tensor: name of the tensor.
         first: index of the first element in the tensor, flattened.
-        identity: of a row, 32 bytes that tell its vector from all others, whatever its name, scale
-            and row are.
+        identity: of a row, 32 bytes that are its vector's own, whatever its name, scale and place
+            among the rows are.
         facts: what the method asked for.
     """
 
@@ -122,7 +122,7 @@ def _no_objection(_: Rule) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Method:
     """A way to make one vector of several.
 
@@ -145,6 +145,9 @@ class Method:
     effect: Callable[[Rule], ScaleEffect] = _no_effect
     facts: Callable[[Rule], FactsNeeded] | None = None
     objection: Callable[[Rule], str | None] = _no_objection
+
+    def __repr__(self) -> str:
+        return self.name
 
     @property
     def offered(self) -> tuple[Parameter, ...]:
@@ -188,10 +191,17 @@ class Rule:
         return dict(self.values)[name]
 
     def number(self, name: str) -> float:
-        """The value of a `Number`, or of an `Integer`."""
+        """The value of a `Number`."""
         value = self[name]
-        if not isinstance(value, float | int):
-            raise TypeError(f"{name} is {value!r}, not a number")
+        if not isinstance(value, float):
+            raise TypeError(f"{name} is {value!r}, not a float")
+        return value
+
+    def integer(self, name: str) -> int:
+        """The value of an `Integer`."""
+        value = self[name]
+        if not isinstance(value, int):
+            raise TypeError(f"{name} is {value!r}, not an int")
         return value
 
     def checked(self) -> Rule:

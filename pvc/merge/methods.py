@@ -14,8 +14,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pvc.merge import ties_dialects
-from pvc.merge.method import Method, ParameterError, Rule, linear
-from pvc.merge.parameters import Choice, Number
+from pvc.merge.method import Method, ParameterError, Rule, linear, linear_in_parts
+from pvc.merge.parameters import Choice, Integer, Number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +39,15 @@ COMPAT = Choice(
     choices=ties_dialects.COMPAT,
     is_quiet=True,
 )
+SEED = Integer(
+    name="seed",
+    help="Seed of the random bits: another one drops other elements.",
+    metavar="N",
+    default=0,
+    least=0,
+    most=2**32 - 1,
+)
+"""The default is fixed, so that the same words make the same recipe, and so the same weights."""
 
 METHODS = {
     method.name: method
@@ -56,12 +65,26 @@ METHODS = {
         ),
         Method(
             name="ties",
-            help="Trim vectors, elect a sign for each element, average what agrees.",
+            help="Trim vectors, elect signs, average what agrees.",
             paper="TIES-Merging: Resolving Interference When Merging Models, arXiv 2306.01708",
             parameters=(replace(DENSITY, default=0.2), LAMBDA, COMPAT),
             effect=ties_dialects.effect,
             facts=ties_dialects.trimming,
             objection=ties_dialects.objection,
+        ),
+        Method(
+            name="dare_linear",
+            help="Drop elements at random, rescale the others, add.",
+            paper="Language Models are Super Mario, arXiv 2311.03099",
+            parameters=(replace(DENSITY, default=0.5), LAMBDA, SEED),
+            effect=linear_in_parts,
+        ),
+        Method(
+            name="dare_ties",
+            help="Drop elements at random, rescale, elect signs, add what agrees.",
+            paper="Language Models are Super Mario, arXiv 2311.03099",
+            parameters=(replace(DENSITY, default=0.5), LAMBDA, SEED),
+            effect=linear_in_parts,
         ),
     )
 }

@@ -1,4 +1,4 @@
-"""The rules that go by the name of TIES, told apart by what differs between them.
+"""Three programs compute something that they call TIES: where their rules differ.
 
                      authors (the paper)       mergekit 0.1.5            PEFT 0.21
     trimmed          the model as one          each tensor               each tensor
@@ -100,6 +100,8 @@ PEFT = Dialect(
     scaled_votes=False,
     has_factor=False,
 )
+UNDIVIDED = Dialect(lambda _elements, _density: 0, divisor="nothing")
+"""No trimming, and a sum instead of a mean: what comes after DARE."""
 
 DIALECTS: Mapping[Value, Dialect] = {None: AUTHORS, "mergekit": MERGEKIT, "peft": PEFT}
 """By what recipes call them."""

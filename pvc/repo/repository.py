@@ -18,9 +18,7 @@ from pvc.errors import PvcError
 from pvc.repo.git import Git, NoRepositoryError, UnfinishedError
 from pvc.repo.personality import config
 from pvc.repo.snapshot import PATHS, Snapshot
-from pvc.repo.targets.directory_record import DirectoryRecord, DirectoryRecords
-from pvc.repo.targets.engine_record import EngineRecord, EngineRecords
-from pvc.repo.trees.norms import Norms
+from pvc.wording import shown
 from pvc_store.errors import DamageError, MissingError
 from pvc_store.lock import hold, holder_of
 
@@ -31,7 +29,10 @@ if TYPE_CHECKING:
 
     from pvc.repo.personality.config import Config
     from pvc.repo.targets.directory import Content
+    from pvc.repo.targets.directory_record import DirectoryRecord, DirectoryRecords
+    from pvc.repo.targets.engine_record import EngineRecord, EngineRecords
     from pvc.repo.trees.blocks import Blocks
+    from pvc.repo.trees.norms import Norms
     from pvc_store.files import FileStore
     from pvc_store.store import StoreReader
     from pvc_store.tree import Tree
@@ -49,8 +50,7 @@ class EditedError(PvcError):
 
     def __init__(self, paths: tuple[str, ...]) -> None:
         self.paths = paths
-        edited = ", ".join(paths[:3]) + (" and others" if len(paths) > 3 else "")
-        super().__init__(f"There are edits that are not committed: {edited}.")
+        super().__init__(f"There are uncommitted edits: {shown(paths)}.")
 
 
 class Repository:
@@ -108,15 +108,21 @@ class Repository:
     @property
     def targets(self) -> DirectoryRecords:
         """The directories that pvc has written."""
+        from pvc.repo.targets.directory_record import DirectoryRecords
+
         return DirectoryRecords(self.folder / "targets")
 
     @property
     def engines(self) -> EngineRecords:
         """The engines that pvc has written to, or read."""
+        from pvc.repo.targets.engine_record import EngineRecords
+
         return EngineRecords(self.folder / "targets" / "engines")
 
     def save_record(self, record: DirectoryRecord | EngineRecord) -> None:
         """Record what a directory or an engine holds."""
+        from pvc.repo.targets.directory_record import DirectoryRecord
+
         if isinstance(record, DirectoryRecord):
             self.targets.save(record)
         else:
@@ -150,6 +156,8 @@ class Repository:
     @property
     def norms(self) -> Norms:
         """How large the tensors of known trees are."""
+        from pvc.repo.trees.norms import Norms
+
         return Norms(self.folder)
 
     def head(self) -> Snapshot:

@@ -21,6 +21,7 @@ from pvc.serve.model.loaded_model import load
 from pvc.serve.model.turn_queue import TurnQueue
 from pvc.weights.checkpoint import Checkpoint
 from pvc.weights.errors import CheckpointError
+from pvc.wording import agreeing, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -166,9 +167,9 @@ def _compare(directory: Path, manifest: Manifest) -> None:
         differing = list(_differing(Checkpoint.open(directory), manifest))
         if differing:
             log.warning(
-                "pvc: %s, and %d more differ between %s and the model that transformers made of "
-                "it; weights of this kind cannot be checked out into it.",
-                differing[0], len(differing) - 1, directory,
+                "pvc: %s %s between %s and the model that transformers made of it; weights of "
+                "this kind cannot be checked out into it.",
+                shown(differing, 1), agreeing(len(differing), "differs", "differ"), directory,
             )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Whether two sets of tensors are of the same model, judged by names, kinds and shapes."""
+"""Comparison of two sets of tensors: one model or not, judged by names, kinds and shapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a file is still the one that was looked at before.
+"""Fingerprints of files: is a file still the one that was read before?
 
 A stamp says what the file system knows about a file without reading it; a fingerprint holds one for
 each file of a checkpoint.

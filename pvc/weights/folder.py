@@ -1,4 +1,4 @@
-"""What lies in a model's folder, and which of it belongs to the checkpoint.
+"""The folder of a model: which of its files belong to the checkpoint.
 
 Weights are safetensors files directly in the folder.  If several sets of them could be meant, the
 first of these is: what model.safetensors.index.json names; model.safetensors; what the only other

@@ -1,4 +1,4 @@
-"""What a tensor is for, and which layer it belongs to, as far as its name tells.
+"""Roles and layers of tensors, as far as their names tell.
 
 The names are those of Hugging Face models.  Biases and scales have the role of their module.
 

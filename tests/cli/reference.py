@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pvc.cli.errors import EXIT_STATUS
+from pvc.cli.exit_codes import EXIT_STATUS
 from pvc.cli.main import SECTIONS, group
 
 if TYPE_CHECKING:

@@ -220,3 +220,51 @@ def test_two_vectors(pvc: Pvc) -> None:
     assert pvc.json("diff", "listening", "listening")["total"]["cosine"] == pytest.approx(1)
     mixed = pvc("diff", "listening", "main")
     assert mixed.code == 2
+
+
+# Methods
+
+
+@pytest.mark.parametrize("method", ["dare_linear", "dare_ties"])
+def test_dare(pvc: Pvc, method: str) -> None:
+    words = ("merge", "--method", method, "listening", "quiet", "--density", "0.3")
+    found = fields(pvc.json(*words, "--seed", "7", "-o", "calm"), "merge")
+    recipe = f"{method}(listening + quiet, density 0.3, seed 7)"
+    assert found["message"] == f"calm = {recipe}"
+    assert set(found["vector"]) == VECTOR - {"compat"} | {"seed"}
+    shown = pvc.json("show", "calm")["vector"]
+    assert shown == found["vector"]
+    values = (shown["method"], shown["density"], shown["lambda"], shown["seed"], shown["counts"])
+    assert values == (method, 0.3, 1.0, 7, {})
+    assert pvc("show", "calm").out.startswith(f"vector calm = {recipe}\n")
+    assert recipe in pvc("log", "calm").out
+    tree = pvc.json("checkout", "base + calm", "--to", "out")["tree"]
+    assert pvc("fsck").code == 0
+    for name, others in (("same", ("--seed", "7", "--threads", "1")), ("other", ())):
+        assert pvc(*words, *others, "-o", name).code == 0
+    assert pvc.json("build", "base + same", "--threads", "2")["tree"] == tree
+    assert pvc.json("build", "base + other")["tree"] != tree
+    assert pvc.json("show", "other")["vector"]["seed"] == 0  # recipes always say it
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--density", "0.5"), "sum: it has no density; it has lambda."),
+        (("--ties", "--seed", "1"), "ties: it has no seed; it has density, lambda, compat."),
+        (
+            ("--method", "dare_ties", "--compat", "peft"),
+            "dare_ties: it has no compat; it has density, lambda, seed.",
+        ),
+        (("--method", "dare_linear", "--seed", "-1"), "its seed is -1, not from 0 to 4294967295."),
+        (("--method", "dare_linear", "--density", "0"), "its density is 0.0, not above 0 and at"),
+        (("--method", "slerp"), "Invalid value for '--method'"),
+        (("--method", "dare_linear", "--seed", "0.5"), "Invalid value for '--seed'"),
+    ],
+)
+def test_parameters_that_a_method_does_not_have(
+    pvc: Pvc, words: tuple[str, ...], message: str
+) -> None:
+    done = pvc("merge", "listening", "quiet", *words)
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err

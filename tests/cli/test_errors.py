@@ -19,7 +19,7 @@ import pytest
 
 import pvc
 import pvc_store
-from pvc.cli import errors
+from pvc.cli import errors, exit_codes, git_refusals, hints
 from pvc.errors import PvcError
 from tests.repo.conftest import git
 from tests.support import models
@@ -65,10 +65,10 @@ def without_vllm() -> Iterator[None]:
 
 
 def test_every_error_has_an_exit_code() -> None:
-    known = {code for code, _ in errors.EXIT_STATUS}
+    known = {code for code, _ in exit_codes.EXIT_STATUS}
     for kind in all_errors():
         code = errors.code_of(_bare(kind))
-        assert code in known - {0, errors.MISTAKE}, kind
+        assert code in known - {0, exit_codes.BUG}, kind
 
 
 def _bare(kind: type[BaseException]) -> BaseException:
@@ -79,9 +79,17 @@ def _bare(kind: type[BaseException]) -> BaseException:
 
 
 def test_exit_codes_and_hints_are_of_errors_that_exist() -> None:
-    names = {kind.__name__ for kind in all_errors()}
-    assert {*errors.CODES, *errors.HINTS} <= names
-    assert {*errors.CODES.values()} <= {code for code, _ in errors.EXIT_STATUS}
+    names = {f"{kind.__module__}:{kind.__qualname__}" for kind in all_errors()}
+    assert {*exit_codes.CODES, *hints.HINTS, *errors.FIELDS, git_refusals.ERROR} <= names
+    assert len(exit_codes.CODES) == sum(map(len, exit_codes.ERRORS.values()))
+    assert {*exit_codes.ERRORS} <= {code for code, _ in exit_codes.EXIT_STATUS}
+    assert {*hints.REFUSED} <= {kind.__name__ for kind in all_errors()}
+
+
+def test_a_class_of_the_same_name_elsewhere_has_its_own_exit_code() -> None:
+    twin = type("NoVectorError", (PvcError,), {"__module__": "elsewhere"})
+    assert errors.code_of(twin("x")) == exit_codes.OTHER
+    assert errors.hint_of(twin("x")) is None
 
 
 # What is wrong with a checkpoint
@@ -156,6 +164,15 @@ def test_nan(pvc: Pvc, first: Model, checkpoint: Path) -> None:
     words = ("commit", "x", "--from", checkpoint, "--onto", "v1", "--aside")
     refused(pvc, *words, code=16, error="NaN or Inf", hint="`--allow-nonfinite`")
     assert pvc(*words, "--allow-nonfinite").code == 0
+
+
+def test_a_tensor_named_twice(pvc: Pvc, checkpoint: Path) -> None:
+    entry = '"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}'
+    header = f"{{{entry}, {entry}}}".encode()
+    checkpoint.mkdir()
+    data = len(header).to_bytes(8, "little") + header + bytes(4)
+    (checkpoint / "model.safetensors").write_bytes(data)
+    refused(pvc, "commit", "dup", "--from", checkpoint, code=19, error="holds the name 'w' more")
 
 
 def test_pickles(pvc: Pvc, checkpoint: Path) -> None:
@@ -510,7 +527,7 @@ def test_a_mistake(pvc: Pvc, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("so it goes")
 
-    monkeypatch.setattr("pvc.repo.commands.log.resolve", broken)
+    monkeypatch.setattr("pvc.repo.history.revision.resolve", broken)
     done = pvc("show", "HEAD")
     assert (done.code, done.out) == (255, "")
     assert done.err == (

@@ -23,16 +23,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LIGHT = (("--help",), ("serve", "--help"), ("log",), ("status",), ("show", "listening"))
-HEAVY = ("torch", "transformers", "numba", "llvmlite", "rich", "fastapi", "uvicorn")
+HEAVY = {
+    "asyncio", "concurrent.futures", "fastapi", "git", "gitdb", "http", "llvmlite", "logging",
+    "multiprocessing", "numba", "numpy", "pydantic", "rich", "safetensors", "socket", "tokenizers",
+    "tomlkit", "torch", "transformers", "uvicorn", "zstandard",
+}  # fmt: skip
 LOADED = """
 import sys
+from pathlib import Path
 from pvc.cli import main
+from pvc.live.announced import folder
+folder.default_path = lambda: Path("no-engines")
 try:
     main()
 except SystemExit as ended:
     assert not ended.code
 print(*sys.modules, file=sys.stderr)
 """
+OTHER_ROOMS = (
+    "pvc.codec", "pvc.jit", "pvc.live.client", "pvc.live.engine", "pvc.live.protocol",
+    "pvc.repo.trees.blocks", "pvc.weights.checkpoint", "pvc_store.pack", "pvc_store.tree",
+)  # fmt: skip
 SLOWER = 2.2
 BIG = {f"model.layers.{n}.mlp.up_proj.weight": (4096, 2048) for n in range(8)}  # 128 MiB
 
@@ -40,20 +51,32 @@ BIG = {f"model.layers.{n}.mlp.up_proj.weight": (4096, 2048) for n in range(8)}  
 # How it starts
 
 
-@pytest.mark.parametrize("words", LIGHT)
-def test_nothing_heavy_is_loaded(work: Path, words: tuple[str, ...]) -> None:
+def loaded_by(work: Path, words: tuple[str, ...]) -> list[str]:
+    """The modules that `pvc` has loaded at its end."""
     done = subprocess.run(
         [sys.executable, "-c", LOADED, *words], cwd=work, env=environment(), check=True,
         capture_output=True, text=True,
     )  # fmt: skip
-    loaded = done.stderr.split()
+    return done.stderr.split()
+
+
+@pytest.mark.parametrize("words", LIGHT)
+def test_nothing_heavy_is_loaded(work: Path, words: tuple[str, ...]) -> None:
+    loaded = loaded_by(work, words)
     assert "pvc.cli.main" in loaded
-    assert not set(HEAVY) & set(loaded)
+    assert not HEAVY & set(loaded)
+
+
+@pytest.mark.parametrize("words", LIGHT[2:])
+def test_each_command_loads_its_own_rooms_only(work: Path, words: tuple[str, ...]) -> None:
+    """Where no engine is announced, none of what speaks to engines; no weights, no store."""
+    loaded = loaded_by(work, words)
+    assert not [name for name in loaded if name.startswith(OTHER_ROOMS)]
 
 
 def test_it_starts_soon(work: Path) -> None:
-    """Hardly slower than importing what it is made of."""
-    imports = min(seconds([sys.executable, "-c", "import git, click"], work) for _ in range(3))
+    """Hardly slower than importing the library that reads the command line."""
+    imports = min(seconds([sys.executable, "-c", "import click"], work) for _ in range(3))
     for words in ("--help", "log", "status", "show"):
         taken = min(seconds([*PVC, words], work) for _ in range(3))
         assert taken < SLOWER * imports + 0.1, words

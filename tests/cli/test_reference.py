@@ -7,7 +7,7 @@ import re
 import click
 import pytest
 
-from pvc.cli import errors
+from pvc.cli.exit_codes import EXIT_STATUS
 from pvc.cli.main import SECTIONS, group
 from tests.cli.reference import reference
 from tests.support.runner import ROOT
@@ -40,7 +40,7 @@ def test_a_command_shows_examples_and_its_exit_codes(name: str) -> None:
     assert re.search(rf"\x08\n *pvc {name}\b", command.help or "")
     assert (command.epilog or "").startswith("Exit status: 0 ")
     codes = {int(code) for code in re.findall(r"\b(\d+) ", command.epilog or "")}
-    assert codes <= {code for code, _ in errors.EXIT_STATUS}
+    assert codes <= {code for code, _ in EXIT_STATUS}
 
 
 def test_every_module_of_a_command_is_in_a_section() -> None:
@@ -50,5 +50,5 @@ def test_every_module_of_a_command_is_in_a_section() -> None:
 
 
 def test_exit_codes_differ_and_are_sorted() -> None:
-    codes = [code for code, _ in errors.EXIT_STATUS]
+    codes = [code for code, _ in EXIT_STATUS]
     assert codes == sorted(set(codes))

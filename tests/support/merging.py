@@ -39,8 +39,9 @@ def values(parameter: Parameter) -> st.SearchStrategy[Value]:
 def rules(draw: st.DrawFn) -> Rule:
     """All methods, with all parameters that fit together, those that only recipes have included."""
     method = draw(st.sampled_from(list(METHODS.values())))
-    found = tuple((one.name, draw(values(one))) for one in method.parameters)
+    found = [(one, draw(values(one))) for one in method.parameters]
     try:
-        return Rule(method, found).checked()
-    except ParameterError:
-        return method.rule()
+        return Rule(method, tuple((one.name, value) for one, value in found)).checked()
+    except ParameterError:  # where a choice does not go together with numbers
+        chosen = ((one, value if isinstance(one, Choice) else one.default) for one, value in found)
+        return Rule(method, tuple((one.name, value) for one, value in chosen)).checked()

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pvc.cli.output import answers, current, short, size
+from pvc.cli.output import answers, current, short
 from pvc.cli.progress import crew, threads_option
 from pvc.cli.shared.engine import live_option, named, unread
 from pvc.cli.shared.repository import REVISION, opened, path
+from pvc.wording import size
 
 if TYPE_CHECKING:
     from pvc.repo.commands.checkout import CheckedOut

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pvc.cli.output import Output, answers, current, norm, number, share, short, size
+from pvc.cli.output import Output, answers, current, norm, share, short
 from pvc.cli.progress import crew, threads_option
 from pvc.cli.shared.engine import live_option, named
 from pvc.cli.shared.repository import REVISION, opened, path
+from pvc.wording import number, size
 
 if TYPE_CHECKING:
     from pvc.repo.commands.commit import Committed

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pvc.cli.output import answers, columns, current, norm, number, share
+from pvc.cli.output import answers, columns, current, norm, share
 from pvc.cli.progress import crew, threads_option
 from pvc.cli.shared.repository import REVISION, opened
+from pvc.wording import number
 
 if TYPE_CHECKING:
     from pvc.repo.commands.diff_trees import Row, TreeDifference

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pvc.cli.errors import NO
-from pvc.cli.output import answers, current, number
+from pvc.cli.exit_codes import NO
+from pvc.cli.output import answers, current
 from pvc.cli.progress import crew, threads_option
 from pvc.cli.shared.repository import opened
+from pvc.wording import number
 
 if TYPE_CHECKING:
     from pvc.repo.commands.fsck import Report

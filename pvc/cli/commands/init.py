@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pvc.cli.output import answers, current, short, size
+from pvc.cli.output import answers, current, short
 from pvc.cli.progress import crew, threads_option
 from pvc.cli.shared.repository import directory, path
+from pvc.wording import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

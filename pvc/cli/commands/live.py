@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pvc.cli.errors import NO
-from pvc.cli.output import answers, columns, current, number, short, size
+from pvc.cli.exit_codes import NO
+from pvc.cli.output import answers, columns, current, short
 from pvc.cli.progress import crew, threads_option
 from pvc.cli.shared.engine import ENGINE, connected, unread
 from pvc.cli.shared.repository import REVISION, opened
+from pvc.wording import number, size
 
 if TYPE_CHECKING:
     from pvc.live.announced.registry import AnnouncedEngine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -53,6 +54,13 @@ def _defaults(parameter: str) -> str:
                 default = "" if one.default is None else f": {one.words(one.default)}"
                 methods.setdefault(default, []).append(method.name)
     return "; ".join(", ".join(names) + default for default, names in methods.items())
+
+
+def _listed() -> str:
+    """The methods, a line each."""
+    width = max(map(len, METHODS))
+    lines = (f"  {method.name:<{width}}  {method.help}" for method in METHODS.values())
+    return "\n".join(["\b\nMethods:", *lines])
 
 
 def parameter_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -178,3 +186,6 @@ def _answer(done: Combined) -> None:
             rows.append((name, share(kept, trim.elements), share(outvoted, kept), *against))
         lines += columns(rows, indent="  ")
     current().answer(document, lines)
+
+
+command.help = f"{cleandoc(command.help or '')}\n\n{_listed()}"

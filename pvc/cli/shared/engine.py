@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from pvc.cli.output import SHORT_ID, number
-from pvc.wording import shown
+from pvc.cli.output import SHORT_ID
+from pvc.wording import number, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

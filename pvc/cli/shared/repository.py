@@ -31,15 +31,18 @@ def path(found: Path) -> Path:
 @contextlib.contextmanager
 def opened() -> Iterator[Repository]:
     """The repository around the directory; unknown revisions come with close names."""
-    from pvc.repo.git import UnknownRevisionError
-    from pvc.repo.history.revision import UnknownOperandError
+    from pvc.errors import PvcError
     from pvc.repo.repository import Repository
 
     with Repository.open(directory()) as repository:
         try:
             yield repository
-        except (UnknownRevisionError, UnknownOperandError) as error:
-            error.close = _close(repository, error.revision)
+        except PvcError as error:
+            from pvc.repo.git import UnknownRevisionError
+            from pvc.repo.history.revision import UnknownOperandError
+
+            if isinstance(error, UnknownRevisionError | UnknownOperandError):
+                error.close = _close(repository, error.revision)
             raise
 
 

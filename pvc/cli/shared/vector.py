@@ -1,12 +1,13 @@
-"""How a vector is written out: as fields of JSON, and as lines."""
+"""A vector as fields of JSON, and as lines."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pvc.cli.output import columns, norm, number, share, short, size
+from pvc.cli.output import columns, norm, share, short
 from pvc.repo.personality.vector import CapturedVector
+from pvc.wording import number, size
 
 if TYPE_CHECKING:
     from pvc.repo.personality.vector import Amount, DerivedVector, Vector
@@ -70,8 +71,8 @@ def lines(name: str, vector: Vector) -> list[str]:
     """A vector in full."""
     if not isinstance(vector, CapturedVector):
         counts = [(key, number(count)) for key, count in vector.counts]
-        told = [f"  {key:<9} {_indented(value)}" for key, value in vector.provenance]
-        return [f"vector {name} = {vector.recipe}", *told, *columns(counts, indent="  ")]
+        provenance = [f"  {key:<9} {_indented(value)}" for key, value in vector.provenance]
+        return [f"vector {name} = {vector.recipe}", *provenance, *columns(counts, indent="  ")]
     counted = vector.statistics
     of_base = " (base)" if vector.from_tree == vector.base else ""
     rows = [("role", "elements", "changed", "norm")]

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import socket
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -139,6 +138,18 @@ class EngineFolder:
         found = (path.name.removesuffix(MANIFEST) for path in self.path.glob(f"*{MANIFEST}"))
         return sorted(name for name in found if _NAME.fullmatch(name))
 
+    def is_empty(self) -> bool:
+        """Whether nothing is announced, nor left of what was.
+
+        Raises:
+            NotPrivateError: the folder is not private.
+        """
+        try:
+            self.check()
+        except FileNotFoundError:
+            return True
+        return not any(path.suffix in {MANIFEST, SOCKET} for path in self.path.iterdir())
+
     def read(self, name: str) -> bytes:
         """The manifest of an engine.
 
@@ -198,6 +209,8 @@ class EngineFolder:
 
     def is_deaf(self, name: str) -> bool:
         """Whether it is certain that no process listens at an engine's socket."""
+        import socket
+
         try:
             with self.socket_address(name) as address, socket.socket(socket.AF_UNIX) as probe:
                 probe.setblocking(False)

@@ -18,7 +18,7 @@ from pvc.live.client.reading import check_model, verify
 from pvc.live.memory import sealed
 from pvc.live.protocol.engine_state import ContentLabel
 from pvc.live.protocol.update import TensorUpdate, WeightUpdate, lengths, offsets, stage_bytes
-from pvc.wording import shown
+from pvc.wording import agreeing, shown
 from pvc_store import atomic
 from pvc_store.block import BLOCK_BYTES
 
@@ -49,7 +49,8 @@ class DriftedEngineError(PvcError):
         self.engine = engine
         self.names = names
         super().__init__(
-            f"The engine {engine} does not hold what it is thought to hold: {shown(names)} differ."
+            f"The engine {engine} does not have the expected weights: {shown(names)} "
+            f"{agreeing(len(names), 'differs', 'differ')}."
         )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pvc.errors import PvcError
 from pvc.repo.targets.engine_record import EngineRecord
 from pvc.repo.targets.records import RecordError
-from pvc.wording import shown
+from pvc.wording import agreeing, shown
 
 if TYPE_CHECKING:
     from pvc.live.protocol.engine_state import EngineState
@@ -52,8 +52,8 @@ class UnknownWeightsError(PvcError):
         self.nearest = nearest
         self.names = names
         super().__init__(
-            f"The engine {engine} holds weights that are in no commit: "
-            f"{shown(names)} differ from {nearest}."
+            f"The engine {engine} has weights that are in no commit: {shown(names)} "
+            f"{agreeing(len(names), 'differs', 'differ')} from {nearest}."
         )
 
 

@@ -10,10 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.live.announced.folder import NotPrivateError
-from pvc.live.client.connection import connect, engines
-from pvc.live.commands.engine_content import content_of, is_foreign, record_of
-from pvc.live.protocol.engine_state import Phase
+from pvc.live.announced.folder import EngineFolder, NotPrivateError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,12 +56,18 @@ def ask_all(folder: Path | None = None) -> tuple[AnnouncedEngine, ...]:
     Raises:
         NotPrivateError: the folder cannot be trusted.
     """
+    if EngineFolder(folder).is_empty():
+        return ()  # without loading what connects to engines: `pvc status` is to answer at once
+    from pvc.live.client.connection import engines
+
     return tuple(_ask(one, folder) for one in engines(folder))
 
 
 def _ask(one: AnnouncedEngine, folder: Path | None) -> AnnouncedEngine:
     if one.manifest is None:
         return one
+    from pvc.live.client.connection import connect
+
     try:
         with connect(one.name, folder, PATIENCE_SECONDS) as connection:
             return replace(one, manifest=connection.manifest, state=connection.state())
@@ -104,6 +107,9 @@ def _status(
     seen: AnnouncedEngine,
     before: EngineRecord | None,
 ) -> EngineStatus:
+    from pvc.live.commands.engine_content import content_of, is_foreign, record_of
+    from pvc.live.protocol.engine_state import Phase
+
     name, state = seen.name, seen.state
     if seen.manifest is None or state is None:
         return EngineStatus(name, "unreachable", detail=seen.problem)

@@ -19,7 +19,7 @@ from pvc.live.engine.update_checks import check_before, check_fits, check_staged
 from pvc.live.memory import sealed
 from pvc.live.memory.host import pieces_of
 from pvc.live.protocol.update import lengths, offsets, stage_bytes
-from pvc.wording import shown
+from pvc.wording import agreeing, shown
 from pvc_store.ids import block_key
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ class TornError(PvcError):
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        super().__init__(f"After they were written, {shown(names)} do not hold what was written.")
+        differ = agreeing(len(names), "differs", "differ")
+        super().__init__(f"{shown(names)} {differ} from what was written.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pvc.errors import PvcError
+from pvc.wording import size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,7 +47,7 @@ class RoomError(PvcError):
         self.what = what
         self.nbytes = nbytes
         self.reason = reason
-        super().__init__(f"There is no memory for {what}, {nbytes} bytes: {reason}.")
+        super().__init__(f"There is no memory for {what}, {size(nbytes)}: {reason}.")
 
 
 class SealError(PvcError):

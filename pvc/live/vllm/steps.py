@@ -88,7 +88,7 @@ class VllmSteps(abc.ABC):
             SilentError, VllmError: that has failed.
         """
         if not self._reset_prefix_cache():
-            raise VllmError("reset its prefix cache", "it says that it has not")
+            raise VllmError("reset its prefix cache", "it says that it has not.")
         self._reset_encoder_cache()
         self._set_version(version)
 

@@ -78,14 +78,14 @@ def compute(
     """Compute a tree.
 
     Args:
-        routes: how each tensor is had.
+        routes: where each tensor comes from.
         blocks: raw blocks of stored trees.
         sink: where computed ones go.
         taus: the taus of the vectors.
-        crew: who does the work.
+        crew: the threads, and the progress display.
 
     Raises:
-        MissingError, DamageError: a block cannot be had.
+        MissingError, DamageError: a block is missing or damaged.
     """
     shared = _Shared(blocks, sink, taus, crew)
     done = [route.stored for route in routes.values() if not route.computed]

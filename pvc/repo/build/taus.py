@@ -18,7 +18,7 @@ from pvc.codec.elements import Words, as_numbers
 from pvc.codec.numbers import Floats, to_numbers, upper_words
 from pvc.merge import arithmetic
 from pvc.merge.method import Facts, TauBlock
-from pvc.repo.personality.formula import FormulaPart, Link, Mix, Operand, links
+from pvc.repo.personality.formula import FormulaPart, Link, Mix, Operand, identity, links
 from pvc_store.block import BLOCK_BYTES
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ class Taus:
         self._blocks = blocks
         self.tree = cache(tree)
         self._facts = facts
+        self._identity = cache(identity)
         self._arrays = _Arrays()
 
     def kind(self, tree: bytes, name: str) -> Kind:
@@ -149,7 +150,7 @@ class Taus:
         """The elements of a stored tensor at a place, exactly.
 
         Raises:
-            MissingError, DamageError: a block cannot be had.
+            MissingError, DamageError: a block is missing or damaged.
         """
         out = self._arrays.get(slot, 1, place)
         ratio = tensor.kind.bits // place.tensor.kind.bits
@@ -166,7 +167,7 @@ class Taus:
         """The tau of a vector at a place; None where nothing changes.
 
         Raises:
-            MissingError, DamageError: a block cannot be had.
+            MissingError, DamageError: a block is missing or damaged.
         """
         out = self._arrays.get(slot, 1, place)
         return out if self._fill(operand, place, slot, out) else None
@@ -182,7 +183,7 @@ class Taus:
         scales = np.array([part.scale for part in parts])
         facts = NO_FACTS if rule.facts is None else self._facts[operand].facts(name)
         block = TauBlock(
-            taus, scales, name, place.first, lambda row: parts[row].operand.digest(), facts
+            taus, scales, name, place.first, lambda row: self._identity(parts[row].operand), facts
         )
         rule.method.kernel(block, rule, out)
         return True

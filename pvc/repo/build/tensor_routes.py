@@ -1,4 +1,4 @@
-"""How each tensor of a formula is had: as it is stored, or by arithmetic.
+"""Where each tensor of a formula comes from: it is stored, or computed.
 
 Arithmetic is for tensors of real floats that have one shape throughout.  All others (integers,
 added, removed or reshaped tensors) combine by identity only: a part replaces what it was trained
@@ -41,7 +41,7 @@ class IdentityError(PvcError):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How one tensor is had.
+    """Where one tensor comes from.
 
     Attributes:
         stored: the tensor to start from, or None if there is none in the end.
@@ -81,7 +81,7 @@ class Router:
         self._tree = tree
 
     def routes(self) -> dict[str, Route]:
-        """How every tensor is had that the start, the base or a vector has.
+        """The route of every tensor that the start, the base or a vector has.
 
         Raises:
             IdentityError: one takes arithmetic that it is not fit for.
@@ -128,7 +128,7 @@ class Router:
         if part.scale != 1:
             raise IdentityError(name, part.label, f"its scale is {part.scale:g}, not 1")
         if current not in {before, after}:
-            raise IdentityError(name, part.label, "what was reached is not what it started from")
+            raise IdentityError(name, part.label, "it was trained from another tensor")
         return after
 
 

@@ -96,7 +96,7 @@ class ThresholdPasses:
         elected proves it.
 
         Raises:
-            MissingError, DamageError: a block cannot be had.
+            MissingError, DamageError: a block is missing or damaged.
         """
         guesses = self._guesses(run)
         thresholds = tuple(guess.magnitude for guess in guesses)

@@ -1,7 +1,7 @@
 """Facts of TIES combinations, needed before any block can be combined: found once, and kept.
 
 <store>/trims/<digest of the combination>.json:
-  trim     thresholds, majority, and what was counted; `tensors`, where each tensor has its own
+  trim     thresholds, majority and counts; `tensors`, where each tensor has thresholds of its own
   check    BLAKE3 of the digest and the trim
 
 A cache: what is missing or damaged is found again, to the same numbers.
@@ -46,7 +46,7 @@ class TiesFacts:
         folder: the store's.
         blocks: raw blocks of stored trees.
         tree: the tree of an id.
-        crew: who does the work.
+        crew: the threads, and the progress display.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class TiesFacts:
         """Find the facts of every combination that a vector is made of, inner ones first.
 
         Raises:
-            MissingError, DamageError: a block cannot be had.
+            MissingError, DamageError: a block is missing or damaged.
         """
         if isinstance(operand, Link) or operand in self._known:
             return
@@ -175,7 +175,7 @@ class _OneThread:
     """Runs the passes over one tensor on the thread that it is given to."""
 
     def __init__(self, tensor: Tensor, stop: Stop, progress: Progress) -> None:
-        self._left = tensor.nbytes  # which progress has not been told of
+        self._left = tensor.nbytes  # not shown as done yet
         self._stop = stop
         self._progress = progress
 
@@ -185,6 +185,6 @@ class _OneThread:
         for place in places:
             self._stop.check()
             see(place)
-            told = min(place.nbytes, self._left)
-            self._left -= told
-            self._progress.advance(told)
+            done = min(place.nbytes, self._left)
+            self._left -= done
+            self._progress.advance(done)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.repo.build.builds import Builds
-from pvc.repo.history.recording import read_note, write_note
+from pvc.repo.history.notes import read_note, write_note
 from pvc.repo.history.recovery import recover
 from pvc.repo.history.revision import resolve
 from pvc.repo.upkeep.prune_builds import limit_of, prune

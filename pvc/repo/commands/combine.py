@@ -61,9 +61,9 @@ class Combined:
     """Vectors that became one.
 
     Attributes:
-        edited: what it did.
+        edited: the commit.
         name: the new vector.
-        vector: how it is made, and what was counted.
+        vector: its recipe and counts.
         trim: thresholds and conflicts, if the method trims.
     """
 
@@ -84,7 +84,7 @@ def combine(repository: Repository, wish: Combination, crew: Crew) -> Combined:
         RepeatedTermError, RepeatedVectorError: a vector is there more than once.
         ParameterError: there is no such method, or it does not have these parameters.
         UnchangedError: there is nothing to combine.
-        NameTakenError, AmbiguousError, VectorNameError: the new name cannot be had.
+        NameTakenError, AmbiguousError, VectorNameError: the new name is taken or not allowed.
         IdentityError: the personality could not be computed.
     """
     rule = methods.rule(wish.method, wish.parameters)

@@ -22,6 +22,7 @@ from pvc.repo.personality.vector import CapturedVector, Statistics
 from pvc.repo.personality.vector_names import check_name
 from pvc.repo.snapshot import Snapshot
 from pvc.repo.trees.capture import CaptureOptions
+from pvc.wording import shown
 
 if TYPE_CHECKING:
     from pvc.parallel import Crew
@@ -59,10 +60,8 @@ class NonFiniteError(PvcError):
     def __init__(self, where: str, names: tuple[str, ...]) -> None:
         self.where = where
         self.names = names
-        more = " and others" if len(names) > 3 else ""
         super().__init__(
-            f"There are NaN or Inf where {where} started from numbers: "
-            f"{', '.join(names[:3])}{more}."
+            f"There are NaN or Inf where {where} started from numbers: {shown(names)}."
         )
 
 

@@ -13,6 +13,7 @@ from pvc.repo.personality.resolve import Names
 from pvc.repo.personality.vector import DerivedVector
 from pvc.repo.personality.vector_names import check_name
 from pvc.repo.snapshot import vector_name
+from pvc.wording import agreeing, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +39,8 @@ class DependentError(PvcError):
     def __init__(self, name: str, dependents: tuple[str, ...]) -> None:
         self.name = name
         self.dependents = dependents
-        super().__init__(f"{name} cannot be removed: {', '.join(dependents)} depends on it.")
+        depend = agreeing(len(dependents), "depends", "depend")
+        super().__init__(f"{name} cannot be removed: {shown(dependents)} {depend} on it.")
 
 
 class NameTakenError(PvcError):

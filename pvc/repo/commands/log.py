@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 from pvc.errors import PvcError
 from pvc.repo.build.builds import Builds
 from pvc.repo.git import LogEntry, UnknownRevisionError
-from pvc.repo.history.recording import read_note
-from pvc.repo.history.revision import AmbiguousError, Revision, resolve
 from pvc.repo.personality.vector_names import is_name
 from pvc.repo.snapshot import PATHS, Snapshot, vector_name, vector_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pvc.repo.history.revision import Revision
     from pvc.repo.personality.formula import Built
     from pvc.repo.personality.personality_file import Personality
     from pvc.repo.personality.vector import Vector
@@ -81,15 +80,18 @@ def log(repository: Repository, text: str | None, limit: int | None) -> Iterator
         UnknownRevisionError: `text` names nothing.
         AmbiguousError: it is both a vector and a branch or tag.
     """
-    repository.head()
+    head = repository.head()
     arguments = [] if limit is None else ["-n", str(limit)]
     if text is None:
         return _events(repository, arguments, PATHS)
-    if text in repository.head().names and repository.git.is_ref(text):
+    is_ref = repository.git.is_ref(text)
+    if is_ref and text in head.names:
+        from pvc.repo.history.revision import AmbiguousError
+
         raise AmbiguousError(text)
-    if is_name(text) and not repository.git.is_ref(text):
+    if is_name(text) and not is_ref:
         path = vector_path(text)
-        if text in repository.head().names or any(repository.git.log(["-n", "1"], [path])):
+        if text in head.names or any(repository.git.log(["-n", "1"], [path])):
             return _events(repository, arguments, [path])
     commit = repository.git.find(text)
     if commit is None:
@@ -99,6 +101,9 @@ def log(repository: Repository, text: str | None, limit: int | None) -> Iterator
 
 def show(repository: Repository, text: str) -> Shown:
     """One commit, vector, expression, or the base, in full."""
+    from pvc.repo.history.notes import read_note
+    from pvc.repo.history.revision import resolve
+
     revision = resolve(repository, text)
     built = Builds(repository, revision.state.config).find(revision.formula)
     if revision.is_base or revision.parts is not None:

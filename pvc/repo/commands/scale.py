@@ -77,7 +77,7 @@ def rescale(repository: Repository, wish: Scaling) -> Edited:
         ScaleError: the scale is not finite.
         RepeatedTermError: the vector is a term more than once.
         UnchangedError: the term has this scale already.
-        NameTakenError, AmbiguousError, VectorNameError: the new name cannot be had.
+        NameTakenError, AmbiguousError, VectorNameError: the new name is taken or not allowed.
         IdentityError: the personality could not be computed.
     """
     if not math.isfinite(wish.scale):

@@ -74,6 +74,8 @@ class Objects(GitProcess):
 
     def find(self, revision: str) -> str | None:
         """The commit that a revision names, or None."""
+        if revision == "HEAD":
+            return self.head()
         if revision.startswith(("-", "^")) or {"\n", "\0"} & set(revision):
             return None
         if revision.startswith(":/"):  # all that follows is the text that git looks for

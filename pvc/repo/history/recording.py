@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.repo.git import GitError
 from pvc.repo.history.journal import Journal, JournalFile
+from pvc.repo.history.notes import write_note
 from pvc.repo.history.recovery import position, recovering
-from pvc.repo.personality.formula import Built
 from pvc.repo.snapshot import PATHS, Snapshot
-from pvc_store.ids import IdError, parse_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pvc.repo.personality.formula import Built
     from pvc.repo.repository import Repository
     from pvc.repo.targets.directory_record import DirectoryRecord
     from pvc.repo.targets.engine_record import EngineRecord
@@ -127,19 +126,3 @@ def note_quietly(repository: Repository, commit: str, built: Built | None) -> No
     if built is not None:
         with contextlib.suppress(GitError):
             write_note(repository, commit, built)
-
-
-def write_note(repository: Repository, commit: str, built: Built) -> None:
-    """Note what a commit builds to, for people and for other clones."""
-    note = {"tree": built.tree.hex(), "layout": built.layout.hex()}
-    repository.git.add_note(commit, json.dumps(note, sort_keys=True))
-
-
-def read_note(repository: Repository, commit: str) -> Built | None:
-    """What a commit was built to, as noted; None if it was not, or the note is not pvc's."""
-    text = repository.git.note(commit)
-    try:
-        note = json.loads(text or "null")
-        return Built(parse_id(note["tree"]), parse_id(note["layout"]))
-    except (ValueError, TypeError, KeyError, IdError):
-        return None

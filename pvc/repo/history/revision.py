@@ -138,13 +138,13 @@ def resolve(repository: Repository, text: str) -> Revision:
         if repository.git.is_ref(text):
             raise AmbiguousError(text)
         return Revision(text, head, vector=(text, head.vector(text)), is_tau=True)
+    if text in {"HEAD", "@"}:
+        return Revision(text, head, branch=repository.git.branch())
     branches = dict(repository.git.branches())
     commit = branches.get(text) or repository.git.find(text)  # as `git checkout` prefers it
     if commit is not None:
-        branch = repository.git.branch() if text in {"HEAD", "@"} else text
-        return Revision(
-            text, Snapshot(repository.git, commit), branch=branch if branch in branches else None
-        )
+        branch = text if text in branches else None
+        return Revision(text, Snapshot(repository.git, commit), branch=branch)
     name, at, revision = text.partition("@")
     if at and is_name(name):
         return _vector_at(repository, text, name, revision)

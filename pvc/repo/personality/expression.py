@@ -38,7 +38,7 @@ _WORD = r"[A-Za-z_][A-Za-z0-9_]*+(?:\.[A-Za-z0-9_]++)*"
 _INNER = r"[^\s+*()\x00-\x1f\x7f\ud800-\udfff-]"  # of a git revision; the dash has its own rule
 _REVISION = rf"{_INNER}(?:{_INNER}|-+(?={_INNER}))*"
 _NAME = rf"{_WORD}(?:@{_REVISION}|(?:/{_WORD})*(?:[~^][0-9]*+)*)"
-_TOKEN = re.compile(rf"(?P<number>{_NUMBER})|(?P<name>{_NAME})|(?P<mark>[-+*()])|(?P<unknown>\S)")
+_TOKEN = rf"(?P<number>{_NUMBER})|(?P<name>{_NAME})|(?P<mark>[-+*()])|(?P<unknown>\S)"
 
 _BRACES = re.compile(r"\{[^{}]*\}")
 _MORE_THAN_A_REVISION = re.compile(rf"[+*(]|\s-|-\s|\A-|\A{_NUMBER}\s")
@@ -232,7 +232,7 @@ class _Reader:
 
 def _tokens(text: str) -> Iterator[_Token]:
     """The tokens of `text`, and the end as the last one."""
-    for match in _TOKEN.finditer(text):
+    for match in re.finditer(_TOKEN, text):
         kind, word = match.lastgroup or "unknown", match.group()
         yield _Token(word if kind == "mark" else kind, word, match.start())
     yield _Token("end", "", len(text))

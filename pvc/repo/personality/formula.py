@@ -2,7 +2,7 @@
 
 While each term is captured, has scale 1, and starts at the tree reached so far (the first one at
 base), nothing need be computed: the tree reached is recorded and stored.  A vector that was trained
-from a computed tree starts at it too, which is told by the digest of what was computed.
+from a computed tree starts at it too: it names the digest of the formula of that tree.
 
 Terms that cancel to a vector itself, such as a negated negation, are that vector.
 """
@@ -43,7 +43,7 @@ class Link:
 
     Attributes:
         base: tree id of the base that it is relative to.
-        from_tree: tree id of what was trained.
+        from_tree: tree id of the weights that were trained.
         to_tree: tree id of the result.
         layout: layout id of the result.
         from_formula: digest of the formula that computed `from_tree`; None if it was captured.
@@ -142,6 +142,11 @@ def links(operand: Operand) -> list[Link]:
     if isinstance(operand, Link):
         return [operand]
     return [link for part in operand.parts for link in links(part.operand)]
+
+
+def identity(operand: Operand) -> bytes:
+    """32 bytes that are a vector's own, whatever its name and scale are."""
+    return reduced(FormulaPart(1.0, operand)).operand.digest()
 
 
 def _digest(operand: Operand) -> bytes:

@@ -75,10 +75,10 @@ class CapturedVector:
 
     Attributes:
         base: tree id of the base that both are stored against.
-        from_tree: tree id of what was trained.
+        from_tree: tree id of the weights that were trained.
         to_tree: tree id of the result.
         layout: layout id: how the result came as files.
-        statistics: what was counted.
+        statistics: counts and norms of the change.
         provenance: where it came from, for people: origin, message, trainer, ...
         from_formula: digest of the formula that computed `from_tree`; None if it was captured.
     """
@@ -120,8 +120,8 @@ class DerivedVector:
 
     Attributes:
         recipe: how it is made.
-        counts: what was counted when it was made: "elements" of the model, and of each term
-            "kept NAME" and "outvoted NAME".
+        counts: from a method that trims: "elements" of the model, and of each term "kept NAME" and
+            "outvoted NAME".
         provenance: where it came from, for people.
     """
 

@@ -16,6 +16,7 @@ from pvc import parallel
 from pvc.errors import PvcError
 from pvc.repo.targets import weights_file
 from pvc.repo.targets.weights_file import TEMPORARY, OutFile
+from pvc.wording import agreeing, shown, size
 from pvc_store import atomic
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class NoSpaceError(PvcError):
         self.directory = directory
         self.needed = needed
         self.free = free
-        super().__init__(f"{directory} has room for {free} bytes, and {needed} are needed.")
+        super().__init__(f"{directory} has room for {size(free)}, and {size(needed)} are needed.")
 
 
 class DriftedError(PvcError):
@@ -69,11 +70,9 @@ class DriftedError(PvcError):
     def __init__(self, path: Path, names: tuple[str, ...]) -> None:
         self.path = path
         self.names = names
-        first = ", ".join(name.removeprefix("/") for name in names[:3])
-        super().__init__(
-            f"{path} was changed since pvc wrote it; {len(names)} of its tensors and files differ: "
-            f"{first}{' and others' if len(names) > 3 else ''}."
-        )
+        listed = shown([name.removeprefix("/") for name in names])
+        differ = agreeing(len(names), "differs", "differ")
+        super().__init__(f"{path} was changed since pvc wrote it: {listed} {differ}.")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class CheckError(ValueError):
+class WrongCheckError(ValueError):
     """A document is not what its check value was computed of."""
 
 
@@ -44,12 +44,12 @@ def without_check(
     """The other fields of a document that has the right check value.
 
     Raises:
-        CheckError: it has another one.
+        WrongCheckError: it has another one.
         KeyError: it has none.
     """
     rest = dict(document)
     if rest.pop("check") != _check(rest, name, field):
-        raise CheckError("its check value is not that of its other fields")
+        raise WrongCheckError("its check value is not that of its other fields")
     return rest
 
 

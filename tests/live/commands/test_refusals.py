@@ -371,10 +371,10 @@ def test_torn_weights_pause_the_engine_until_they_are_repaired(start: Starter) -
                 os.kill(child, signal.SIGKILL)
         assert refusal is not None
         assert refusal.kind == "TornError"
-        assert "do not hold what was written" in str(refusal)
+        assert "from what was written" in str(refusal)
         engine.ask("load")
         state = connection.state()
-        assert "do not hold what was written" in str(state.torn)
+        assert "from what was written" in str(state.torn)
         assert state.origin is None
         engine.ask("wait", seconds=0)
         assert engine.ask("calls")["calls"] == 0

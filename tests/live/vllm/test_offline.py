@@ -98,7 +98,8 @@ def test_a_reset_that_fails_pauses_the_engine(engine: Engine) -> None:
     before = engine.outputs()
     engine.llms.ask("forgetful", key=engine.key, answer=False)
     with engine.connect() as connection:
-        with pytest.raises(RefusedError, match="has not reset its prefix cache"):
+        says = "asked to reset its prefix cache, and failed: it says that it has not"
+        with pytest.raises(RefusedError, match=says):
             update(connection, engine.base, engine.tuned)
         torn = connection.state().torn
         assert torn is not None

@@ -24,7 +24,7 @@ from pvc.repo.commands.editing import DependentError, NameTakenError
 from pvc.repo.commands.remove import remove
 from pvc.repo.commands.rename import rename
 from pvc.repo.commands.scale import RepeatedTermError, ScaleError, Scaling, UnchangedError, rescale
-from pvc.repo.history.recording import read_note
+from pvc.repo.history.notes import read_note
 from pvc.repo.history.revision import resolve
 from pvc.repo.personality.expression import ExpressionError
 from pvc.repo.personality.personality_file import Term
@@ -35,6 +35,7 @@ from tests.support import models
 from tests.support.merging import trimmed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -162,8 +163,10 @@ def test_a_sum_is_rounded_once(tmp_path: Path, dtype: str, master: str | None) -
 
 
 @pytest.fixture(scope="module")
-def three(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("three"), "F32")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    made = world(tmp_path_factory.mktemp("three"), "F32")
+    yield made
+    made.repository.close()
 
 
 def ties(taus: list[Floats], scales: list[float], density: float) -> Floats:

@@ -18,7 +18,8 @@ from pvc.repo.commands.commit_source import CheckpointSource, OtherBaseError
 from pvc.repo.commands.init import initialise
 from pvc.repo.commands.rename import rename
 from pvc.repo.commands.status import status
-from pvc.repo.history.recording import DetachedError, read_note
+from pvc.repo.history.notes import read_note
+from pvc.repo.history.recording import DetachedError
 from pvc.repo.history.revision import AmbiguousError
 from pvc.repo.personality.personality_file import Term
 from pvc.repo.personality.vector_names import VectorNameError

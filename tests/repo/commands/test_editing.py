@@ -21,7 +21,8 @@ from pvc.repo.commands.revert import NotRevertibleError, revert
 from pvc.repo.commands.status import status
 from pvc.repo.commands.three_way import ConflictError
 from pvc.repo.git import UnfinishedError
-from pvc.repo.history.recording import DetachedError, read_note
+from pvc.repo.history.notes import read_note
+from pvc.repo.history.recording import DetachedError
 from pvc.repo.history.revision import AmbiguousError
 from pvc.repo.personality.config import ConfigError
 from pvc.repo.personality.personality_file import PersonalityError

@@ -14,7 +14,8 @@ from pvc.repo.commands.init import BaseAroundError, ExistsError, initialise
 from pvc.repo.commands.status import status
 from pvc.repo.git import Git, GitError, NoRepositoryError, ObjectFormatError, UnfinishedError
 from pvc.repo.history import recovery as recovery_module
-from pvc.repo.history.recording import DetachedError, read_note
+from pvc.repo.history.notes import read_note
+from pvc.repo.history.recording import DetachedError
 from pvc.repo.repository import Repository
 from pvc.repo.targets.directory import InTheWayError
 from pvc.weights.errors import CheckpointError

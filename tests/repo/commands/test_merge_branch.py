@@ -22,7 +22,7 @@ from pvc.repo.commands.rename import rename
 from pvc.repo.commands.revert import revert
 from pvc.repo.commands.scale import Scaling, rescale
 from pvc.repo.git import BlockedMoveError, GitError, UnfinishedError
-from pvc.repo.history.recording import read_note
+from pvc.repo.history.notes import read_note
 from pvc.repo.personality.resolve import CycleError
 from pvc.repo.repository import EditedError, Repository
 from pvc.repo.snapshot import NoVectorError

@@ -20,7 +20,7 @@ from pvc.repo.commands.log import log
 from pvc.repo.commands.remove import remove
 from pvc.repo.commands.status import status
 from pvc.repo.git import GitError, NoRepositoryError, UnfinishedError
-from pvc.repo.history.recording import read_note
+from pvc.repo.history.notes import read_note
 from pvc.repo.repository import EditedError, Repository
 from tests.repo.conftest import CREW, git
 from tests.support import models

@@ -18,7 +18,7 @@ from pvc.repo.build.build_cache import BuiltTree
 from pvc.repo.commands.rename import rename
 from pvc.repo.commands.status import status
 from pvc.repo.history.journal import DirectoryWrite, Journal, JournalError, JournalFile
-from pvc.repo.history.recording import read_note
+from pvc.repo.history.notes import read_note
 from pvc.repo.personality import personality_file, vector_file
 from pvc.repo.personality.config import Config, ConfigError
 from pvc.repo.personality.formula import Built, Formula, FormulaPart, Link

@@ -16,6 +16,7 @@ from pvc.live.memory import sealed
 from pvc.live.protocol.applied_tensors import unknown
 from pvc.live.protocol.update import lengths, offsets, stage_bytes
 from pvc.live.vllm.loader.checkpoint_tensors import as_stored, as_tensor
+from pvc.wording import agreeing, counted
 from pvc_store.tree import block_count
 
 if TYPE_CHECKING:
@@ -89,10 +90,11 @@ class IndirectTensors:
         """Write to the log which tensors these are, and why."""
         loaded = [name for name in self._reasons if name not in self.refused]
         if loaded:
+            count = sum(map(len, self.groups))
             log.info(
-                "pvc: %d more are changed by the model's loader, in %d groups; they cannot be "
-                "read. One is %s: %s.", sum(map(len, self.groups)), len(self.groups), loaded[0],
-                self._reasons[loaded[0]],
+                "pvc: %s %s changed by the model's loader, in %s, and cannot be read; for example "
+                "%s: %s.", counted(count, "more tensor"), agreeing(count, "is", "are"),
+                counted(len(self.groups), "group"), loaded[0], self._reasons[loaded[0]],
             )  # fmt: skip
         for name, why in self.refused.items():
             log.info("pvc: The tensor %s cannot be changed: %s.", name, why)

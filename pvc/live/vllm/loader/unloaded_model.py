@@ -19,6 +19,7 @@ from pvc.live.protocol.manifest import LiveTensor
 from pvc.live.vllm.loader.loader_groups import places
 from pvc.live.vllm.loader.module_tensors import ModuleTensors
 from pvc.live.vllm.tracing.recorder import storage_key
+from pvc.wording import shown
 from pvc_store.block import BLOCK_BYTES
 
 if TYPE_CHECKING:
@@ -44,8 +45,7 @@ class ReloadError(PvcError):
     def __init__(self, names: tuple[str, ...], reason: str) -> None:
         self.names = names
         self.reason = reason[:MAX_REASON]
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        super().__init__(f"The loader cannot change {names[0]}{more}: {self.reason}.")
+        super().__init__(f"The loader cannot change {shown(names, 1)}: {self.reason}.")
 
 
 @dataclass(frozen=True)

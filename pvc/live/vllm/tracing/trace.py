@@ -23,6 +23,7 @@ from pvc.live.pytorch.placement import DTYPE_OF, all_tensors
 from pvc.live.vllm.tracing.model_tensors import ModelTensors, named
 from pvc.live.vllm.tracing.overlap import overlapping
 from pvc.live.vllm.tracing.recorder import META, Recorder, span, storage_key
+from pvc.wording import agreeing, counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -196,8 +197,9 @@ class _Tracer:
         reason = f"the loader fails with {type(error).__name__}: {str(error).strip()[:200]}"
         if self._hollow:
             reason += (
-                f" ({len(self._hollow)} parameters of the model are empty, as {self._hollow[0]}: "
-                "what was loaded into them is kept in a form of the engine's own)"
+                f" ({counted(len(self._hollow), 'parameter')} of the model "
+                f"{agreeing(len(self._hollow), 'is', 'are')} empty, such as {self._hollow[0]}: the "
+                "engine keeps their weights in a form of its own)"
             )
         return reason
 

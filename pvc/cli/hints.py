@@ -1,0 +1,235 @@
+"""Hints: what to do next after an error, in one sentence."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any
+
+from pvc.cli.exit_codes import names_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Hint = str | Callable[[Any], str | None]
+
+_COPY = "Run `pvc commit NAME --from DIR --onto base --aside` to commit a directory's weights."
+_FSCK = "Run `pvc fsck` to see what depends on it."
+_AGAIN = "Edit it again, or run `git restore` on it."
+_SAVED = "Give the directory that `save_pretrained` wrote."
+
+
+def _other_base(error: Any) -> str:
+    if error.renamed:
+        before, after = error.renamed
+        return (
+            f"The tensors may be the same under other names ({before} is called {after}): save "
+            "base and checkpoint with the same version of transformers."
+        )
+    if (error.path / "adapter_config.json").exists():
+        return "This is a LoRA adapter: merge it first (merge_and_unload) and save the whole model."
+    return "Run `pvc show base` to see the base; a repository has only one."
+
+
+def _guess(error: Any) -> str | None:
+    return f"Did you mean {' or '.join(error.close)}?" if error.close else None
+
+
+def _unknown(error: Any) -> str:
+    return _guess(error) or (
+        "Use `pvc log`, `pvc branch` and `pvc tag` to list revisions, and `pvc log NAME` to find "
+        "the commits with a vector."
+    )
+
+
+def _no_branch(error: Any) -> str:
+    return _guess(error) or (
+        "Use `pvc branch` to list branches and `pvc switch -c NAME` to create one. Use `pvc "
+        "checkout` for any other revision."
+    )
+
+
+def _no_weights(error: Any) -> str:
+    inside = sorted(found.parent for found in error.path.glob("*/*.safetensors"))
+    return f"Did you mean {inside[0]}?" if inside else _SAVED
+
+
+def _no_repository(error: Any) -> str:
+    if (error.directory / "pvc.toml").exists():
+        return "git does not transfer weights: copy .git/pvc from the clone that has them."
+    return "Create a repository with `pvc init --base DIR`, or use `pvc -C DIR` to work in one."
+
+
+def _drifted(error: Any) -> str:
+    if all(name.startswith("/") for name in error.names):
+        return "Move the directory away, or check out to another one with `--to DIR`."
+    return (
+        f"Commit its weights with `pvc commit NAME --from {error.path} --aside`, or check out to "
+        "another directory with `--to DIR`."
+    )
+
+
+def _dependent(error: Any) -> str:
+    if "the personality" in error.dependents:
+        return "Remove its term from personality.toml first, then run `pvc commit -m MESSAGE`."
+    return "Remove the vectors that depend on it first, with `pvc rm`."
+
+
+def _would_be_lost(error: Any) -> str:
+    return (
+        f"Commit them with `pvc commit NAME --live {error.engine}` (perhaps with `--aside`), or "
+        "use `--force` to overwrite them after saving them at a tag."
+    )
+
+
+def _repair(error: Any) -> str:
+    return f"Run `pvc checkout REV --live {error.engine}` to repair it."
+
+
+REFUSED: dict[str, Hint] = {
+    "AfterwardsError": _repair,
+    "BusyError": "Wait until the other process has finished.",
+    "MovedOnError": "Run the command again.",
+    "NoPauseError": "Nothing was written. Run the command again when the steps are shorter.",
+    "StrayedError": "Restart the engine, or share its model again.",
+    "TornError": _repair,
+}
+"""Hints by the name of the class that an engine raised: all of it that an answer carries."""
+
+
+def _refused(error: Any) -> str | None:
+    return _text(REFUSED.get(error.kind), error)
+
+
+HINTS: dict[str, Hint] = {
+    "pvc.live.announced.folder:NotPrivateError": "If it is yours, run `chmod go= PATH` on it; "
+    "otherwise remove it.",
+    "pvc.live.announced.registry:EngineEndedError": "Start it again. `pvc status` shows its last "
+    "revision.",
+    "pvc.live.announced.registry:NoEngineError": "Use `pvc live ls` to list running engines (vLLM "
+    "appears once its model is loaded), or `pvc serve DIR` to start one.",
+    "pvc.live.announced.registry:SeveralEnginesError": lambda error: (
+        f"Name one, for example `--live {error.known[0]}`."
+    ),
+    "pvc.live.client.connection:RefusedError": _refused,
+    "pvc.live.client.connection:UnreachableError": "Use `pvc live ls` to see which engines answer.",
+    "pvc.live.client.engine_tensors:OtherFormError": "If another repository wrote to the engine, "
+    "check out a revision there that both have, such as the base; otherwise restart the engine.",
+    "pvc.live.client.reading:OtherModelError": "Use `pvc live ls` to list the engines and `pvc "
+    "show base` to see the base. The model must be loaded in the dtype of its checkpoint.",
+    "pvc.live.client.reading:UnsteadyError": "Run the command again while the engine is not "
+    "training.",
+    "pvc.live.client.updating:DriftedEngineError": _would_be_lost,
+    "pvc.live.commands.engine_content:TornEngineError": _repair,
+    "pvc.live.commands.engine_content:UnknownWeightsError": _would_be_lost,
+    "pvc.live.memory.sealed:RoomError": "Free some memory: blocks that change are held twice for a "
+    "moment.",
+    "pvc.live.protocol.engine_state:OtherRepositoryError": "Use `pvc checkout REV --live --force` "
+    "to take it over, which saves its weights at a tag first, or `pvc commit NAME --live --aside` "
+    "to commit them.",
+    "pvc.repo.build.builds:OtherTreeComputedError": _COPY,
+    "pvc.repo.build.builds:UnkeptTreeError": _COPY,
+    "pvc.repo.commands.branches:BranchAndTagError": "Choose another name, or delete the existing "
+    "one with `-d`.",
+    "pvc.repo.commands.branches:NoBranchError": _no_branch,
+    "pvc.repo.commands.checkout:BadPlaceError": "Give a directory of its own with `--to DIR`.",
+    "pvc.repo.commands.checkout:ForeignDirectoryError": "Give a directory that does not exist yet.",
+    "pvc.repo.commands.checkout:SeveralTargetsError": "Name one with `--to DIR`.",
+    "pvc.repo.commands.commit:NonFiniteError": "Use `--allow-nonfinite` to commit it anyway.",
+    "pvc.repo.commands.commit_action:AppliedError": "Use another name, or leave out `--aside`.",
+    "pvc.repo.commands.commit_action:ContainedError": lambda error: (
+        f"Use another name, such as {error.name}_2."
+    ),
+    "pvc.repo.commands.commit_edits:UnresolvedError": "Edit the text between <<<<<<< and >>>>>>>, "
+    "or take a side with `git checkout --ours PATH` or `--theirs PATH`. `pvc merge --abort` goes "
+    "back.",
+    "pvc.repo.commands.commit_origin:NearerBaseError": "State what it was trained from: `--onto "
+    "base`, or the revision.",
+    "pvc.repo.commands.commit_origin:NearerHeadError": "State what it was trained from: `--onto "
+    "HEAD` or `--onto base`.",
+    "pvc.repo.commands.commit_origin:OtherTreeError": "Use `--aside`, or run `pvc switch` to the "
+    "branch that it was checked out from.",
+    "pvc.repo.commands.commit_source:OtherBaseError": _other_base,
+    "pvc.repo.commands.diff_trees:MixedError": "Use `pvc diff NAME` for a vector, and `pvc diff "
+    "REV REV` to compare weights.",
+    "pvc.repo.commands.editing:DependentError": _dependent,
+    "pvc.repo.commands.editing:NameTakenError": "Choose another name.",
+    "pvc.repo.commands.forget:NoTargetError": "Use `pvc status` to list the targets.",
+    "pvc.repo.commands.init:BaseAroundError": "Create it elsewhere: `pvc init DIR --base BASE`.",
+    "pvc.repo.commands.init:ExistsError": "Run `pvc status` to see its state.",
+    "pvc.repo.commands.merge_branch:MergeConflictError": "Both values are in the files: edit them "
+    "and run `pvc commit -m MESSAGE`; or run `pvc merge --abort` and merge again with `--ours` or "
+    "`--theirs`.",
+    "pvc.repo.commands.revert:NotRevertibleError": "Use `pvc log` to list commits, and `pvc "
+    "checkout REV` to go back without changing history.",
+    "pvc.repo.commands.scale:RepeatedTermError": "Edit personality.toml and run `pvc commit -m "
+    "MESSAGE`.",
+    "pvc.repo.commands.three_way:ConflictError": "Edit personality.toml by hand and run `pvc "
+    "commit -m MESSAGE`.",
+    "pvc.repo.git.objects:UnknownRevisionError": _unknown,
+    "pvc.repo.git.process:NoRepositoryError": _no_repository,
+    "pvc.repo.git.worktree:BlockedMoveError": "Commit or stash your edits (see `git status`), or "
+    "use `--keep-head`.",
+    "pvc.repo.git.worktree:UnfinishedError": lambda error: (
+        "Conclude it with `pvc commit -m MESSAGE`, or abort it with `pvc merge --abort`."
+        if error.operation == "merge"
+        else "Finish or abort it with git."
+    ),
+    "pvc.repo.history.journal:JournalError": "No command can change anything while this file is "
+    "here. Remove it, then check `git status` and `pvc status`; a directory that was being written "
+    "is listed as changed.",
+    "pvc.repo.history.recording:DetachedError": "Create a branch with `pvc switch -c NAME`.",
+    "pvc.repo.history.recording:HeadMovedError": "Run the command again.",
+    "pvc.repo.history.revision:AmbiguousError": "Choose another name, or rename one with `pvc mv` "
+    "or `git branch -m`.",
+    "pvc.repo.history.revision:UnknownOperandError": lambda error: (
+        f"{error.pointer}\n{_unknown(error)}"
+    ),
+    "pvc.repo.personality.config:ConfigError": _AGAIN,
+    "pvc.repo.personality.expression:ExpressionError": lambda error: error.pointer,
+    "pvc.repo.personality.personality_file:PersonalityError": _AGAIN,
+    "pvc.repo.personality.vector_file:VectorError": "pvc writes this file itself: run `git "
+    "restore` on it.",
+    "pvc.repo.repository:EditedError": "Commit them with `pvc commit -m MESSAGE`, or drop them "
+    "with `git restore PATH`.",
+    "pvc.repo.snapshot:NotPvcError": "Create a repository with `pvc init --base DIR`, or run `pvc "
+    "switch` to a branch that pvc made.",
+    "pvc.repo.snapshot:NoVectorError": "Use `pvc log NAME` to find the commits that had it.",
+    "pvc.repo.targets.directory:DriftedError": _drifted,
+    "pvc.repo.targets.directory:InTheWayError": "Move it away, or give another directory.",
+    "pvc.repo.targets.directory:NoSpaceError": "Free some space, or give a directory on another "
+    "disk.",
+    "pvc.repo.targets.records:RecordError": "Remove this file: pvc will then no longer treat the "
+    "directory as a target. Or give another directory with `--to DIR`.",
+    "pvc.repo.targets.write_and_verify:VerificationError": "The disk or the memory may be failing. "
+    "Run `pvc fsck` to check the store.",
+    "pvc.repo.trees.blocks:MissingBaseError": "Put the base's files back, or use a repository that "
+    "stores its base.",
+    "pvc.weights.folder:NoFolderError": _SAVED,
+    "pvc.weights.folder:NoWeightsError": _no_weights,
+    "pvc.weights.folder:PickleError": "Load it where you trust it, and save it with "
+    "`save_pretrained`.",
+    "pvc_store.errors:DamageError": _FSCK,
+    "pvc_store.errors:LockedError": lambda error: (
+        "Wait until it has finished. If no git command is running, one was killed: remove the lock."
+        if error.path.endswith("index.lock")
+        else "Wait until the other process has finished."
+    ),
+    "pvc_store.errors:MissingError": _FSCK,
+}
+"""Hints by module and class of the error, which need not be loaded."""
+
+SYSTEM_HINTS = {
+    errno.ENOSPC: "Free some space, and run the command again.",
+    errno.EDQUOT: "Free some space, and run the command again.",
+    errno.EIO: "The disk may be failing. Run `pvc fsck` to check the store.",
+}
+"""Hints by the number of an error of the system."""
+
+
+def hint_of(error: BaseException) -> str | None:
+    """The hint of an error: that of its nearest class that has one."""
+    return _text(next((HINTS[name] for name in names_of(error) if name in HINTS), None), error)
+
+
+def _text(hint: Hint | None, error: BaseException) -> str | None:
+    return hint(error) if callable(hint) else hint
