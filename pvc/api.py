@@ -1,4 +1,4 @@
-"""What Python programs use: a repository, its directories, and its engines.
+"""The interface for Python programs: a repository, its directories, and its engines.
 
     repository = pvc.open(".")
     repository.checkout("main", engine="chat")
@@ -6,7 +6,7 @@
     repository.verify("chat").drifted
     repository.checkout("HEAD~1", engine="chat")
 
-Every method does what the command of its name does, and raises what that tells.
+Every method does what the command of its name does, and raises its errors.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def open_repository(directory: AnyPath = ".", crew: Crew | None = None) -> OpenR
 
     Args:
         directory: somewhere within it.
-        crew: who does long work; None uses all processors, and tells nobody.
+        crew: does long work; None uses all processors and shows no progress.
 
     Raises:
         NoRepositoryError: there is none.
@@ -115,7 +115,7 @@ class OpenRepository:
 
     Args:
         repository: the repository.
-        crew: who does long work.
+        crew: does long work.
     """
 
     def __init__(self, repository: Repository, crew: Crew) -> None:

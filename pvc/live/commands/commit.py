@@ -1,7 +1,7 @@
 """Commit from an engine: its weights become a captured vector, bit for bit.
 
-The engine goes on meanwhile.  It says itself what it held before; after the commit it is told what
-it holds now.
+The engine goes on meanwhile.  Its state says which tree was there before; after the commit it gets
+the label of the new one.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ MAX_REVISION = 1000
 """Characters of a revision's text in the state of engines."""
 
 
-def origin_of(repository: Repository, tree: bytes, revision: str) -> ContentLabel:
+def label_of(repository: Repository, tree: bytes, revision: str) -> ContentLabel:
     """The label that an engine gets with a tree."""
     return ContentLabel(tree, identity(repository), revision[:MAX_REVISION])
 
@@ -112,7 +112,7 @@ class OpenEngine:
             RefusedError: its weights changed since they were read.
             UnreachableError: it has ended.
         """
-        origin = origin_of(self._repository, target.tree, target.revision)
+        origin = label_of(self._repository, target.tree, target.revision)
         state = self.state
         change = WeightUpdate(origin, state.generation, state.stamp, take=False, tensors=())
         stage = sealed.create("the stage", 0)

@@ -1,4 +1,4 @@
-"""Rescue: what an engine holds is kept before it is overwritten.
+"""Rescue: the weights of an engine are kept before they are overwritten.
 
 The weights are captured as a vector from the base, in a commit of their own upon HEAD's, to which a
 tag points; its personality is the base and this vector, and so just these weights.  No branch
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def rescue(repository: Repository, source: OpenEngine, crew: Crew) -> Rescue:
-    """Keep what an engine holds; the repository is locked.
+    """Keep the weights of an engine; the repository is locked.
 
     Raises:
         UnsteadyError: its weights change all the time.

@@ -1,7 +1,7 @@
 """`pvc checkout`: a revision's weights go to a target, then HEAD moves.
 
 The target, a directory or an engine, is written first and verified; HEAD moves last.  Whatever
-fails in between, the target goes back to what it held.
+fails in between, the target goes back to its old weights.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class CheckedOut:
         engine: name of the engine that was written to, or None.
         paused_seconds: for how long the engine's steps had to wait.
         unread: how many tensors the engine keeps in another form, so that they cannot be verified.
-        rescue: what the engine held before, if that had to be kept.
+        rescue: weights of the engine that were kept before they were overwritten.
     """
 
     revision: Revision

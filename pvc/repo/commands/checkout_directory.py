@@ -56,7 +56,7 @@ class BadPlaceError(PvcError):
 
 
 class SeveralTargetsError(PvcError):
-    """More than one directory could be meant.
+    """The repository has several targets, and none was named.
 
     Attributes:
         paths: the directories that pvc has written.
@@ -87,7 +87,7 @@ class DirectoryTarget:
             BadPlaceError: it lies within git's, the base's, or another target.
             DriftedError: it was changed since pvc wrote it.
             SeveralTargetsError: none was named, and there are several.
-            RecordError: the record of the directory, or of any that could be meant, is malformed.
+            RecordError: the directory's record is malformed; any record, if none was named.
         """
         repository = transaction.repository
         path = _path(repository, self.path)
@@ -103,7 +103,7 @@ class DirectoryTarget:
 def _path(repository: Repository, to: Path | None) -> Path | None:
     if to is not None:
         return Path(os.path.realpath(to))
-    for error in repository.targets.malformed():  # it may be the one that is meant
+    for error in repository.targets.malformed():  # which may be of the only target
         raise error
     paths = tuple(record.path for record in repository.targets.all())
     there = tuple(path for path in paths if path.is_dir()) or paths

@@ -1,4 +1,4 @@
-"""Commit: a training result becomes a captured vector, and a term of the personality."""
+"""`pvc commit NAME`: a training result becomes a captured vector, and a term of the personality."""
 
 from __future__ import annotations
 
@@ -33,15 +33,12 @@ if TYPE_CHECKING:
     from pvc.repo.trees.statistics import Capture
     from pvc.weights.folder import LeftOut
 
-ROUNDED_SHARE = 0.5
-"""Below this share of changed elements, 16-bit rounding has probably swallowed the update."""
-
 
 class NothingChangedError(PvcError):
     """There is nothing to commit.
 
     Attributes:
-        what: what is the same, and as what.
+        what: a sentence without its end.
     """
 
     def __init__(self, what: str) -> None:
@@ -53,7 +50,7 @@ class NonFiniteError(PvcError):
     """A result holds NaN or Inf where the base has numbers.
 
     Attributes:
-        where: the result, in words.
+        where: the checkpoint or engine.
         names: the tensors.
     """
 
@@ -67,13 +64,13 @@ class NonFiniteError(PvcError):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is to be committed.
+    """A commit as the user wants it.
 
     Attributes:
         name: the vector's name.
-        onto: what it was trained from, as a revision; None lets pvc find out.
+        onto: the revision that it was trained from; None lets pvc find out.
         aside: store it, but leave the personality as it is.
-        message: the commit message; None lets pvc word it.
+        message: the commit message; None for one of pvc's.
         allow_nonfinite: accept NaN and Inf.
     """
 
@@ -86,13 +83,13 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What a commit did.
+    """A commit that was made.
 
     Attributes:
         name: the vector.
         vector: what is stored of it.
         action: "captured", "extended" or "replaced".
-        origin_text: what it was trained from, in words.
+        origin_text: the revision that it was measured against.
         distances: to the base and to HEAD, where both were looked at.
         personality: the personality of the new commit.
         applied: whether the vector is a term of it.
@@ -101,8 +98,8 @@ class Committed:
         rounded_share: share of changed elements in the 16-bit tensors that changed, if it is so
             low that rounding probably swallowed the update; else None.
         engine: name of the engine that it came from, or None.
-        clean: whether that engine still held just this when it was told; else it went on training,
-            or belongs to another repository.
+        clean: whether that engine still holds just this and records it; else it went on training,
+            has ended, or belongs to another repository.
     """
 
     name: str
@@ -124,14 +121,14 @@ def commit(repository: Repository, wish: Wish, source: CommitSource, crew: Crew)
 
     Args:
         repository: where.
-        wish: as what.
+        wish: the vector to make of it.
         source: the checkpoint or engine that holds it.
         crew: does the work.
 
     Raises:
         OtherBaseError, NothingChangedError, NonFiniteError: see there.
-        ContainedError, AppliedError, IdentityError: what it would do to the personality.
-        OtherTreeError, NearerHeadError, NearerBaseError: what it started from is in doubt.
+        ContainedError, AppliedError, IdentityError: the personality cannot take it.
+        OtherTreeError, NearerHeadError, NearerBaseError: its origin is in doubt.
         HeadMovedError: somebody moved HEAD meanwhile.
         EditedError: the personality was edited and not committed.
         CheckpointError, RefusedError, ...: the source cannot be read; see its `open`.
@@ -207,7 +204,7 @@ class _Commit:
             applied=self.wish.name in self.plan.personality.names(),
             commit=state.commit,
             left_out=self.source.left_out,
-            rounded_share=rounded_share(captured),
+            rounded_share=captured.rounded_share(),
             engine=self.source.engine,
         )
 
@@ -265,15 +262,3 @@ class _Commit:
 def _plain(text: str) -> str:
     """What the command line gave, with bytes that are not UTF-8 written out."""
     return os.fsencode(text).decode(errors="backslashreplace")
-
-
-def rounded_share(captured: Capture) -> float | None:
-    """Share of changed elements in the 16-bit tensors that changed, if it is suspiciously low."""
-    changed = [
-        one.change
-        for one in captured.tensors
-        if one.changed_blocks and one.tensor.kind.name in {"BF16", "F16"}
-    ]
-    elements = sum(change.elements for change in changed)
-    share = sum(change.changed for change in changed) / elements if elements else 1.0
-    return share if share < ROUNDED_SHARE else None

@@ -32,7 +32,7 @@ class OtherTreeError(PvcError):
     """A target holds another tree than HEAD's.
 
     Attributes:
-        where: the target, in words.
+        where: the directory or engine, for messages.
         revision: what was checked out there.
     """
 
@@ -90,14 +90,14 @@ class Distances:
 
 @dataclass(frozen=True, slots=True)
 class CommitOrigin:
-    """What a training result started from.
+    """The tree that a training result started from.
 
     Attributes:
         tree: its tree id.
         terms: the terms of that personality, or None where it is not known.
-        text: the same in words.
-        doubted: tree id of what it could as well have started from: HEAD for a result that is
-            taken to start at the base, the base for a target.
+        text: the revision, as the user said it.
+        doubted: tree id of the other candidate: HEAD's tree for a result that is taken to start at
+            the base, the base for a target; None if it is the same.
         recipe: digest of the formula that the tree was computed by; None if it was captured.
     """
 
@@ -113,7 +113,7 @@ class TargetContent(Protocol):
 
     @property
     def where(self) -> str:
-        """The directory or engine, in words."""
+        """The directory or engine, for messages."""
         ...
 
     @property
@@ -148,7 +148,7 @@ def revision_origin(repository: Repository, text: str, crew: Crew) -> CommitOrig
 
 
 def assumed_origin(repository: Repository, head: Snapshot, crew: Crew) -> CommitOrigin:
-    """The base, of a result of which nothing else is known; HEAD's tree would do as well."""
+    """The base, for a result of which nobody says what it was trained from; HEAD is the rival."""
     base = head.config.base_tree
     head_tree = Builds(repository, head.config, crew).build(head.formula).tree
     return CommitOrigin(base, (), BASE, doubted=None if head_tree == base else head_tree)
@@ -193,7 +193,7 @@ def _recipe(formula: Formula) -> bytes | None:
 def check_nearest(
     repository: Repository, origin: CommitOrigin, tree: Tree, blocks: Blocks, crew: Crew
 ) -> Distances | None:
-    """Make sure that a result is not nearer to what it could as well have started from.
+    """Make sure that a result is not nearer to the other candidate for its origin.
 
     Raises:
         NearerHeadError, NearerBaseError: it is.

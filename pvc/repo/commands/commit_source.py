@@ -181,7 +181,7 @@ class OpenCheckpoint:
         )
 
     def confirm(self) -> bool:
-        """True: nobody has to be told."""
+        """True: a checkpoint keeps no state of its own."""
         return True
 
 

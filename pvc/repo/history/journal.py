@@ -1,4 +1,4 @@
-"""The journal: what an operation is about to do, so that the next command can finish or undo it.
+"""The journal: a note of what an operation does, by which the next command finishes or undoes it.
 
 One file, written before the first change and removed after the last.  It holds no bytes of weights:
 both the old and the new state of a target are in the store.
@@ -35,8 +35,8 @@ class DirectoryWrite:
     """A directory that is being written.
 
     Attributes:
-        after: what it is to hold; its stamps are empty.
-        before: what it held, or None if it is to be created.
+        after: its record once it is written; the stamps are empty.
+        before: its record before; None if it is created.
         base: tree id of the base that both are stored against.
         base_path: the directory that the base was read from, absolute.
         temporary: where it is being created, if it is.
@@ -172,10 +172,10 @@ class JournalFile:
         return self.path.stat().st_mtime_ns
 
     def begin(self, journal: Journal) -> None:
-        """Write down what is about to happen."""
+        """Write the journal, before anything else is changed."""
         atomic.write_file(self.path, journal.to_text().encode())
 
     def end(self) -> None:
-        """It has happened, or has been undone."""
+        """Remove the journal: the operation is done, or undone."""
         self.path.unlink(missing_ok=True)
         atomic.sync_directory(self.path.parent)

@@ -1,7 +1,8 @@
-"""Finishing or undoing what a killed process left behind.
+"""Recovery: an operation that was cut short is finished or undone.
 
-HEAD decides.  If it moved, the operation is finished: text files follow HEAD, and the target is
-what was verified before HEAD moved.  If it did not, the target goes back to what it held.
+HEAD decides.  If it moved, the operation is finished: text files follow HEAD, and the target has
+the weights that were verified before HEAD moved.  If it did not, the target goes back to those it
+had before.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def recover(
 
     Args:
         repository: where.
-        crew: who does the work.
+        crew: does the work.
         failed: the operation is one of this process, and failed just now: nobody can have begun to
             use a directory that it made.
 
@@ -95,7 +96,7 @@ def _git_of(journal: Journal, repository: Repository, stack: contextlib.ExitStac
 
 
 def _settle_text(git: Git, journal: Journal) -> None:
-    """Bring pvc's files to HEAD, where they still are as one end of the operation had them."""
+    """Bring pvc's files to HEAD, unless somebody edited them after the operation."""
     ends = {journal.head_before[1]}
     if journal.head_after is not None:
         ends.add(journal.head_after[1])

@@ -1,4 +1,4 @@
-"""Records of directories: what pvc wrote there, and which files were touched since.
+"""Records of directories: the tree that pvc wrote there, and stamps of the files.
 
 A file whose stamp is as it was is taken for unchanged; any other has to be read.
 """
@@ -31,7 +31,7 @@ MAX_PATH = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class DirectoryRecord:
-    """What pvc last wrote to a directory.
+    """The weights that pvc last wrote to a directory.
 
     Attributes:
         path: the directory, absolute.

@@ -99,7 +99,7 @@ def test_counts(tmp_path: Path, dtype: str) -> None:
         assert (row.elements, row.changed_elements, row.blocks, row.changed_blocks) == counts[:4]
         assert row.tau_norm == pytest.approx(counts[4], rel=1e-6)
         assert row.from_norm == pytest.approx(counts[5], rel=1e-6)
-        assert row.changed_share == pytest.approx(counts[1] / counts[0])
+        assert row.changed_elements / row.elements == pytest.approx(counts[1] / counts[0])
     assert backwards.total.tau_norm == pytest.approx(total[4], rel=1e-6)
     assert backwards.total.from_norm == pytest.approx(counted(after, before, [*after])[5], rel=1e-6)
 
