@@ -12,7 +12,6 @@ from pvc.cli.progress import crew, threads_option
 from pvc.cli.shared.edited import document as edited_document
 from pvc.cli.shared.edited import lines as edited_lines
 from pvc.cli.shared.repository import REVISION, opened
-from pvc.cli.shared.vector import document as vector_document
 from pvc.merge.methods import METHODS
 from pvc.merge.parameters import Choice, Integer, Number, Parameter
 from pvc.wording import shown
@@ -178,6 +177,8 @@ def _warn(recipe: Recipe) -> None:
 
 
 def _answer(done: Combined) -> None:
+    from pvc.cli.shared.vector import document as vector_document
+
     edited, trim = done.edited, done.trim
     document: dict[str, Any] = {**edited_document(edited)}
     document["vector"] = vector_document(done.name, done.vector)
