@@ -13,7 +13,6 @@ from pvc.cli.shared.edited import document as edited_document
 from pvc.cli.shared.edited import lines as edited_lines
 from pvc.cli.shared.merge_methods import PARAMETERS, listed, parameter_options
 from pvc.cli.shared.repository import REVISION, opened
-from pvc.cli.shared.vector import document as vector_document
 from pvc.merge.methods import METHODS
 from pvc.wording import shown
 
@@ -135,6 +134,8 @@ def _warn(recipe: Recipe) -> None:
 
 
 def _answer(done: Combined) -> None:
+    from pvc.cli.shared.vector import document as vector_document
+
     edited, trim = done.edited, done.trim
     document: dict[str, Any] = {**edited_document(edited)}
     document["vector"] = vector_document(done.name, done.vector)
