@@ -360,7 +360,7 @@ def test_forget(pvc: Pvc) -> None:
     assert fields(pvc.json("forget", "served"), "forget")["path"] == str(served)
     assert pvc.json("status")["targets"] == []
     pvc("checkout", "main", "--to", "served")
-    assert pvc("forget", served).out == f"{served} is no target any more\n"
+    assert pvc("forget", served).out == f"{served} is no longer a target\n"
     assert served.is_dir()
 
 

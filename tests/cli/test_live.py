@@ -66,7 +66,7 @@ def test_the_story(pvc: Pvc, engine: EngineProcess) -> None:
     assert " ms and verified, " in first
     assert (second.endswith("(on main)"), third) == (True, "base")
     assert engine_line(pvc).startswith("chat (main, ")
-    assert engine_line(pvc).endswith("); clean, as far as it knows")
+    assert engine_line(pvc).endswith("); clean, according to the engine")
 
     engine.ask("train")
     drifted = (
@@ -225,10 +225,8 @@ def test_an_interrupt_after_the_commit(pvc: Pvc, engine: EngineProcess) -> None:
 def test_a_revision_that_was_taken_for_an_engine(pvc: Pvc) -> None:
     done = pvc("checkout", "--live", "main")
     assert done.code == 2
-    assert (
-        "Missing argument 'REV'. main was read as an engine; did you mean `pvc checkout main --live`?"
-        in (done.err)
-    )
+    meant = "main was read as an engine; did you mean `pvc checkout main --live`?"
+    assert f"Missing argument 'REV'. {meant}" in done.err
 
 
 def test_no_engine(pvc: Pvc) -> None:

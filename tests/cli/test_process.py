@@ -41,7 +41,7 @@ except SystemExit as ended:
 print(*sys.modules, file=sys.stderr)
 """
 OTHER_ROOMS = (
-    "pvc.codec", "pvc.jit", "pvc.live.client", "pvc.live.engine", "pvc.live.protocol",
+    "pvc.codec", "pvc.jit", "pvc.live.client", "pvc.live.engine", "pvc.live.protocol", "pvc.merge",
     "pvc.repo.trees.blocks", "pvc.weights.checkpoint", "pvc_store.pack", "pvc_store.tree",
 )  # fmt: skip
 SLOWER = 2.2
@@ -86,6 +86,26 @@ def seconds(command: list[str], cwd: Path) -> float:
     began = time.monotonic()
     subprocess.run(command, cwd=cwd, env=environment(), check=True, capture_output=True)
     return time.monotonic() - began
+
+
+# What it is not misled by
+
+
+def test_the_surroundings_of_a_git_hook(work: Path, tmp_path: Path) -> None:
+    """What git sets for its hooks concerns git's own repository, and not the one of `-C`."""
+    other = tmp_path / "other"
+    git(tmp_path, "init", "-q", "other")
+    hook = {
+        "GIT_DIR": str(other / ".git"),
+        "GIT_INDEX_FILE": str(other / ".git" / "index"),
+        "GIT_WORK_TREE": str(other),
+    }
+    for words in (("status",), ("rm", "quiet"), ("log", "-n", "1")):
+        done = spawn("-C", work, *words, cwd=other, env=hook)
+        assert (done.code, done.err) == (0, "")
+    assert "Remove quiet" in done.out
+    assert git(work, "status", "--porcelain") == ""
+    assert not (other / ".git" / "index").exists()
 
 
 # How it is interrupted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -54,6 +54,11 @@ def live_option(text: str) -> Callable[[F], F]:
     )  # fmt: skip
 
 
+def named(engine: str | None) -> str | Literal[True] | None:
+    """The engine that an option names, as `pvc.api` takes it: True for the only one."""
+    return True if engine == ONLY else engine
+
+
 @contextlib.contextmanager
 def connected(name: str | None) -> Iterator[Connection]:
     """A connection to an engine; None and ONLY stand for the only running one."""
@@ -80,7 +85,7 @@ def condition(found: EngineStatus) -> str:
         f"{found.name}`",
         "busy": f"is busy: {found.detail}",
         "torn": f"TORN, paused until a checkout repairs it: {found.detail}",
-        "restarted": f"restarted since ({content}) was checked out: has the weights it loaded",
+        "restarted": f"restarted since the checkout of {content}; has the weights it loaded",
         "gone": f"({content}) has ended; `pvc forget --live {found.name}` removes it here",
         "foreign": f"has {content} of the repository {found.detail}",
         "new": "running; nothing was checked out into it yet",
