@@ -266,7 +266,7 @@ def test_packed_weights_that_were_written_to_cannot_be_kept(
         refused = pvc(*command, "--live", moe.key)
         assert refused.code == 13
         assert "does not have what it was made of" in refused.err
-        assert "end it and start it again" in refused.err.replace("\n", " ")
+        assert "otherwise restart the engine" in refused.err.replace("\n", " ")
     with moe.connect() as connection:
         overwrite(connection, moe.base, take=True)
     assert moe.outputs() == moe.before
