@@ -132,9 +132,11 @@ def _written(done: Done, place: dict[str, Any], seconds: float) -> list[str]:
         return []
     checked = "verified as far as possible" if place["unread"] else "verified"
     rescue = place["rescue"]
-    kept = [] if rescue is None else [f"{where}: previous weights saved at the tag {rescue['tag']}"]
+    saved = (
+        [] if rescue is None else [f"{where}: previous weights saved at the tag {rescue['tag']}"]
+    )
     return [
-        *kept,
+        *saved,
         f"{where}: tree {short(done.built.tree)}, {size(done.written_bytes)} {how} and {checked}, "
         f"{seconds:.1f} s",
         *([f"{where}: {unread(place['unread'])}"] if place["unread"] else []),

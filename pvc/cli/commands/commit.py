@@ -83,12 +83,12 @@ def command(
                 live = commit_engine(repository, wish, connection, workers)
             done = live.done
     seconds = time.monotonic() - began
-    told = None if live is None else {"name": live.engine, "clean": live.clean}
-    output.answer({**_document(done, seconds), "engine": told}, _lines(done, seconds))
+    recorded = None if live is None else {"name": live.engine, "clean": live.clean}
+    output.answer({**_document(done, seconds), "engine": recorded}, _lines(done, seconds))
     _warnings(output, done)
     if live is not None and not live.clean:
         output.warn(
-            f"the engine {live.engine} was not told of this commit: its weights changed meanwhile, "
+            f"the engine {live.engine} did not record this commit: its weights changed meanwhile, "
             "it has ended, or it belongs to another repository"
         )
 
@@ -139,8 +139,8 @@ def _lines(done: Committed, seconds: float) -> list[str]:
             f"  distance  {norm(done.distances.base)} from the base, "
             f"{norm(done.distances.head)} from {other}: the origin is {start}"
         )
-    kept = "" if done.applied else f" ({done.name} is not applied)"
-    return [*lines, f"[{done.commit[:10]}] {done.personality}{kept}"]
+    aside = "" if done.applied else f" ({done.name} is not applied)"
+    return [*lines, f"[{done.commit[:10]}] {done.personality}{aside}"]
 
 
 def _warnings(output: Output, done: Committed) -> None:
