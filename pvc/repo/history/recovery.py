@@ -54,8 +54,6 @@ def recover(
         return None
     with contextlib.ExitStack() as stack:
         git = _git_of(journal, repository, stack)
-        if git is not None:
-            git.restart()
         moved = git is not None and position(git) != journal.head_before
         if git is not None:
             git.remove_locks(file.began())
