@@ -20,6 +20,10 @@ class Progress(Protocol):
         """A phase begins: what it does, and how many bytes it will handle."""
         ...
 
+    def label(self, text: str) -> None:
+        """The phase goes on with another step, called `text`; its total stays."""
+        ...
+
     def advance(self, count: int) -> None:
         """`count` more bytes are done."""
         ...
@@ -30,6 +34,9 @@ class Silence:
 
     def start(self, label: str, total: int) -> None:
         """See `Progress.start`."""
+
+    def label(self, text: str) -> None:
+        """See `Progress.label`."""
 
     def advance(self, count: int) -> None:
         """See `Progress.advance`."""

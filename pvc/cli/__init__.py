@@ -1,12 +1,22 @@
-"""The command line: one file per command.
+"""The command line: arguments are parsed, one function is called, its result is printed.
 
-    main       the group: global options, sections of the help, lazy loading of commands
-    boundary   what every way of ending becomes: messages, exit codes
-    errors     exit code and hint of every error
-    output     text and JSON, the terminal
-    progress   progress of long work
+    commands/    one file per command: options and help, one call into pvc.repo, text and JSON
+    shared/      options and output that several commands have
+    main         the group `pvc`: its options, its help, loading of commands
+    boundary     how a process ends: message, hint and exit code
+    errors       exit code, hint and JSON fields of an error, from exit_codes, hints, git_refusals
+    output       text, JSON and colours
+    progress     the progress bar
 
-Only this room reads arguments, environment and terminal.
+1. `main` runs `boundary.run`, which lets click find the command and load its module.
+2. The command opens the repository (`shared.repository.opened`), calls its use case and writes the
+   result with `output.current().answer`.
+3. Whatever is raised reaches `boundary.end`: one sentence on stderr, perhaps a hint, an exit code.
+
+The script `pvc` and `python -m pvc` call it.  Only this room reads arguments, environment and
+terminal.  Its tables name errors and do not import them: `pvc log` loads no numpy and no GitPython.
+
+Tests: tests/cli/.
 """
 
 from __future__ import annotations

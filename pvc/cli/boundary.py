@@ -1,4 +1,4 @@
-"""What every way of ending becomes: one sentence, perhaps a hint, and an exit code."""
+"""How a process ends: one sentence, perhaps a hint, and an exit code."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 COMPLETION = "_PVC_COMPLETE"
 
-# What git sets for its hooks and aliases.  It speaks of their repository, index and folder, which
-# need not be the ones that the command line names.
+# Set by git for its hooks and aliases: they would point git to another repository or index than the
+# directory of the command.
 GIT_LOCAL = (
     "GIT_DIR",
     "GIT_COMMON_DIR",
@@ -44,17 +44,19 @@ def run() -> NoReturn:
     try:
         signal.signal(signal.SIGTERM, _terminate)
         _prepare_streams()
-        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a missing git is told in our words
+        for name in GIT_LOCAL:
+            os.environ.pop(name, None)
+        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # we report a missing git ourselves
         code = _command()
     except BaseException as error:  # noqa: BLE001 - the one place where everything ends
         code = end(error)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # all is done; nothing is left to be stopped
+        signal.signal(number, signal.SIG_IGN)  # the work is done, and its exit code is known
     sys.exit(code)
 
 
 def _command() -> int:
-    """What click's own `main` does, but it would turn interrupts and closed pipes into others."""
+    """Do as click's `main`, which would turn interrupts and closed pipes into exit code 1."""
     from pvc.cli.main import group
 
     instruction = os.environ.get(COMPLETION)
@@ -70,13 +72,13 @@ def _command() -> int:
 
 
 def _prepare_streams() -> None:
-    """Open what was closed, lest a file of the store gets the number of stdout; write any text."""
+    """Open closed streams, lest a file of the store gets the number of stdout; allow any text."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold any bytes
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names may contain any bytes
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
@@ -85,7 +87,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def end(error: BaseException) -> int:
-    """Tell how it ended; returns the exit code."""
+    """Report how a command ended.  Returns the exit code."""
     if isinstance(error, click.exceptions.Exit):
         return _flushed(error.exit_code)
     if isinstance(error, SystemExit):
@@ -94,12 +96,12 @@ def end(error: BaseException) -> int:
         _give_up_output()
         return exit_codes.CLOSED_PIPE
     if isinstance(error, OSError):
-        _give_up_output()  # perhaps its disk is full, and Python would try again at the exit
-    return _tell(error)
+        _give_up_output()  # its disk may be full, and Python would write again at exit
+    return _report(error)
 
 
-def _tell(error: BaseException) -> int:
-    code, name, message, hint = _words(error)
+def _report(error: BaseException) -> int:
+    code, name, message, hint = _described(error)
     if "--json" in sys.argv:
         content = {"code": code, "name": name, "message": message, "hint": hint}
         content |= errors.fields_of(error)
@@ -119,7 +121,7 @@ def _tell(error: BaseException) -> int:
 
 
 def _flushed(code: int) -> int:
-    """The exit code of a command that ended early, once its answer is written."""
+    """The exit code of a command that ended early, after its output is written."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -129,12 +131,14 @@ def _flushed(code: int) -> int:
 
 
 def _give_up_output() -> None:
-    """Let what is still to be written to stdout go nowhere."""
-    with contextlib.suppress(AttributeError, io.UnsupportedOperation):  # it is closed, or no file
+    """Discard the rest of stdout."""
+    with contextlib.suppress(
+        AttributeError, io.UnsupportedOperation
+    ):  # it is closed, or has no descriptor
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _words(error: BaseException) -> tuple[int, str, str, str | None]:
+def _described(error: BaseException) -> tuple[int, str, str, str | None]:
     """Exit code, name, message and hint."""
     from pvc.errors import PvcError
 
@@ -142,7 +146,7 @@ def _words(error: BaseException) -> tuple[int, str, str, str | None]:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return _stopped(error)
     if isinstance(error, MemoryError):
-        return exit_codes.OTHER, name, "There is too little memory.", None
+        return exit_codes.OTHER, name, "Out of memory.", None
     if isinstance(error, click.ClickException):
         return exit_codes.USAGE, name, error.format_message(), _usage_hint(error)
     if isinstance(error, PvcError):
@@ -155,16 +159,16 @@ def _words(error: BaseException) -> tuple[int, str, str, str | None]:
 
 
 def _stopped(error: BaseException) -> tuple[int, str, str, str | None]:
-    """What a signal becomes; notes say what is not as it was."""
-    kept = " ".join(getattr(error, "__notes__", ())) or "everything is as it was."
+    """The outcome of a signal; notes on the error list changes that remain."""
+    changed = " ".join(getattr(error, "__notes__", ())) or "nothing was changed."
     if isinstance(error, Terminated):
-        return exit_codes.TERMINATED, "Terminated", f"Terminated; {kept}", None
-    return exit_codes.INTERRUPTED, "Interrupted", f"Interrupted; {kept}", None
+        return exit_codes.TERMINATED, "Terminated", f"Terminated; {changed}", None
+    return exit_codes.INTERRUPTED, "Interrupted", f"Interrupted; {changed}", None
 
 
 def _usage_hint(error: click.ClickException) -> str | None:
     context = getattr(error, "ctx", None)
-    return f"`{context.command_path} --help` explains it." if context is not None else None
+    return f"See `{context.command_path} --help`." if context is not None else None
 
 
 def _bug(error: BaseException) -> tuple[int, str, str, str | None]:

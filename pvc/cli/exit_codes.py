@@ -9,15 +9,15 @@ INTERRUPTED, CLOSED_PIPE, TERMINATED, BUG = 130, 141, 143, 255
 
 EXIT_STATUS = (
     (0, "success"),
-    (NO, "nothing to commit, a conflict, damage or a difference found, or still in use"),
+    (NO, "nothing to commit, a conflict, a difference, damage, or still in use"),
     (USAGE, "wrong command line"),
     (NO_REPOSITORY, "not in a pvc repository"),
     (LOCKED, "another process holds the lock"),
     (DAMAGED, "stored data is missing or damaged"),
-    (ENGINE, "no such engine, or it refuses, runs another model, or would lose weights"),
+    (ENGINE, "no such engine, or it refuses, or runs another model"),
     (NAME, "unknown, taken, ambiguous or invalid name"),
     (OTHER_BASE, "the checkpoint was not trained from the base"),
-    (NOT_FINITE, "the checkpoint has NaN or Inf where its starting point has numbers"),
+    (NOT_FINITE, "the checkpoint has NaN or Inf where its origin has numbers"),
     (EDITED, "uncommitted edits, an unfinished git operation or a detached HEAD"),
     (PICKLE, "the checkpoint is stored as pickles"),
     (OTHER, "any other error, such as a full disk"),

@@ -1,4 +1,4 @@
-"""The group `pvc`: global options, sections of the help, commands loaded when they are needed."""
+"""The group `pvc`: its options, the sections of its help, and its commands, loaded on demand."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ SECTIONS = {
 }
 
 LASTING = ("serve", "demo")
-"""Commands whose processes live long, with models in memory."""
+"""Commands that run for long, with models in memory."""
 COLLECT_EVERY = 50_000
-"""New objects between two searches for garbage, in all other commands: what they make stays."""
+"""New objects between two garbage collections of all other commands, which free little."""
 
 
 class Sections(click.Group):
-    """A group whose commands come in sections, one module each."""
+    """A group with one module for each command, and sections in its help."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All commands, in the order of the sections."""
@@ -44,7 +44,7 @@ class Sections(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with a guess for a word that was mistyped."""
+        """Find a command as click does, and suggest one for a mistyped word."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -80,7 +80,7 @@ class Sections(click.Group):
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     default=Path(),
     metavar="DIR",
-    help="Work in DIR instead of here.",
+    help="Run as if pvc was started in DIR.",
 )
 @click.version_option(pvc.__version__, prog_name="pvc")
 @click.pass_context
@@ -88,14 +88,14 @@ def group(context: click.Context, directory: Path) -> None:
     """Version control for the behaviour of language models.
 
     \b
-    pvc init --base ./qwen3-8b
-    pvc commit listening --from ./out/listening -m "20 examples"
-    pvc log
-    pvc checkout main --to ./served
-    pvc checkout HEAD~1
+    pvc init --base ./qwen3-8b                             create a repository
+    pvc commit listening --from ./out -m "20 examples"     store a training result
+    pvc log                                                show the history
+    pvc checkout main --to ./served                        write weights to a directory
+    pvc checkout HEAD~1                                    roll them back
     """
     context.obj = directory
     if context.invoked_subcommand not in LASTING:
         gc.set_threshold(COLLECT_EVERY)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads that spin
-    context.call_on_close(gc.freeze)  # the process ends; nothing need be looked through once more
+    context.call_on_close(gc.freeze)  # the process ends: a last collection would free nothing

@@ -1,4 +1,4 @@
-"""What commands write: the answer on stdout, as text or one JSON document; the rest on stderr."""
+"""Output of commands: the result on stdout, as text or one JSON document; the rest on stderr."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ SHORT_ID = 12
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where and how a command answers.
+    """The form of a command's output.
 
     Attributes:
-        as_json: one JSON document instead of text.
-        quiet: no notes, no progress.
+        as_json: the result is one JSON document instead of text.
+        quiet: no notes, warnings and progress.
     """
 
     as_json: bool = False
     quiet: bool = False
 
     def answer(self, document: dict[str, Any], lines: Sequence[str]) -> None:
-        """Write the answer in the form that was asked for."""
+        """Write the result, as JSON or as text."""
         if self.as_json:
             click.echo(json.dumps({"version": JSON_VERSION, **document}, ensure_ascii=False))
             return
@@ -41,21 +41,21 @@ class Output:
             click.echo(line, color=colours(sys.stdout))
 
     def note(self, text: str) -> None:
-        """Tell something that is not the answer."""
+        """Write a note to stderr."""
         if not self.quiet and not self.as_json:
             click.echo(text, err=True)
 
     def warn(self, text: str) -> None:
-        """Tell something that may be wrong."""
+        """Write a warning to stderr."""
         self.note(click.style("warning: ", fg="yellow") + text)
 
-    def tells(self) -> bool:
-        """Whether progress is to be shown."""
+    def shows_progress(self) -> bool:
+        """Whether progress is shown."""
         return not (self.quiet or self.as_json)
 
 
 def answers(command: F) -> F:
-    """Add --json and --quiet to a command, which receives an `output`."""
+    """Add --json and --quiet to a command; `current` has their values."""
 
     def collect(context: click.Context, parameter: click.Parameter, value: bool) -> bool:
         output = context.meta.get(__name__, Output())
@@ -65,22 +65,22 @@ def answers(command: F) -> F:
 
     command = click.option(
         "--quiet", "-q", is_flag=True, expose_value=False, callback=collect, is_eager=True,
-        help="Write the answer only.",
+        help="Print only the result.",
     )(command)  # fmt: skip
     return click.option(
         "--json", is_flag=True, expose_value=False, callback=collect, is_eager=True,
-        help="Answer in JSON.",
+        help="Print the result as JSON.",
     )(command)  # fmt: skip
 
 
 def current() -> Output:
-    """How the running command answers."""
+    """The output of the running command."""
     found = click.get_current_context().meta.get(__name__, Output())
     return found if isinstance(found, Output) else Output()
 
 
 def colours(stream: Any) -> bool:
-    """Whether a stream gets colours: by NO_COLOR, FORCE_COLOR, TERM, and what it is."""
+    """Whether a stream gets colours: by NO_COLOR, by FORCE_COLOR, or because it is a terminal."""
     if os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR"):
@@ -89,29 +89,29 @@ def colours(stream: Any) -> bool:
 
 
 def terminal(stream: Any) -> bool:
-    """Whether a stream is a terminal on which lines can be drawn again."""
+    """Whether a stream is a terminal that can redraw lines."""
     return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def share(part: int, whole: int) -> str:
-    """A share for people."""
+    """A share in percent."""
     if not whole or part in (0, whole):
         return "100 %" if part else "0 %"
     return f"{min(max(100 * part / whole, 0.001), 99.99):.3g} %"
 
 
 def norm(value: float) -> str:
-    """A relative norm for people."""
+    """A relative norm, to three digits."""
     return f"{value:.3g}"
 
 
 def short(identity: bytes) -> str:
-    """The beginning of an id, for people."""
+    """An abbreviated id."""
     return identity.hex()[:SHORT_ID]
 
 
 def columns(rows: Sequence[Sequence[str]], *, left: int = 1, indent: str = "") -> list[str]:
-    """Lines with aligned columns: the first `left` to the left, the others to the right."""
+    """Lines with aligned columns: the first `left` columns to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:

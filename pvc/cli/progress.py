@@ -25,7 +25,7 @@ LINE_EVERY_SECONDS = 10.0
 
 
 class Reporter:
-    """Draws what `pvc.parallel.Progress` reports; nothing for work that is done at once."""
+    """Shows what `pvc.parallel.Progress` reports; nothing if the work is done within a second."""
 
     def __init__(self, *, terminal: bool, unit: str = "bytes") -> None:
         self._terminal = terminal
@@ -50,6 +50,13 @@ class Reporter:
             self._label, self._total, self._done = label, total, 0
             if self._bar is not None:
                 self._bar.reset(self._task, description=label, total=total)
+
+    def label(self, text: str) -> None:
+        """The phase goes on with another step."""
+        with self._lock:
+            self._label = text
+            if self._bar is not None:
+                self._bar.update(self._task, description=text)
 
     def advance(self, count: int) -> None:
         """More is done."""
@@ -98,11 +105,11 @@ class Reporter:
 
 @contextlib.contextmanager
 def crew(output: Output, threads: int | None) -> Iterator[Crew]:
-    """Who does long work, telling the terminal how far it is."""
+    """Threads for long work, with progress on stderr."""
     from pvc.parallel import Crew, default_threads
 
     count = threads or default_threads()
-    if not output.tells():
+    if not output.shows_progress():
         yield Crew(count)
         return
     with Reporter(terminal=terminal(sys.stderr)) as reporter:
@@ -113,5 +120,5 @@ threads_option = click.option(
     "--threads",
     type=click.IntRange(1, 1024),
     metavar="N",
-    help="How many threads work; one per processor by default.",
+    help="Number of threads. Default: one per processor.",
 )

@@ -18,20 +18,21 @@ HEAD = """\
 
 Written by `python -m tests.cli.reference > docs/cli.md` from the help texts; a test compares.
 
-- The answer goes to stdout; notes, warnings, progress and errors go to stderr.
-- `--json` answers with one JSON document that holds `"version": 1`; an error is one JSON document
-  on stderr: `{"version": 1, "error": {"code", "name", "message", "hint"}}`, with `conflicts` where
-  a merge has any. Fields may become more; they are never renamed.
-- `--quiet` leaves out notes, warnings and progress. Pipes get neither colours nor progress bars,
-  and nothing is cut to a width; work that takes long writes a line to stderr every ten seconds.
-- `NO_COLOR` turns colours off, `FORCE_COLOR` on. `PVC_DEBUG=1` shows where a mistake in pvc is.
-- Any command can be interrupted (Ctrl-C) or killed: afterwards everything is as it was, or the next
-  command finishes or undoes what was left.
+- Results go to stdout; notes, warnings, progress and errors go to stderr.
+- `--json` prints the result as one JSON document with `"version": 1`. An error is one JSON document
+  on stderr: `{"version": 1, "error": {"code", "name", "message", "hint"}}`, with `conflicts` for
+  merge conflicts. Later versions may add fields; they never rename any.
+- `--quiet` leaves out notes, warnings and progress. Pipes get no colours and no progress bar, and
+  lines are not cut; long commands write a line to stderr every ten seconds.
+- `NO_COLOR` turns colours off, `FORCE_COLOR` turns them on. `PVC_DEBUG=1` adds a traceback to the
+  report of a bug in pvc.
+- Any command can be interrupted (Ctrl-C) or killed: either nothing was changed, or the next command
+  finishes or undoes the change.
 
-`REV` is whatever git understands (`main`, `v1`, `HEAD~2`), or `base`; where weights are meant, also
-the name of a vector, `NAME@REV`, a vector as it was at a revision, and a sum of all these, such as
-`base + listening - 0.5*(suggesting + quiet@HEAD~3)`. There a dash is a minus, but for one within
-the REV of `NAME@REV`. `ENGINE` is the name of a running engine ([live.md](live.md)).
+`REV` is any revision that git understands (`main`, `v1`, `HEAD~2`), or `base`. For weights it may
+also be a vector, a vector at a revision (`NAME@REV`), or a sum of these, such as
+`base + listening - 0.5*(suggesting + quiet@HEAD~3)`. In a sum a dash is a minus, except within the
+REV of `NAME@REV`. `ENGINE` is the name of a running engine ([live.md](live.md)).
 
 ## Completion
 

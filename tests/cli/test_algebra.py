@@ -90,7 +90,7 @@ def test_a_warning_where_scales_are_divided_by(pvc: Pvc) -> None:
     done = pvc(*words, "--compat", "mergekit", "-o", "calm")
     assert done.code == 0
     assert done.err.count("warning: ") == 1
-    assert "compat mergekit) divides by scales, and some are below 0 (quiet)" in done.err
+    assert "compat mergekit) divides by scales, and those of quiet are negative" in done.err
 
 
 def test_peft_has_no_lambda(pvc: Pvc) -> None:
@@ -108,7 +108,7 @@ def test_merge_takes_the_place_of_the_terms(pvc: Pvc) -> None:
     refused = pvc("rm", "listening")
     assert refused.code == 1
     assert "listening_suggesting depends on it" in refused.err
-    assert "hint: Remove what depends on it first" in refused.err
+    assert "hint: Remove the vectors that depend on it first" in refused.err
 
 
 def test_merging_a_branch(pvc: Pvc) -> None:

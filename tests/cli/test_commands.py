@@ -109,7 +109,7 @@ def test_init_as_json(base: Path, tmp_path: Path) -> None:
 
 def test_init_by_reference_warns(base: Path, tmp_path: Path) -> None:
     done = Pvc(tmp_path)("init", "new", "--base", base, "--base-by-reference")
-    assert done.err == f"warning: the base is stored by reference; {base} must never change\n"
+    assert done.err == f"warning: the base is not copied: {base} must never change\n"
     assert "BY REFERENCE" in Pvc(tmp_path / "new")("status").out
 
 
@@ -135,7 +135,7 @@ def test_commit(fresh: Path, sources: dict[str, Path]) -> None:
     assert " (base) -> " in title
     assert changed.split()[0] == "changed"
     assert "of 741 440 elements (91.1 %), 7 of 7 blocks" in changed
-    assert size.split() == ["norm", "0.02", "of", "what", "it", "started", "from"]
+    assert size.split() == ["norm", "0.02", "relative", "to", "the", "origin"]
     assert "kB of 1.48 MB (" in stored
     assert end.endswith("] base + listening")
     assert pvc("log", "-n", "1").out.splitlines()[0].endswith(" 20 examples")
@@ -195,7 +195,7 @@ def test_mv_and_rm(pvc: Pvc) -> None:
     assert fields(pvc.json("rm", "calm"), "rm")["paths"] == ["vectors/calm.json"]
     refused = pvc("rm", "offering")
     assert refused.code == 1
-    assert "hint: Take it out of personality.toml first" in refused.err
+    assert "hint: Remove its term from personality.toml first" in refused.err
 
 
 # Move
@@ -207,7 +207,7 @@ def test_checkout(pvc: Pvc, sources: dict[str, Path]) -> None:
     first, second, third = done.out.splitlines()
     assert first.startswith(f"{served}: tree ")
     assert ", 1.48 MB written and verified, " in first
-    assert second.endswith("(detached; `pvc switch -c NAME` begins a branch)")
+    assert second.endswith("(detached; `pvc switch -c NAME` creates a branch)")
     assert third == "base + listening"
     assert contents(served) == contents(sources["listening"])
     done = pvc("checkout", "main")
@@ -228,7 +228,7 @@ def test_checkout_as_json(pvc: Pvc) -> None:
 
 def test_checkout_without_a_directory_says_so(pvc: Pvc) -> None:
     assert pvc("checkout", "main").out.endswith(
-        "no weights were written; --to DIR or --live says where they should go\n"
+        "no weights were written: no target; use --to DIR or --live\n"
     )
 
 
@@ -243,12 +243,12 @@ def test_switch_branch_and_tag(pvc: Pvc) -> None:
     assert [(one["name"], one["current"]) for one in found] == [
         ("main", True), ("old", False), ("side", False),
     ]  # fmt: skip
-    assert pvc("branch", "-D", "old").out == "old is gone\n"
+    assert pvc("branch", "-D", "old").out == "old deleted\n"
     assert fields(pvc.json("branch", "-d", "side"), "branch NAME")["commit"] is None
     assert pvc("tag", "v2").out == f"v2 is at {commit[:10]}\n"
     assert fields(pvc.json("tag", "v3", "v1"), "tag NAME")["name"] == "v3"
     assert [one["name"] for one in fields(pvc.json("tag"), "tag")["tags"]] == ["v1", "v2", "v3"]
-    assert pvc("tag", "-d", "v3").out == "v3 is gone\n"
+    assert pvc("tag", "-d", "v3").out == "v3 deleted\n"
 
 
 # Inspect
@@ -328,7 +328,7 @@ def test_diff_of_a_vector(pvc: Pvc) -> None:
 def test_fsck(pvc: Pvc) -> None:
     found = fields(pvc.json("fsck"), "fsck")
     assert (found["clean"], found["commits"], found["findings"]) == (True, 4, [])
-    assert pvc("fsck").out.endswith(" blocks: nothing is broken\n")
+    assert pvc("fsck").out.endswith(" blocks: no damage\n")
 
 
 def test_fsck_of_a_damaged_pack(pvc: Pvc) -> None:
@@ -345,10 +345,10 @@ def test_fsck_of_a_damaged_pack(pvc: Pvc) -> None:
     text = pvc("fsck")
     assert text.code == 1
     assert "    needed by " in text.out
-    assert text.out.endswith(" things are broken\n")
+    assert text.out.endswith(" problems\n")
     refused = pvc("checkout", "main", "--to", "out")
     assert refused.code == 12
-    assert refused.err.endswith("hint: `pvc fsck` says what depends on it.\n")
+    assert refused.err.endswith("hint: Run `pvc fsck` to see what depends on it.\n")
     assert not (pvc.directory / "out").exists()
 
 
@@ -356,11 +356,11 @@ def test_forget(pvc: Pvc) -> None:
     served = pvc.directory / "served"
     pvc("checkout", "main", "--to", "served")
     shutil.rmtree(served)
-    assert "not there any more; `pvc forget` drops it" in pvc("status").out
+    assert "missing; `pvc forget` removes it" in pvc("status").out
     assert fields(pvc.json("forget", "served"), "forget")["path"] == str(served)
     assert pvc.json("status")["targets"] == []
     pvc("checkout", "main", "--to", "served")
-    assert pvc("forget", served).out == f"{served} is no target any more\n"
+    assert pvc("forget", served).out == f"{served} is no longer a target\n"
     assert served.is_dir()
 
 

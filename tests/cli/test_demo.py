@@ -74,12 +74,12 @@ def test_the_demo(tmp_path: Path, cache: dict[str, str]) -> None:
     head, base = re.findall(rf"^engine {ENGINE}: tree (\w+), ", done.out, re.MULTILINE)
     assert f"(tree {head})" in done.out
     assert f"base {base}: " in done.out
-    assert "nothing is broken" in done.out
+    assert ": no damage" in done.out
     assert "Traceback" not in done.err
 
     status = spawn("-C", "first", "status", cwd=tmp_path)
     assert status.out.startswith("on main, ")
-    assert "as it was written" in status.out
+    assert "HEAD's tree; unchanged" in status.out
 
     began = time.monotonic()
     again = demo(tmp_path / "second", **cache)
@@ -103,7 +103,7 @@ def test_a_directory_that_is_used_is_left_alone(tmp_path: Path) -> None:
     for directory in (tmp_path, tmp_path / "mine.txt"):
         done = demo(directory)
         assert done.code == 2
-        assert f"{directory} exists and is not empty; name another directory." in done.err
+        assert f"{directory} exists and is not empty; give another directory." in done.err
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 

@@ -130,7 +130,7 @@ def test_another_base(pvc: Pvc, checkpoint: Path) -> None:
     assert listed.count(";") == 2
     refused(
         pvc, "commit", "x", "--from", checkpoint, code=15, error=f"{checkpoint} is not a result of",
-        hint="`pvc show base` names the base",
+        hint="`pvc show base` to see the base",
     )  # fmt: skip
 
 
@@ -225,11 +225,11 @@ def test_taken_names(pvc: Pvc, sources: dict[str, Path]) -> None:
         (("show", "zzz"), "'zzz' is neither", "`pvc log`, `pvc branch` and `pvc tag`"),
         (("diff", "HEAD~99"), "'HEAD~99' is neither", "`pvc log`, `pvc branch` and `pvc tag`"),
         (("switch", "mainn"), "'mainn' is no branch", "Did you mean main?"),
-        (("switch", "v1"), "'v1' is no branch", "`pvc checkout` goes to any revision"),
+        (("switch", "v1"), "'v1' is no branch", "`pvc checkout` for any other revision"),
         (("rm", "zzz"), "no vector zzz in commit", "`pvc log NAME`"),
         (("mv", "zzz", "x"), "no vector zzz in commit", "`pvc log NAME`"),
-        (("branch", "-d", "zzz"), "branch 'zzz' not found", "`pvc branch` and `pvc tag`"),
-        (("tag", "-d", "zzz"), "tag 'zzz' not found", "`pvc branch` and `pvc tag`"),
+        (("branch", "-d", "zzz"), "branch 'zzz' not found", "`pvc branch` or `pvc tag`"),
+        (("tag", "-d", "zzz"), "tag 'zzz' not found", "`pvc branch` or `pvc tag`"),
     ],
 )
 def test_unknown_names(pvc: Pvc, words: tuple[str, ...], error: str, hint: str) -> None:
@@ -309,7 +309,14 @@ def test_a_directory_that_is_not_ours(pvc: Pvc, tmp_path: Path) -> None:
 def test_a_target_that_was_changed(pvc: Pvc) -> None:
     pvc("checkout", "main", "--to", "served")
     (pvc.directory / "served" / "config.json").write_text("{}")
-    refused(pvc, "checkout", "v1", code=19, error="1 of its tensors and files", hint="Keep what is")
+    refused(
+        pvc,
+        "checkout",
+        "v1",
+        code=19,
+        error="pvc wrote it: config.json differs.",
+        hint="Commit its weights",
+    )
     pvc("checkout", "v1", "--to", "other")
     refused(pvc, "checkout", "main", code=2, error="several targets", hint="Name one with `--to")
 
@@ -324,7 +331,7 @@ def test_malformed_records(pvc: Pvc) -> None:
     journal = pvc.directory / ".git" / "pvc" / "journal.json"
     journal.write_text("{")
     for words in (("rm", "quiet"), ("tag", "v2"), ("commit", "-m", "x"), ("switch", "main")):
-        refused(pvc, *words, code=19, error=f"{journal} is malformed", hint="remove it, then look")
+        refused(pvc, *words, code=19, error=f"{journal} is malformed", hint="Remove it, then check")
     assert [one["path"] for one in pvc.json("status")["malformed"]] == [str(journal)]
     assert pvc("log").code == 0
     assert "journal" in pvc("fsck").out
@@ -350,8 +357,8 @@ def test_no_repository(tmp_path: Path) -> None:
     ("words", "error"),
     [
         (("comit",), "Did you mean 'commit'?"),
-        (("commit",), "NAME and --from or --live commit a vector"),
-        (("commit", "x"), "--from says which checkpoint"),
+        (("commit",), "Give NAME and --from or --live to commit a vector"),
+        (("commit", "x"), "Give either --from DIR or --live."),
         (("commit", "--form", "x"), "Did you mean '--from'?"),
         (("init",), "Missing option '--base'"),
         (("checkout",), "Missing argument 'REV'"),
@@ -365,7 +372,7 @@ def test_no_repository(tmp_path: Path) -> None:
 def test_usage(pvc: Pvc, words: tuple[str, ...], error: str) -> None:
     done = pvc(*words)
     assert done.err.startswith("Usage: pvc ")
-    refused(pvc, *words, code=2, error=error, hint="--help` explains it.")
+    refused(pvc, *words, code=2, error=error, hint="--help`.")
 
 
 def test_a_directory_that_does_not_exist(tmp_path: Path) -> None:
@@ -410,7 +417,10 @@ def test_another_process_holds_the_lock(pvc: Pvc) -> None:
     ) as holder:  # fmt: skip
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        error, hint = f"is held by process {holder.pid}", "Wait until the other process is done."
+        error, hint = (
+            f"is held by process {holder.pid}",
+            "Wait until the other process has finished.",
+        )
         refused(pvc, "rm", "quiet", code=11, error=error, hint=hint)
         assert pvc("status").code == 0
         holder.kill()
@@ -454,7 +464,7 @@ def test_the_disk_is_full(work: Path, sources: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "hint"), [(errno.ENOSPC, "Make room"), (errno.EIO, "The disk may be failing")]
+    ("code", "hint"), [(errno.ENOSPC, "Free some space"), (errno.EIO, "The disk may be failing")]
 )
 def test_what_the_disk_refuses_is_named(
     pvc: Pvc, sources: dict[str, Path], monkeypatch: pytest.MonkeyPatch, code: int, hint: str
@@ -481,7 +491,7 @@ def test_the_answer_cannot_be_written(work: Path) -> None:
                 [sys.executable, "-m", "pvc", words], cwd=work, env=environment(), check=False,
                 stdout=full, stderr=subprocess.PIPE, text=True,
             )  # fmt: skip
-        hint = "hint: Make room, and run the command again.\n"
+        hint = "hint: Free some space, and run the command again.\n"
         assert (done.returncode, done.stderr) == (19, f"error: No space left on device.\n{hint}")
 
 
@@ -508,7 +518,8 @@ def test_a_repository_of_another_user(pvc: Pvc) -> None:
     done = pvc("status")
     assert done.code == 19
     assert "dubious ownership" in done.err
-    assert "hint: Another user owns it: `git config --global --add safe.directory" in done.err
+    assert "hint: The repository belongs to another user. To trust it: `git" in done.err
+    assert "git config --global --add safe.directory" in done.err
 
 
 # Mistakes in pvc itself
@@ -520,7 +531,7 @@ def test_too_little_memory(pvc: Pvc, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("pvc.repo.commands.status.status", fail)
     done = pvc("status")
-    assert (done.code, done.err) == (19, "error: There is too little memory.\n")
+    assert (done.code, done.err) == (19, "error: Out of memory.\n")
 
 
 def test_a_mistake(pvc: Pvc, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -531,8 +542,8 @@ def test_a_mistake(pvc: Pvc, monkeypatch: pytest.MonkeyPatch) -> None:
     done = pvc("show", "HEAD")
     assert (done.code, done.out) == (255, "")
     assert done.err == (
-        "error: This is a mistake in pvc: RuntimeError: so it goes\n"
-        "hint: PVC_DEBUG=1 shows where; please report it.\n"
+        "error: This is a bug in pvc: RuntimeError: so it goes\n"
+        "hint: Set PVC_DEBUG=1 to see where, and please report it.\n"
     )
     assert pvc("show", "--json").error()["code"] == 255
     monkeypatch.setenv("PVC_DEBUG", "1")

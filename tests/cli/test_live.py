@@ -58,7 +58,7 @@ def engine_line(pvc: Pvc) -> str:
 
 
 def test_the_story(pvc: Pvc, engine: EngineProcess) -> None:
-    assert engine_line(pvc) == "chat runs; nothing was checked out into it yet"
+    assert engine_line(pvc) == "chat running; nothing was checked out into it yet"
     done = pvc("checkout", "main", "--live")
     first, second, third = done.out.splitlines()
     assert first.startswith("engine chat: tree ")
@@ -66,7 +66,7 @@ def test_the_story(pvc: Pvc, engine: EngineProcess) -> None:
     assert " ms and verified, " in first
     assert (second.endswith("(on main)"), third) == (True, "base")
     assert engine_line(pvc).startswith("chat (main, ")
-    assert engine_line(pvc).endswith("); clean, as far as it knows")
+    assert engine_line(pvc).endswith("); clean, according to the engine")
 
     engine.ask("train")
     drifted = (
@@ -75,13 +75,13 @@ def test_the_story(pvc: Pvc, engine: EngineProcess) -> None:
     assert drifted in engine_line(pvc)
     differs = pvc("live", "verify")
     assert differs.code == 1
-    assert "chat does not hold main, tree " in differs.out
+    assert "chat does not match main, tree " in differs.out
     assert ": 5 tensors differ; " in differs.out
     assert "\n  turned\n" in differs.out
     done = pvc("commit", "listening", "--live", "chat", "-m", "one step")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("listening: captured, ")
-    assert pvc("live", "verify", "chat", "main").out.startswith("engine chat holds main, tree ")
+    assert pvc("live", "verify", "chat", "main").out.startswith("engine chat matches main, tree ")
     assert engine_line(pvc).startswith("chat (listening, ")
 
     assert "(detached; " in pvc("checkout", "HEAD~1", "--live").out
@@ -124,14 +124,14 @@ def test_drift_is_refused_and_force_keeps_it(pvc: Pvc, engine: EngineProcess) ->
     engine.ask("poke", names=["down.weight", "turned", "up.bias"])
     refused = pvc("checkout", "base", "--live")
     assert (refused.code, refused.out) == (13, "")
-    assert "down.weight, turned, up.bias differ." in refused.err
-    assert "hint: `pvc commit NAME --live chat` keeps what it holds" in refused.err
+    assert "down.weight, turned and up.bias differ." in refused.err
+    assert "hint: Commit them with `pvc commit NAME --live chat`" in refused.err
     forced = pvc("checkout", "main", "--live", "--force")
     kept, written, *_ = forced.out.splitlines()
     assert written.startswith("engine chat: tree ")
     tag = kept.split("the tag ")[1].split()[0]
     assert pvc("checkout", tag, "--live").code == 0
-    assert pvc("live", "verify").out.startswith(f"engine chat holds {tag}, tree ")
+    assert pvc("live", "verify").out.startswith(f"engine chat matches {tag}, tree ")
 
 
 def test_which_engine(pvc: Pvc, engine: EngineProcess, start: Starter) -> None:
@@ -144,7 +144,7 @@ def test_which_engine(pvc: Pvc, engine: EngineProcess, start: Starter) -> None:
     assert pvc("checkout", "main", "--live", "other").code == 0
     second.kill()
     assert "other (main, " in pvc("status").out
-    assert "`pvc forget --live other` drops it" in pvc("status").out
+    assert "`pvc forget --live other` removes it" in pvc("status").out
     gone = pvc("checkout", "main", "--live", "other")
     assert gone.code == 13
     found = fields(pvc.json("forget", "--live", "other"), "forget")
@@ -215,7 +215,7 @@ def test_an_interrupt_after_the_commit(pvc: Pvc, engine: EngineProcess) -> None:
     done = pvc("commit", "listening", "--live")
     thread.join()
     assert done.code == 0
-    assert "the engine chat does not know of it" in done.err
+    assert "the engine chat was not told of this commit" in done.err
     assert pvc("log").out.splitlines()[0].endswith("listening: captured")
     assert engine_line(pvc).startswith("chat (listening, ")
     let_it_write(engine)
@@ -225,16 +225,15 @@ def test_an_interrupt_after_the_commit(pvc: Pvc, engine: EngineProcess) -> None:
 def test_a_revision_that_was_taken_for_an_engine(pvc: Pvc) -> None:
     done = pvc("checkout", "--live", "main")
     assert done.code == 2
-    assert "Missing argument 'REV'. main was taken for an engine: `pvc checkout main --live`?" in (
-        done.err
-    )
+    meant = "main was read as an engine; did you mean `pvc checkout main --live`?"
+    assert f"Missing argument 'REV'. {meant}" in done.err
 
 
 def test_no_engine(pvc: Pvc) -> None:
     refused = pvc("checkout", "main", "--live")
     assert refused.code == 13
     assert refused.err.splitlines()[0] == "error: No engine runs."
-    assert pvc("live", "ls").out == "no engine runs\n"
+    assert pvc("live", "ls").out == "no engine is running\n"
     assert "engine:" not in pvc("status").out
 
 
@@ -274,6 +273,6 @@ def test_another_model_and_another_repository(
     refused = second("checkout", "main", "--live", "chat")
     assert refused.code == 13
     assert f"of the repository {pvc.directory}, not of {second.directory}." in refused.err
-    assert "--force` takes it over" in refused.err
+    assert "--force` to take it over" in refused.err
     assert second("checkout", "main", "--live", "chat", "--force").code == 0
-    assert "chat holds main, " in pvc("status").out
+    assert "chat has main, " in pvc("status").out

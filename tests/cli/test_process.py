@@ -41,7 +41,7 @@ except SystemExit as ended:
 print(*sys.modules, file=sys.stderr)
 """
 OTHER_ROOMS = (
-    "pvc.codec", "pvc.jit", "pvc.live.client", "pvc.live.engine", "pvc.live.protocol",
+    "pvc.codec", "pvc.jit", "pvc.live.client", "pvc.live.engine", "pvc.live.protocol", "pvc.merge",
     "pvc.repo.trees.blocks", "pvc.weights.checkpoint", "pvc_store.pack", "pvc_store.tree",
 )  # fmt: skip
 SLOWER = 2.2
@@ -75,8 +75,8 @@ def test_each_command_loads_its_own_rooms_only(work: Path, words: tuple[str, ...
 
 
 def test_it_starts_soon(work: Path) -> None:
-    """Hardly slower than importing the library that reads the command line."""
-    imports = min(seconds([sys.executable, "-c", "import click"], work) for _ in range(3))
+    """Hardly slower than importing the libraries that it stands on."""
+    imports = min(seconds([sys.executable, "-c", "import git, click"], work) for _ in range(3))
     for words in ("--help", "log", "status", "show"):
         taken = min(seconds([*PVC, words], work) for _ in range(3))
         assert taken < SLOWER * imports + 0.1, words
@@ -86,6 +86,26 @@ def seconds(command: list[str], cwd: Path) -> float:
     began = time.monotonic()
     subprocess.run(command, cwd=cwd, env=environment(), check=True, capture_output=True)
     return time.monotonic() - began
+
+
+# What it is not misled by
+
+
+def test_the_surroundings_of_a_git_hook(work: Path, tmp_path: Path) -> None:
+    """What git sets for its hooks concerns git's own repository, and not the one of `-C`."""
+    other = tmp_path / "other"
+    git(tmp_path, "init", "-q", "other")
+    hook = {
+        "GIT_DIR": str(other / ".git"),
+        "GIT_INDEX_FILE": str(other / ".git" / "index"),
+        "GIT_WORK_TREE": str(other),
+    }
+    for words in (("status",), ("rm", "quiet"), ("log", "-n", "1")):
+        done = spawn("-C", work, *words, cwd=other, env=hook)
+        assert (done.code, done.err) == (0, "")
+    assert "Remove quiet" in done.out
+    assert git(work, "status", "--porcelain") == ""
+    assert not (other / ".git" / "index").exists()
 
 
 # How it is interrupted
@@ -163,7 +183,7 @@ def test_an_interrupted_commit(big: Path, number: int, code: int, word: str) -> 
     words = ("commit", "x", "--from", big / "out")
     done = interrupted(*words, cwd=work, number=number, busy=".git/pvc/tmp/*/*")
     assert (done.code, done.out) == (code, "")
-    assert done.err == f"error: {word}; everything is as it was.\n"
+    assert done.err == f"error: {word}; nothing was changed.\n"
     assert state(work) == before
     assert not any((store / "tmp").iterdir())
 
@@ -175,7 +195,7 @@ def test_an_interrupted_checkout(big: Path, number: int, code: int, word: str) -
     words = ("checkout", "main", "--to", "served")
     done = interrupted(*words, cwd=work, number=number, busy=".served.*/*")
     assert (done.code, done.out) == (code, "")
-    assert done.err == f"error: {word}; everything is as it was.\n"
+    assert done.err == f"error: {word}; nothing was changed.\n"
     assert state(work) == before
 
 

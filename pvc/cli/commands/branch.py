@@ -11,16 +11,18 @@ from pvc.cli.shared.repository import BRANCH, REVISION, opened
 
 @click.command(
     "branch",
-    epilog="Exit status: 0 done, 1 it is not merged or checked out, 14 there is no such branch "
-    "or the name is taken.",
+    epilog="Exit status: 0 success, 1 the branch is not merged or is checked out, 14 no such "
+    "branch, or the name is taken.",
 )
 @click.argument("name", type=BRANCH, required=False)
 @click.argument("start", type=REVISION, default="HEAD", metavar="[REV]")
-@click.option("-d", "--delete", is_flag=True, help="Delete the branch if it is merged.")
-@click.option("-D", "--force-delete", is_flag=True, help="Delete the branch in any case.")
+@click.option("-d", "--delete", is_flag=True, help="Delete a branch that is merged.")
+@click.option(
+    "-D", "--force-delete", is_flag=True, help="Delete a branch even if it is not merged."
+)
 @answers
 def command(name: str | None, start: str, delete: bool, force_delete: bool) -> None:
-    """List branches, make one, or delete one.
+    """List, create or delete branches.
 
     \b
     pvc branch

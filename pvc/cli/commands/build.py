@@ -13,16 +13,16 @@ from pvc.cli.shared.repository import REVISION, opened
 
 @click.command(
     "build",
-    epilog="Exit status: 0 done, 12 stored bytes are damaged, 14 there is no such revision, 19 it "
+    epilog="Exit status: 0 success, 12 stored data is damaged, 14 no such revision, 19 the weights "
     "cannot be computed.",
 )
 @click.argument("revision", type=REVISION, default="HEAD", metavar="[REV]")
 @threads_option
 @answers
 def command(revision: str, threads: int | None) -> None:
-    """Compute the weights of a revision and store them, so that checkout need not.
+    """Compute and store the weights of a revision.
 
-    The same revision always builds to the same tree, on every machine.
+    Later checkouts of it are faster. A revision has the same weights on every machine, bit for bit.
 
     \b
     pvc build
@@ -41,5 +41,5 @@ def command(revision: str, threads: int | None) -> None:
         "computed": done.computed,
         "seconds": round(seconds, 3),
     }
-    how = f"computed in {seconds:.1f} s" if done.computed else "known already"
+    how = f"computed in {seconds:.1f} s" if done.computed else "already known"
     output.answer(document, [f"{revision} is {short(done.built.tree)}, {how}"])

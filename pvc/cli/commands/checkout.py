@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 @click.command(
     "checkout",
-    epilog="Exit status: 0 done, 2 which directory or engine is not clear, 12 stored bytes are "
-    "damaged, 13 the engine refuses, drifted or is gone, 14 there is no such revision, 17 edits "
-    "are in the way, 19 the directory is not pvc's or was changed.",
+    epilog="Exit status: 0 success, 2 several targets or engines and none was named, 12 stored "
+    "data is damaged, 13 the engine refuses, has drifted or has ended, 14 no such revision, 17 "
+    "uncommitted edits, 19 the directory was not written by pvc, or was changed.",
 )
 @click.argument("revision", type=REVISION, required=False, metavar="REV")
 @click.option(
     "--to", type=click.Path(path_type=Path), metavar="DIR",
-    help="Where the weights go: a new directory, or one that pvc wrote. Without it, the only "
-    "target there is, if there is one.",
+    help="Directory to write to: a new one, or one that pvc wrote. Default: the only target, if "
+    "there is one.",
 )  # fmt: skip
-@live_option("Write into a running engine instead; without ENGINE, the only one there is.")
-@click.option("--keep-head", is_flag=True, help="Write the weights, but leave HEAD where it is.")
+@live_option("Write to a running engine instead. Default for ENGINE: the only one.")
+@click.option("--keep-head", is_flag=True, help="Write the weights without moving HEAD.")
 @click.option(
     "--force", is_flag=True,
-    help="With --live: overwrite weights that are in no commit, or another repository's; they are "
-    "kept first, at a tag rescue/ENGINE-TIME.",
+    help="With --live: overwrite weights that are in no commit, or another repository's. They "
+    "are saved at a tag rescue/ENGINE-TIME first.",
 )  # fmt: skip
 @threads_option
 @answers
@@ -48,26 +48,27 @@ def command(
     keep_head: bool,
     force: bool,
 ) -> None:
-    """Write a revision's weights to a directory or an engine, verify them, and move HEAD there.
+    """Write a revision's weights to a directory or an engine.
 
-    A vector's name, an expression, or base, writes the weights only.
+    The weights are verified, and HEAD moves to REV. If REV is a vector, an expression or base, HEAD
+    does not move.
 
     \b
     pvc checkout main --to served
-    pvc checkout HEAD~1                roll the only target back
+    pvc checkout HEAD~1                roll back the only target
     pvc checkout listening --to try    base + listening
-    pvc checkout main --live           into the engine that runs, between two of its steps
-    pvc checkout HEAD~1 --live chat    roll the engine chat back
+    pvc checkout main --live           into the running engine, between two steps
+    pvc checkout HEAD~1 --live chat    roll back the engine chat
     """
     if revision is None:
-        taken = f"{engine} was taken for an engine: `pvc checkout {engine} --live`?"
+        taken = f"{engine} was read as an engine; did you mean `pvc checkout {engine} --live`?"
         raise click.MissingParameter(
             taken if engine else None, param_hint="'REV'", param_type="argument"
         )
     if engine is not None and to is not None:
-        raise click.UsageError("--to names a directory, and --live an engine: choose one.")
+        raise click.UsageError("--to and --live cannot be used together.")
     if force and engine is None:
-        raise click.UsageError("--force belongs to --live.")
+        raise click.UsageError("--force needs --live.")
     from pvc.api import checkout_target
     from pvc.repo.commands.checkout import checkout
 
@@ -96,7 +97,7 @@ def command(
 
 
 def _place(done: CheckedOut) -> dict[str, Any]:
-    """The fields of where it was written."""
+    """The fields of the directory or engine."""
     rescue = done.rescue
     return {
         "directory": None if done.directory is None else str(done.directory),
@@ -118,9 +119,9 @@ def _written(done: CheckedOut, seconds: float) -> list[str]:
         where, how = str(done.directory), "written" if done.created else "updated in place"
     else:
         return []
-    checked = "verified as far as it can be read" if done.unread else "verified"
+    checked = "verified as far as possible" if done.unread else "verified"
     rescue = done.rescue
-    kept = [] if rescue is None else [f"{where} held what is at the tag {rescue.tag} now"]
+    kept = [] if rescue is None else [f"{where}: previous weights saved at the tag {rescue.tag}"]
     return [
         *kept,
         f"{where}: tree {short(done.built.tree)}, {size(done.written_bytes)} {how} and {checked}, "
@@ -132,9 +133,9 @@ def _written(done: CheckedOut, seconds: float) -> list[str]:
 def _head(done: CheckedOut, branch: str | None) -> list[str]:
     lines = []
     if done.head_moved:
-        where = f"on {branch}" if branch else "detached; `pvc switch -c NAME` begins a branch"
+        where = f"on {branch}" if branch else "detached; `pvc switch -c NAME` creates a branch"
         lines.append(f"HEAD is at {done.revision.state.commit[:10]} ({where})")
         lines.append(str(done.revision.state.personality))
     if done.directory is None and done.engine is None:
-        lines.append("no weights were written; --to DIR or --live says where they should go")
+        lines.append("no weights were written: no target; use --to DIR or --live")
     return lines

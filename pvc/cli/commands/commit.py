@@ -22,19 +22,20 @@ FAR = 0.5
 
 @click.command(
     "commit",
-    epilog="Exit status: 0 done, 1 nothing changed, 2 which engine is not clear, 13 the engine "
-    "refuses, is torn or gone, 14 the name cannot be had, 15 it was not trained from the base, 16 "
-    "NaN or Inf, 17 edits are in the way, 19 what it started from is in doubt.",
+    epilog="Exit status: 0 success, 1 nothing changed, 2 several engines run and none was named,"
+    " 13 the engine refuses, is torn or has ended, 14 the name is taken or not allowed, "
+    "15 not trained from the base, 16 NaN or Inf, 17 uncommitted edits, 19 the origin is "
+    "ambiguous (use --onto).",
 )
 @click.argument("name", required=False)
 @click.option(
     "--from", "source", type=click.Path(path_type=Path), metavar="DIR",
-    help="The checkpoint that training left.",
+    help="Directory of the trained checkpoint.",
 )  # fmt: skip
-@live_option("Commit what a running engine holds; without ENGINE, the only one there is.")
-@click.option("--onto", type=REVISION, metavar="REV", help="What it was trained from.")
-@click.option("--aside", is_flag=True, help="Store it without making it part of the personality.")
-@click.option("-m", "--message", help="What it is.")
+@live_option("Commit the weights of a running engine. Default for ENGINE: the only one.")
+@click.option("--onto", type=REVISION, metavar="REV", help="Revision that training started from.")
+@click.option("--aside", is_flag=True, help="Store the vector without applying it.")
+@click.option("-m", "--message", help="Commit message.")
 @click.option("--allow-nonfinite", is_flag=True, help="Accept NaN and Inf.")
 @threads_option
 @answers
@@ -46,24 +47,26 @@ def command(
     threads: int | None,
     **how: Any,
 ) -> None:
-    """Commit a training result as a named vector, or edits made by hand.
+    """Commit a training result as a named vector.
+
+    With -m alone, commit edits of personality.toml and of behaviour files.
 
     \b
     pvc commit listening --from out/listening -m "20 examples, lr 1e-5"
     pvc commit suggesting --from out/suggesting --aside
-    pvc commit polite --from served             a target that was trained in place
-    pvc commit polite --live                    what the engine holds, bit for bit
+    pvc commit polite --from served             a target, trained in place
+    pvc commit polite --live                    the engine's weights, bit for bit
     pvc commit -m "reorder the terms"           edits of personality.toml
     """
     if name is None:
         if source is not None or engine is not None or message is None:
             raise click.UsageError(
-                "NAME and --from or --live commit a vector; -m alone commits edits."
+                "Give NAME and --from or --live to commit a vector, or -m alone to commit edits."
             )
         _edits(message)
         return
     if (source is None) == (engine is None):
-        raise click.UsageError("--from says which checkpoint to commit, or --live which engine.")
+        raise click.UsageError("Give either --from DIR or --live.")
     from pvc.api import commit_source
     from pvc.repo.commands.commit import Wish, commit
 
@@ -117,7 +120,7 @@ def _lines(done: Committed, seconds: float) -> list[str]:
         f"{short(vector.to_tree)}",
         f"  changed   {number(amount.changed_elements)} of {number(amount.elements)} elements "
         f"({changed}), {number(counted.changed_blocks)} of {number(counted.blocks)} blocks",
-        f"  norm      {norm(amount.relative_norm)} of what it started from",
+        f"  norm      {norm(amount.relative_norm)} relative to the origin",
         f"  stored    {size(counted.stored_bytes)} of {size(counted.total_bytes)} "
         f"({share(counted.stored_bytes, counted.total_bytes)}), {seconds:.1f} s",
     ]
@@ -126,25 +129,25 @@ def _lines(done: Committed, seconds: float) -> list[str]:
         other, start = ("HEAD", "the base") if text == "base" else (text, text)
         lines.append(
             f"  distance  {norm(done.distances.base)} from the base, "
-            f"{norm(done.distances.head)} from {other}: it starts at {start}"
+            f"{norm(done.distances.head)} from {other}: the origin is {start}"
         )
-    kept = "" if done.applied else f" ({done.name} is kept aside)"
+    kept = "" if done.applied else f" ({done.name} is not applied)"
     return [*lines, f"[{done.commit[:10]}] {done.personality}{kept}"]
 
 
 def _warnings(output: Output, done: Committed) -> None:
     if done.rounded_share is not None:
         output.warn(
-            f"only {100 * done.rounded_share:.2g} % of the elements of the 16-bit tensors that "
-            "changed did change: rounding has probably swallowed most of the update; commit the "
-            "fp32 master if the trainer has one"
+            f"only {100 * done.rounded_share:.2g} % of the elements of the changed 16-bit tensors "
+            "differ: rounding has probably lost most of the update; commit the fp32 master weights "
+            "if the trainer has them"
         )
     if done.vector.statistics.amount.relative_norm > FAR:
-        output.warn("the change is as large as the weights: is this a fine-tune of this base?")
+        output.warn("the change is very large: is this a fine-tune of this base?")
     for one in done.left_out:
         output.note(f"left out: {one.path} ({one.reason})")
     if not done.clean:
         output.warn(
-            f"the engine {done.engine} does not know of it: its weights changed meanwhile, it has "
-            "ended, or it is another repository's"
+            f"the engine {done.engine} was not told of this commit: its weights changed meanwhile, "
+            "it has ended, or it belongs to another repository"
         )

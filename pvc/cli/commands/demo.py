@@ -1,4 +1,4 @@
-"""`pvc demo`: the story of pvc on a small model, with real commands and their real output."""
+"""`pvc demo`: pvc on a small model, with real commands and their real output."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ AUTHOR = {  # git may not know yet who commits
 ENGINE = "demo"
 
 
-@click.command("demo", epilog="Exit status: 0 done, 2 DIR is in use.")
+@click.command("demo", epilog="Exit status: 0 success, 2 DIR is not empty.")
 @click.argument("directory", type=click.Path(path_type=Path), required=False, metavar="[DIR]")
 def command(directory: Path | None) -> None:
-    """Train a small model, and show the story of pvc on it.
+    """Train a small model and demonstrate pvc on it.
 
-    The model is trained once, in about a minute, and kept in the user's cache. DIR (pvc-demo by
-    default) keeps the repository, for you to go on with.
+    The model is trained once, in about a minute, and kept in your cache directory. The repository
+    stays in DIR (default: pvc-demo) for your own experiments.
 
     \b
     pvc demo
@@ -56,22 +56,22 @@ def command(directory: Path | None) -> None:
     with contextlib.ExitStack() as running:
         Player(root, running, _free_name(), _say, functools.partial(_run, root)).play()
     seconds = time.monotonic() - began
-    _say(f"\n# {root} is yours to go on with. ({seconds:.0f} s)", "remark")
+    _say(f"\n# The repository stays in {root}. ({seconds:.0f} s)", "remark")
 
 
 def _empty(directory: Path | None) -> Path:
-    """The directory, or the first free one of the default's name."""
+    """The directory, or the first free name like the default."""
     if directory is not None:
         root = path(directory)
         if root.exists() and (not root.is_dir() or any(root.iterdir())):
-            raise click.UsageError(f"{root} exists and is not empty; name another directory.")
+            raise click.UsageError(f"{root} exists and is not empty; give another directory.")
         return root
     names = (DEFAULT, *(f"{DEFAULT}-{count}" for count in range(2, 10_000)))
     return next(root for name in names if not (root := path(Path(name))).exists())
 
 
 def _free_name() -> str:
-    """A name that no engine has."""
+    """A free name for an engine."""
     from pvc.live import engines
 
     taken = {one.name for one in engines()}
@@ -80,7 +80,7 @@ def _free_name() -> str:
 
 
 def _models() -> LabModels:
-    """The models of the lab, trained now if they never were."""
+    """The models of the demo, trained now unless they are cached."""
     from pvc.demo import prepare
 
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -20,30 +20,33 @@ HEADINGS = ("tensors", "elements", "changed", "blocks", "norm")
 
 @click.command(
     "diff",
-    epilog="Exit status: 0 done, 2 the two differ in kind, 14 there is no such vector or revision.",
+    epilog="Exit status: 0 success, 2 weights and a vector cannot be compared, 14 no such vector "
+    "or revision.",
 )
 @click.argument("before", type=REVISION, required=False, metavar="[A]")
 @click.argument("after", type=REVISION, required=False, metavar="[B]")
 @click.option(
     "--by", "group", type=click.Choice(["role", "layer", "tensor"]), default="role",
-    show_default=True, help="What a line stands for.",
+    show_default=True, help="One line for each role, layer or tensor.",
 )  # fmt: skip
 @threads_option
 @answers
 def command(before: str | None, after: str | None, group: str, threads: int | None) -> None:
-    """Show what changed between two sets of weights, or how two vectors lie to each other.
+    """Compare two sets of weights, or two vectors.
 
-    One revision is compared with HEAD; none: the base with HEAD. A vector is shown from where it
-    starts to where it leads. The norm is that of the difference, over that of what it started from.
-    Of two vectors: their norms, the cosine between them, how many elements both change (of those
-    that any does), how many of these in opposite directions, and what is left of each, once it is
-    added to the base and rounded.
+    For weights: the elements, tensors and blocks that differ, and the norm of the difference,
+    relative to the norm of A. Without B, A is compared with HEAD; without both, the base is. A
+    vector alone is shown as the change that it makes.
+
+    For two vectors: their norms, their cosine, the share of elements that both change (of those
+    that either changes), the share of these that they change in opposite directions, and the
+    share of elements that each changes once it is added to the base and rounded.
 
     \b
-    pvc diff                  the base with HEAD
-    pvc diff listening        one vector
+    pvc diff                         base and HEAD
+    pvc diff listening               one vector
     pvc diff v1 HEAD --by layer
-    pvc diff listening suggesting
+    pvc diff listening suggesting    two vectors
     """
     from pvc.repo.commands.diff_trees import diff
     from pvc.repo.commands.diff_vectors import relate

@@ -11,15 +11,15 @@ from pvc.cli.shared.engine import ENGINE
 from pvc.cli.shared.repository import opened, path
 
 
-@click.command("forget", epilog="Exit status: 0 done, 14 it is no target.")
+@click.command("forget", epilog="Exit status: 0 success, 14 not a target.")
 @click.argument("directory", type=click.Path(path_type=Path), required=False, metavar="[DIR]")
-@click.option("--live", "engine", type=ENGINE, metavar="ENGINE", help="An engine instead.")
+@click.option("--live", "engine", type=ENGINE, metavar="ENGINE", help="Forget an engine.")
 @answers
 def command(directory: Path | None, engine: str | None) -> None:
-    """Forget a directory or engine that weights were checked out to; it is not touched.
+    """Remove a directory or an engine from the targets.
 
-    From then on it is no target: `pvc status` does not list it unless it is an engine that runs,
-    and `pvc checkout` does not update it of its own accord.
+    It is not touched. `pvc status` stops listing it, unless it is a running engine, and `pvc
+    checkout` stops updating it by default.
 
     \b
     pvc forget served
@@ -28,7 +28,7 @@ def command(directory: Path | None, engine: str | None) -> None:
     from pvc.repo.commands.forget import forget, forget_engine
 
     if (directory is None) == (engine is None):
-        raise click.UsageError("Name a directory, or an engine with --live.")
+        raise click.UsageError("Give either DIR or --live ENGINE.")
     where = None if directory is None else path(directory)
     with opened() as repository:
         if where is not None:
@@ -36,4 +36,4 @@ def command(directory: Path | None, engine: str | None) -> None:
         elif engine is not None:
             forget_engine(repository, engine)
     document = {"path": None if where is None else str(where), "engine": engine}
-    current().answer(document, [f"{where or f'the engine {engine}'} is no target any more"])
+    current().answer(document, [f"{where or f'engine {engine}'} is no longer a target"])

@@ -10,7 +10,7 @@ from pvc.cli.exit_codes import NO
 from pvc.cli.output import answers, current
 from pvc.cli.progress import crew, threads_option
 from pvc.cli.shared.repository import opened
-from pvc.wording import number
+from pvc.wording import counted, shown
 
 if TYPE_CHECKING:
     from pvc.repo.commands.fsck import Report
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 DEPENDENTS_SHOWN = 6
 
 
-@click.command("fsck", epilog="Exit status: 0 nothing is broken, 1 something is.")
+@click.command("fsck", epilog="Exit status: 0 no damage, 1 damage found.")
 @threads_option
 @answers
 def command(threads: int | None) -> None:
-    """Check that everything history needs is there, and is what its name says.
+    """Check that all stored data is complete and undamaged.
 
-    Reads git's objects, every manifest, tree, layout, pack, block, tensor and file; names what
-    depends on anything that is broken.
+    Reads all of git's objects, and all manifests, trees, layouts, packs, blocks, tensors and files.
+    For damaged ones, lists what depends on them.
 
     \b
     pvc fsck
@@ -61,21 +61,17 @@ def _document(found: Report) -> dict[str, Any]:
 
 def _lines(found: Report) -> list[str]:
     looked = (
-        f"{number(found.commits)} commits, {number(found.trees)} trees, "
-        f"{number(found.blocks)} blocks"
+        f"{counted(found.commits, 'commit')}, {counted(found.trees, 'tree')}, "
+        f"{counted(found.blocks, 'block')}"
     )
     if not found.findings:
-        return [f"{looked}: nothing is broken"]
+        return [f"{looked}: no damage"]
     lines = [line for one in found.findings for line in _finding(one)]
-    broken = len(found.findings)
-    things = "1 thing is broken" if broken == 1 else f"{number(broken)} things are broken"
-    return [*lines, f"{looked}: {things}"]
+    return [*lines, f"{looked}: {counted(len(found.findings), 'problem')}"]
 
 
 def _finding(one: Finding) -> list[str]:
     lines = [f"{one.what} {one.name}", f"    {one.detail}"]
     if one.dependents:
-        more = len(one.dependents) - DEPENDENTS_SHOWN
-        named = ", ".join(one.dependents[:DEPENDENTS_SHOWN])
-        lines.append(f"    needed by {named}{f' and {more} more' if more > 0 else ''}")
+        lines.append(f"    needed by {shown(one.dependents, DEPENDENTS_SHOWN)}")
     return lines

@@ -12,7 +12,7 @@ import click
 from pvc.cli.output import answers, current, short
 from pvc.cli.progress import crew, threads_option
 from pvc.cli.shared.repository import directory, path
-from pvc.wording import size
+from pvc.wording import counted, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,28 +20,29 @@ if TYPE_CHECKING:
 
 @click.command(
     "init",
-    epilog="Exit status: 0 done, 18 the base consists of pickles, 19 it cannot be read, or the "
-    "directory is taken.",
+    epilog="Exit status: 0 success, 18 the base is stored as pickles, 19 the base cannot be read, "
+    "or the directory has a repository already.",
 )
 @click.argument("where", type=click.Path(path_type=Path), required=False, metavar="[DIR]")
 @click.option(
     "--base", type=click.Path(path_type=Path), required=True, metavar="DIR",
-    help="The checkpoint that everything will be relative to.",
+    help="Checkpoint that training results are stored against.",
 )  # fmt: skip
 @click.option(
     "--base-by-reference", is_flag=True,
-    help="Do not store the base's bytes: if its folder changes, nothing can be read any more.",
+    help="Do not copy the base into the repository. If its directory changes, no weights can be "
+    "read.",
 )  # fmt: skip
 @threads_option
 @answers
 def command(where: Path | None, base: Path, base_by_reference: bool, threads: int | None) -> None:
-    """Make a repository relative to a base.
+    """Create a repository for training results of a base model.
 
-    An existing git repository keeps everything it has; pvc commits its own files only.
+    In an existing git repository, pvc commits only its own files.
 
     \b
     pvc init --base ./qwen3-8b
-    pvc init story --base ./qwen3-8b     in a directory of its own
+    pvc init story --base ./qwen3-8b     in a new directory
     """
     from pvc.repo.commands.init import initialise
 
@@ -67,19 +68,20 @@ def command(where: Path | None, base: Path, base_by_reference: bool, threads: in
     }
     stored = f"{size(done.stored_bytes)} stored of {size(done.total_bytes)}"
     lines = [
-        f"base {short(done.config.base_tree)}: {done.tensors} tensors, {stored}, {seconds:.1f} s",
+        f"base {short(done.config.base_tree)}: {counted(done.tensors, 'tensor')}, {stored}, "
+        f"{seconds:.1f} s",
         f"repository {done.root}",
     ]
     output.answer(document, lines)
     for one in done.left_out:
         output.note(f"left out: {one.path} ({one.reason})")
     if not done.config.by_value:
-        output.warn(f"the base is stored by reference; {base} must never change")
+        output.warn(f"the base is not copied: {base} must never change")
 
 
 @contextlib.contextmanager
 def created(root: Path) -> Iterator[None]:
-    """A directory for the repository; if it gets none, what was made goes again."""
+    """Create a directory for the repository, and remove it again if that fails."""
     made = [folder for folder in (root, *root.parents) if not folder.exists()]
     root.mkdir(parents=True, exist_ok=True)
     try:

@@ -1,4 +1,4 @@
-"""`pvc live`: engines, seen by themselves."""
+"""`pvc live`: running engines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pvc.cli.output import answers, columns, current, short
 from pvc.cli.progress import crew, threads_option
 from pvc.cli.shared.engine import ENGINE, connected, unread
 from pvc.cli.shared.repository import REVISION, opened
-from pvc.wording import number, size
+from pvc.wording import agreeing, counted, number, size
 
 if TYPE_CHECKING:
     from pvc.live.announced.registry import AnnouncedEngine
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 NAMES_SHOWN = 20
 
 
-@click.group("live", epilog="Exit status: 0 done, 1 weights differ, 13 an engine cannot be read.")
+@click.group(
+    "live", epilog="Exit status: 0 success, 1 weights differ, 13 an engine cannot be read."
+)
 def command() -> None:
-    """List running engines, and compare what they hold.
+    """List running engines, or verify their weights.
 
     \b
     pvc live ls
@@ -31,10 +33,10 @@ def command() -> None:
     """
 
 
-@command.command("ls", epilog="Exit status: 0 done, 13 their folder cannot be trusted.")
+@command.command("ls", epilog="Exit status: 0 success, 13 the folder of engines cannot be trusted.")
 @answers
 def ls() -> None:
-    """List the engines of this user, with what they know of their weights.
+    """List your running engines and the revisions of their weights.
 
     \b
     pvc live ls
@@ -65,7 +67,7 @@ def _engine(one: AnnouncedEngine) -> dict[str, Any]:
 
 def _lines(found: tuple[AnnouncedEngine, ...]) -> list[str]:
     if not found:
-        return ["no engine runs"]
+        return ["no engine is running"]
     return columns([_row(one) for one in found], left=4)
 
 
@@ -82,17 +84,17 @@ def _row(one: AnnouncedEngine) -> tuple[str, str, str, str]:
 
 @command.command(
     "verify",
-    epilog="Exit status: 0 they are the same, 1 they differ, 2 which engine is not clear, 13 it "
-    "cannot be read, 14 there is no such revision.",
+    epilog="Exit status: 0 equal, 1 different, 2 several engines run and none was named, 13 the "
+    "engine cannot be read, 14 no such revision.",
 )
 @click.argument("engine", type=ENGINE, required=False)
 @click.argument("revision", type=REVISION, required=False, metavar="[REV]")
 @threads_option
 @answers
 def verify(engine: str | None, revision: str | None, threads: int | None) -> None:
-    """Compare every block of an engine with a revision; the engine goes on meanwhile.
+    """Compare an engine's weights with a revision, without pausing the engine.
 
-    Without REV, with what was last checked out into it or committed from it; else with HEAD.
+    Default for REV: the revision last checked out into the engine or committed from it, or HEAD.
 
     \b
     pvc live verify
@@ -129,9 +131,9 @@ def _verdict(found: Verified, seconds: float) -> list[str]:
         how += f"; {unread(len(found.unread))}"
     if not found.drifted:
         seen = ", as far as it can be read" if found.unread else ""
-        return [f"engine {found.engine} holds {what}{seen}; {how}"]
+        return [f"engine {found.engine} matches {what}{seen}; {how}"]
     count = len(found.drifted)
-    differ = "1 tensor differs" if count == 1 else f"{number(count)} tensors differ"
-    more = [f"  and {count - NAMES_SHOWN} more"] if count > NAMES_SHOWN else []
+    differ = f"{counted(count, 'tensor')} {agreeing(count, 'differs', 'differ')}"
+    more = [f"  and {number(count - NAMES_SHOWN)} more"] if count > NAMES_SHOWN else []
     names = [f"  {name}" for name in found.drifted[:NAMES_SHOWN]]
-    return [f"engine {found.engine} does not hold {what}: {differ}; {how}", *names, *more]
+    return [f"engine {found.engine} does not match {what}: {differ}; {how}", *names, *more]

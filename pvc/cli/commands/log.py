@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 @click.command(
     "log",
-    epilog="Exit status: 0 done, 14 there is no such vector or revision.",
+    epilog="Exit status: 0 success, 14 no such vector or revision.",
 )
 @click.argument("name", type=REVISION, required=False)
-@click.option(
-    "-n", "--number", type=click.IntRange(1), metavar="N", help="Show that many commits at most."
-)
+@click.option("-n", "--number", type=click.IntRange(1), metavar="N", help="Show at most N commits.")
 @answers
 def command(name: str | None, number: int | None) -> None:
-    """Show what was committed, newest first; with NAME, of one vector or revision.
+    """Show commits, newest first.
+
+    NAME is a vector, to show only its own commits, or a revision to start from.
 
     \b
     pvc log
@@ -69,14 +69,14 @@ def event_document(event: Event) -> dict[str, Any]:
 
 
 def event_lines(event: Event) -> list[str]:
-    """A commit in a few lines."""
+    """The lines of a commit."""
     from pvc.cli.shared.vector import summary
 
     entry = event.entry
     refs = f" ({entry.refs})" if entry.refs else ""
     day = entry.date[:10]
     lines = [f"{click.style(entry.short, fg='yellow')}{refs} {day} {entry.subject}"]
-    lines.append(f"    {event.personality or 'the personality cannot be read'}")
+    lines.append(f"    {event.personality or 'unreadable personality'}")
     for change in event.vectors:
         numbers = f": {summary(change.vector)}" if change.vector is not None else ""
         lines.append(f"    {change.action} {change.name}{numbers}")

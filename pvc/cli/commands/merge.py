@@ -11,14 +11,12 @@ from pvc.cli.output import answers, columns, current, share
 from pvc.cli.progress import crew, threads_option
 from pvc.cli.shared.edited import document as edited_document
 from pvc.cli.shared.edited import lines as edited_lines
+from pvc.cli.shared.merge_methods import PARAMETERS, listed, parameter_options
 from pvc.cli.shared.repository import REVISION, opened
-from pvc.cli.shared.vector import document as vector_document
 from pvc.merge.methods import METHODS
-from pvc.merge.parameters import Choice, Integer, Number, Parameter
+from pvc.wording import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pvc.repo.commands.combine import Combined
     from pvc.repo.commands.three_way import Side
     from pvc.repo.personality.vector import Recipe
@@ -26,69 +24,32 @@ if TYPE_CHECKING:
 
 
 METHOD = "sum"
-PARAMETERS = {
-    **{one.name: one for method in METHODS.values() for one in method.parameters},
-    **{one.name: one for method in METHODS.values() for one in method.offered},
-}
-
-
-def _option(parameter: Parameter) -> Callable[[Any], Any]:
-    """The option of a parameter."""
-    types: dict[type[Parameter], Any] = {Number: float, Integer: int}
-    choices = click.Choice(parameter.choices) if isinstance(parameter, Choice) else None
-    return click.option(
-        f"--{parameter.name}",
-        parameter.name,
-        type=choices or types[type(parameter)],
-        metavar=parameter.metavar or None,
-        help=f"{parameter.help} [{_defaults(parameter.name)}]",
-    )
-
-
-def _defaults(parameter: str) -> str:
-    """Which methods have a parameter, and its defaults there."""
-    methods: dict[str, list[str]] = {}
-    for method in METHODS.values():
-        for one in method.offered:
-            if one.name == parameter:
-                default = "" if one.default is None else f": {one.words(one.default)}"
-                methods.setdefault(default, []).append(method.name)
-    return "; ".join(", ".join(names) + default for default, names in methods.items())
-
-
-def _listed() -> str:
-    """The methods, a line each."""
-    width = max(map(len, METHODS))
-    lines = (f"  {method.name:<{width}}  {method.help}" for method in METHODS.values())
-    return "\n".join(["\b\nMethods:", *lines])
-
-
-def parameter_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options for the parameters of all methods."""
-    for parameter in reversed(PARAMETERS.values()):
-        command = _option(parameter)(command)
-    return command
 
 
 @click.command(
     "merge",
-    epilog="Exit status: 0 done, 1 nothing changed, or a conflict, 14 there is no such name, or "
-    "it is taken, 17 edits are in the way, 19 it cannot be computed.",
+    epilog="Exit status: 0 success, 1 nothing changed, or a conflict, 2 the method has no such "
+    "parameter or does not allow its value, 14 no such name, or the name is taken, 17 uncommitted "
+    "edits, 19 the weights cannot be computed.",
 )
 @click.argument("names", type=REVISION, nargs=-1, metavar="[NAME]...|BRANCH")
 @click.option(
     "--method",
     type=click.Choice(list(METHODS)),
-    help=f"How vectors are combined; {METHOD} if not given.",
+    help=f"How to combine vectors. Default: {METHOD}.",
 )
 @click.option("--sum", "method", flag_value="sum", help=METHODS["sum"].help)
 @click.option("--ties", "method", flag_value="ties", help=METHODS["ties"].help)
 @parameter_options
-@click.option("-o", "new", metavar="NEW", help="Name of the vector, which is then not applied.")
-@click.option("--ours", "favour", flag_value="ours", help="In conflicts, take HEAD's side.")
-@click.option("--theirs", "favour", flag_value="theirs", help="In conflicts, take BRANCH's side.")
-@click.option("-m", "--message", help="Message of the commit that merges BRANCH.")
-@click.option("--abort", is_flag=True, help="Go back to before the merge that is under way.")
+@click.option(
+    "-o", "new", metavar="NEW", help="Store the result as vector NEW without applying it."
+)
+@click.option("--ours", "favour", flag_value="ours", help="Resolve conflicts with HEAD's side.")
+@click.option(
+    "--theirs", "favour", flag_value="theirs", help="Resolve conflicts with BRANCH's side."
+)
+@click.option("-m", "--message", help="Commit message for the merge of BRANCH.")
+@click.option("--abort", is_flag=True, help="Abort the unfinished merge.")
 @threads_option
 @answers
 def command(
@@ -100,11 +61,13 @@ def command(
     message: str | None,
     **how: Any,
 ) -> None:
-    """Combine vectors to one, in the place of their terms; or merge a branch.
+    """Combine vectors into one, or merge a branch.
 
-    Without names, all terms of the personality are combined. A branch is merged term by term and
-    vector by vector. What both sides changed in different ways is a conflict: take a side, or edit
-    the files and conclude with `pvc commit -m MESSAGE`.
+    The combined vector replaces the terms of the named ones; without names, it replaces all terms.
+
+    A branch is merged term by term and vector by vector. If both sides changed the same one in
+    different ways, that is a conflict: choose a side with --ours or --theirs, or edit the files and
+    conclude with `pvc commit -m MESSAGE`.
 
     \b
     pvc merge --ties listening brevity -o calm
@@ -116,13 +79,13 @@ def command(
     of_branch = favour is not None or message is not None
     if abort:
         if names or of_vectors or of_branch:
-            raise click.UsageError("--abort stands alone.")
+            raise click.UsageError("--abort takes no other arguments.")
         _abort()
         return
     with opened() as repository:
         branch = len(names) == 1 and not of_vectors and names[0] not in repository.head().names
         if of_branch and not branch:
-            raise click.UsageError("--ours, --theirs and -m belong to merging one BRANCH.")
+            raise click.UsageError("--ours, --theirs and -m are only for merging one BRANCH.")
         if branch:
             _branch(repository, names[0], favour, message)
         else:
@@ -160,17 +123,19 @@ def _vectors(
 
 
 def _warn(recipe: Recipe) -> None:
-    """Warn of negative scales where a rule divides by them, which undoes what they are for."""
+    """Warn of negative scales where a rule divides by them, so that their signs cancel."""
     negative = [term.vector for term in recipe.terms if term.scale < 0]
     if negative and recipe.rule.effect.divides:
         rule = f"{recipe.rule.method.name} ({', '.join(recipe.rule.words)})"
         current().warn(
-            f"{rule} divides by scales, and some are below 0 ({', '.join(negative)}): "
-            "where only such vectors agree, they are added, not subtracted."
+            f"{rule} divides by scales, and those of {shown(negative)} are negative: elements "
+            "where only such vectors agree are added, not subtracted"
         )
 
 
 def _answer(done: Combined) -> None:
+    from pvc.cli.shared.vector import document as vector_document
+
     edited, trim = done.edited, done.trim
     document: dict[str, Any] = {**edited_document(edited)}
     document["vector"] = vector_document(done.name, done.vector)
@@ -188,4 +153,4 @@ def _answer(done: Combined) -> None:
     current().answer(document, lines)
 
 
-command.help = f"{cleandoc(command.help or '')}\n\n{_listed()}"
+command.help = f"{cleandoc(command.help or '')}\n\n{listed()}"

@@ -11,14 +11,14 @@ from pvc.cli.shared.repository import VECTOR, opened
 
 @click.command(
     "mv",
-    epilog="Exit status: 0 done, 14 there is no such vector or the new name is taken, 17 edits "
-    "are in the way.",
+    epilog="Exit status: 0 success, 14 no such vector, or the new name is taken, 17 uncommitted "
+    "edits.",
 )
 @click.argument("old", type=VECTOR)
 @click.argument("new")
 @answers
 def command(old: str, new: str) -> None:
-    """Rename a vector, with its terms and its behaviour.
+    """Rename a vector, its terms and its behaviour file.
 
     \b
     pvc mv listening patience

@@ -11,19 +11,20 @@ from pvc.cli.shared.repository import VECTOR, opened
 
 @click.command(
     "negate",
-    epilog="Exit status: 0 done, 1 nothing changed, 2 the scale is not finite, 14 there is no such "
-    "vector, 17 edits are in the way, 19 it cannot be computed.",
+    epilog="Exit status: 0 success, 1 nothing changed, 2 the scale is not finite, 14 no such "
+    "vector, 17 uncommitted edits, 19 the weights cannot be computed.",
 )
 @click.argument("name", type=VECTOR)
 @click.option(
-    "--scale", default=0.5, show_default=True, metavar="S", help="How strongly to subtract it."
+    "--scale", default=0.5, show_default=True, metavar="S", help="Strength of the subtraction."
 )
-@click.option("-o", "new", metavar="NEW", help="Make a derived vector instead.")
+@click.option("-o", "new", metavar="NEW", help="Create a derived vector NEW instead.")
 @answers
 def command(name: str, scale: float, new: str | None) -> None:
-    """Subtract a vector: its term gets the scale -S, and is added if it is not there.
+    """Subtract a vector.
 
-    Half of a vector is subtracted by default, because a whole one often breaks other skills.
+    Sets its scale to -S. The default is one half, because subtracting a whole vector often harms
+    other skills. A vector that is not part of the personality is added to it.
 
     \b
     pvc negate suggesting

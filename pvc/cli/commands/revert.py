@@ -11,15 +11,15 @@ from pvc.cli.shared.repository import REVISION, opened
 
 @click.command(
     "revert",
-    epilog="Exit status: 0 done, 1 it cannot be taken back, 14 there is no such revision, 17 "
-    "edits are in the way.",
+    epilog="Exit status: 0 success, 1 the commit cannot be reverted, 14 no such revision, 17 "
+    "uncommitted edits.",
 )
 @click.argument("revision", type=REVISION, metavar="REV")
 @answers
 def command(revision: str) -> None:
-    """Take back what a commit did to terms and vectors, by a new commit.
+    """Undo the changes of a commit with a new commit.
 
-    Weights are not touched; `pvc checkout` writes them.
+    The changes are those to terms and vectors. No weights are written; run `pvc checkout` for that.
 
     \b
     pvc revert HEAD

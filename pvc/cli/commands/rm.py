@@ -11,15 +11,15 @@ from pvc.cli.shared.repository import VECTOR, opened
 
 @click.command(
     "rm",
-    epilog="Exit status: 0 done, 1 something depends on it, 14 there is no such vector, 17 edits "
-    "are in the way.",
+    epilog="Exit status: 0 success, 1 the vector is in use, 14 no such vector, 17 uncommitted "
+    "edits.",
 )
 @click.argument("name", type=VECTOR)
 @answers
 def command(name: str) -> None:
-    """Remove a vector; history and store keep it.
+    """Remove a vector; earlier commits keep it.
 
-    Refused while the personality has it as a term, or another vector is made of it.
+    Refused while the personality or another vector uses it.
 
     \b
     pvc rm suggesting

@@ -12,15 +12,17 @@ from pvc.cli.shared.repository import VECTOR, opened
 @click.command(
     "scale",
     context_settings={"ignore_unknown_options": True},  # so that -0.5 is a number
-    epilog="Exit status: 0 done, 1 nothing changed, 2 the scale is not finite, 14 there is no such "
-    "vector, 17 edits are in the way, 19 it cannot be computed.",
+    epilog="Exit status: 0 success, 1 nothing changed, 2 the scale is not finite, 14 no such "
+    "vector, 17 uncommitted edits, 19 the weights cannot be computed.",
 )
 @click.argument("name", type=VECTOR)
 @click.argument("factor", type=float)
-@click.option("-o", "new", metavar="NEW", help="Make a derived vector instead.")
+@click.option("-o", "new", metavar="NEW", help="Create a derived vector NEW instead.")
 @answers
 def command(name: str, factor: float, new: str | None) -> None:
-    """Set the scale of a vector's term, which is added if it is not there.
+    """Set the scale of a vector.
+
+    A vector that is not part of the personality is added to it.
 
     \b
     pvc scale listening 0.7

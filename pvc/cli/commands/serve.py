@@ -19,31 +19,33 @@ LOCAL = ("127.0.0.1", "::1", "localhost")
 
 @click.command(
     "serve",
-    epilog="Exit status: 0 it was told to stop, 19 the model cannot be loaded or shared, the "
-    "address is taken, or the extra `serve` is not installed.",
+    epilog="Exit status: 0 stopped, 19 the model cannot be loaded or shared, the address is in "
+    "use, or the extra `serve` is not installed.",
 )
 @click.argument("model", metavar="MODEL")
-@click.option("--name", default="default", metavar="ENGINE", help="What the engine is called.")
-@click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Where to listen.")
+@click.option("--name", default="default", metavar="ENGINE", help="Name of the engine.")
+@click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, metavar="N",
-    help="The port to listen at; 0 takes a free one.",
+    help="Port to listen on; 0 picks a free one.",
 )  # fmt: skip
 @click.option(
     "--device", metavar="DEVICE",
-    help="cpu, cuda or cuda:N; without it, the first GPU if there is one.",
+    help="cpu, cuda or cuda:N. Default: the first GPU, or else the CPU.",
 )  # fmt: skip
 @answers
 def command(model: str, name: str, host: str, port: int, device: str | None) -> None:
-    """Serve a model by OpenAI's HTTP interface, and share its weights.
+    """Serve a model over an OpenAI-compatible HTTP API.
 
-    MODEL is a directory, or a name that transformers knows. Completions, chat and streaming are
-    there. Ctrl-C ends it. Nobody is asked for a password: other hosts are for proxies that do.
+    The server is an engine: its weights can be replaced while it runs. MODEL is a directory or a
+    model name for transformers. Completions, chat and streaming are supported. Ctrl-C stops the
+    server. It has no authentication: do not let other hosts reach it except through a proxy that
+    has.
 
     \b
     pvc serve ./served
     pvc serve ./served --name chat --port 8001
-    pvc checkout main --live chat      other weights for it, while it runs
+    pvc checkout main --live chat      replace its weights while it runs
     """
     from pvc import serve
 
@@ -51,7 +53,7 @@ def command(model: str, name: str, host: str, port: int, device: str | None) -> 
     found = path(Path(model))
     output = current()
     if host not in LOCAL:
-        output.warn(f"whoever reaches {host} can ask this model; it knows no passwords")
+        output.warn(f"anyone who can reach {host} can use this model: there is no authentication")
 
     def ready(told: Serving) -> None:
         document = {

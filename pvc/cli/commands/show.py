@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @click.command(
     "show",
-    epilog="Exit status: 0 done, 14 there is no such vector or revision.",
+    epilog="Exit status: 0 success, 14 no such vector or revision.",
 )
 @click.argument("revision", type=REVISION, default="HEAD", metavar="[REV]")
 @answers
 def command(revision: str) -> None:
-    """Show one vector, one commit, an expression, or the base, in full.
+    """Show a vector, a commit, an expression or the base in detail.
 
     \b
     pvc show listening

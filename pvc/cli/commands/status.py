@@ -7,21 +7,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pvc.cli.output import answers, current, short
-from pvc.cli.shared.engine import in_words
+from pvc.cli.shared.engine import condition
 from pvc.cli.shared.repository import opened
+from pvc.wording import shown
 
 if TYPE_CHECKING:
     from pvc.live.commands.status import EngineStatus
     from pvc.repo.commands.status import Status, TargetStatus
 
 
-@click.command("status", epilog="Exit status: 0 done, 10 there is no repository here.")
+@click.command("status", epilog="Exit status: 0 success, 10 not in a pvc repository.")
 @answers
 def command() -> None:
-    """Show where HEAD is, what is edited, and what the targets hold.
+    """Show HEAD, uncommitted edits, targets and engines.
 
-    No weights are read: directories are judged by the times and sizes of their files, engines by
-    what they say of themselves. `pvc live verify` reads an engine's weights.
+    No weights are read: directories are checked by the times and sizes of their files, and engines
+    report their own state. `pvc live verify` reads an engine's weights.
 
     \b
     pvc status
@@ -94,15 +95,15 @@ def _lines(found: Status, engines: tuple[EngineStatus, ...]) -> list[str]:
         lines.append(f"aside:       {', '.join(found.aside)}")
     lines.append(f"base:        {_base(found)}")
     lines += [f"target:      {_target(target)}" for target in found.targets]
-    lines += [f"engine:      {one.name} {in_words(one)}" for one in engines]
+    lines += [f"engine:      {one.name} {condition(one)}" for one in engines]
     if found.edited:
         lines.append(f"edited:      {', '.join(found.edited)}")
     if found.unfinished:
-        lines.append(f"git:         a {found.unfinished} is not finished")
+        lines.append(f"git:         unfinished {found.unfinished}")
     if found.busy is not None:
-        lines.append(f"busy:        {found.busy or 'another pvc'} is at work")
+        lines.append(f"busy:        {found.busy or 'another pvc'} is working in the repository")
     if found.interrupted:
-        lines.append("interrupted: the next command that changes something finishes or undoes it")
+        lines.append("interrupted: an operation; the next change finishes or undoes it")
     lines += [f"malformed:   {one.where} ({one.detail})" for one in found.malformed]
     return lines
 
@@ -111,15 +112,15 @@ def _base(found: Status) -> str:
     name = f"{short(found.config.base_tree)} from {found.config.base_path}"
     if found.config.by_value:
         return f"{name}, stored by value"
-    missing = "" if found.base_present else ", which is not there"
-    return f"{name}, BY REFERENCE{missing}: if its files change, nothing can be read any more"
+    missing = "" if found.base_present else ", which is missing"
+    return f"{name}, BY REFERENCE{missing}: if its files change, no weights can be read"
 
 
 def _target(target: TargetStatus) -> str:
     state = {
-        "clean": "as it was written",
-        "changed": f"touched since: {', '.join(target.changed)}",
-        "missing": "not there any more; `pvc forget` drops it from this list",
+        "clean": "unchanged",
+        "changed": f"touched since: {shown(target.changed)}",
+        "missing": "missing; `pvc forget` removes it from this list",
     }[target.state]
     other = "" if target.is_head else ", not HEAD's tree"
     return f"{target.path} ({target.revision}, {short(target.tree)}){other}; {state}"

@@ -11,14 +11,14 @@ from pvc.cli.shared.repository import REVISION, TAG, opened
 
 @click.command(
     "tag",
-    epilog="Exit status: 0 done, 14 there is no such tag or the name is taken.",
+    epilog="Exit status: 0 success, 14 no such tag, or the name is taken.",
 )
 @click.argument("name", type=TAG, required=False)
 @click.argument("start", type=REVISION, default="HEAD", metavar="[REV]")
-@click.option("-d", "--delete", is_flag=True, help="Delete the tag.")
+@click.option("-d", "--delete", is_flag=True, help="Delete a tag.")
 @answers
 def command(name: str | None, start: str, delete: bool) -> None:
-    """List tags, make one, or delete one.
+    """List, create or delete tags.
 
     \b
     pvc tag

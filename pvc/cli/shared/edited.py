@@ -1,4 +1,4 @@
-"""How a change of text files is written out; several commands make one."""
+"""The result of a change to the text files, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def answer(done: Edited) -> None:
-    """Write what a change did."""
+    """Write the result of a change."""
     current().answer(document(done), lines(done))
 
 

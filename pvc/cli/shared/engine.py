@@ -1,4 +1,4 @@
-"""The engine that a command works on."""
+"""The engine of a command: --live, the connection, and its status as text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from pvc.cli.output import SHORT_ID
-from pvc.wording import number, shown
+from pvc.wording import agreeing, counted, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     F = TypeVar("F", bound=Callable[..., Any])
 
 ONLY = ""
-"""Stands for the only engine that runs."""
+"""Value of --live without ENGINE: the only running engine."""
 
 
 class EngineName(click.ParamType[str]):
-    """The name of an engine, which the shell completes."""
+    """The type of an argument that names an engine; the shell completes it."""
 
     name = "engine"
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[click.shell_completion.CompletionItem]:
-        """Names of announced engines that begin with what was typed."""
+        """Names of announced engines that begin with the typed text."""
         from click.shell_completion import CompletionItem
 
         from pvc.errors import PvcError
@@ -47,7 +47,7 @@ ENGINE = EngineName()
 
 
 def live_option(text: str) -> Callable[[F], F]:
-    """Add --live [ENGINE]: None without it, ONLY where no engine is named."""
+    """Add --live [ENGINE]: None without it, ONLY if it names no engine."""
     return click.option(
         "--live", "engine", is_flag=False, flag_value=ONLY, type=ENGINE, metavar="[ENGINE]",
         help=text,
@@ -61,7 +61,7 @@ def named(engine: str | None) -> str | Literal[True] | None:
 
 @contextlib.contextmanager
 def connected(name: str | None) -> Iterator[Connection]:
-    """A connection to an engine; None and ONLY stand for the only one that runs."""
+    """A connection to an engine; None and ONLY stand for the only running one."""
     from pvc import live
 
     with live.connect(name or None) as connection:
@@ -69,25 +69,25 @@ def connected(name: str | None) -> Iterator[Connection]:
 
 
 def unread(count: int) -> str:
-    """What is to be said of tensors that an engine keeps in another form."""
-    subject = "1 tensor is" if count == 1 else f"{number(count)} tensors are"
-    return f"{subject} kept in another form and cannot be read, only what was last applied is known"
+    """A note on tensors that the engine stores in a form of its own."""
+    subject = f"{counted(count, 'tensor')} {agreeing(count, 'is', 'are')}"
+    return f"{subject} stored in another form and cannot be read; the last update is assumed"
 
 
-def in_words(found: EngineStatus) -> str:
-    """An engine's status in half a line."""
-    held = f"{found.revision}, {(found.tree or b'').hex()[:SHORT_ID]}"
+def condition(found: EngineStatus) -> str:
+    """The status of an engine, to follow its name on a line."""
+    content = f"{found.revision}, {(found.tree or b'').hex()[:SHORT_ID]}"
     other = "" if found.is_head else ", not HEAD's tree"
     names = f" ({shown(found.touched)})" if found.touched else ""
     return {
-        "clean": f"({held}){other}; clean, as far as it knows",
-        "drifted": f"({held}){other}; written to since{names}: `pvc live verify {found.name}` "
-        "says where",
+        "clean": f"({content}){other}; clean, according to the engine",
+        "drifted": f"({content}){other}; written to since{names}, see `pvc live verify "
+        f"{found.name}`",
         "busy": f"is busy: {found.detail}",
-        "torn": f"TORN, and paused until a checkout repairs it: {found.detail}",
-        "restarted": f"restarted since it held {held}: it holds what it loaded",
-        "gone": f"({held}) is gone; `pvc forget --live {found.name}` drops it from this list",
-        "foreign": f"holds {held} of the repository {found.detail}",
-        "new": "runs; nothing was checked out into it yet",
+        "torn": f"TORN, paused until a checkout repairs it: {found.detail}",
+        "restarted": f"restarted since the checkout of {content}; has the weights it loaded",
+        "gone": f"({content}) has ended; `pvc forget --live {found.name}` removes it here",
+        "foreign": f"has {content} of the repository {found.detail}",
+        "new": "running; nothing was checked out into it yet",
         "unreachable": f"cannot be used: {found.detail}",
     }[found.condition]

@@ -1,4 +1,4 @@
-"""What `branch` and `tag` have in common."""
+"""The results of `pvc branch` and `pvc tag`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def listed(kind: str, found: Sequence[tuple[str, str]], here: str | None) -> Non
 
 
 def done(name: str, commit: str | None) -> None:
-    """Write what became of one branch or tag."""
-    line = f"{name} is gone" if commit is None else f"{name} is at {commit[:10]}"
+    """Write the result for one branch or tag."""
+    line = f"{name} deleted" if commit is None else f"{name} is at {commit[:10]}"
     current().answer({"name": name, "commit": commit}, [line])

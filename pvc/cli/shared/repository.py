@@ -1,4 +1,4 @@
-"""The repository that a command works on, and the names that it can complete."""
+"""The repository of a command, and completion of its names."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ CLOSE_NAMES = 2
 
 
 def directory() -> Path:
-    """Where the command works: -C, or here."""
+    """The directory of the command: -C, or the working directory."""
     found = click.get_current_context().find_object(Path) or Path()
     return Path(os.path.realpath(found))
 
 
 def path(found: Path) -> Path:
-    """A path from the command line, seen from where the command works."""
+    """A path from the command line, absolute; it is relative to the directory of the command."""
     return Path(os.path.realpath(directory() / found))
 
 
 @contextlib.contextmanager
 def opened() -> Iterator[Repository]:
-    """The repository around the directory; unknown revisions come with close names."""
+    """The repository around the directory; errors for unknown names get similar names."""
     from pvc.errors import PvcError
     from pvc.repo.repository import Repository
 
@@ -50,7 +50,7 @@ def _close(repository: Repository, text: str) -> tuple[str, ...]:
     from difflib import get_close_matches
 
     if set(text) & set("~^@:"):
-        return ()  # a name in it may be right, and what is done with it wrong
+        return ()  # its name may be right, and the rest of it wrong
     names = [name for name in _names(repository) if name != text]
     return tuple(get_close_matches(text, names, n=CLOSE_NAMES))
 
@@ -73,11 +73,11 @@ def _vectors(repository: Repository) -> list[str]:
 
 
 class Name(click.ParamType[str]):
-    """A name of something in the repository, which the shell completes.
+    """The type of an argument that names something in the repository; the shell completes it.
 
     Args:
-        sort: what it names.
-        names: gives all there are.
+        sort: the sort of name, for the help.
+        names: lists all names of this sort.
     """
 
     def __init__(self, sort: str, names: Callable[[Repository], list[str]]) -> None:
@@ -87,7 +87,7 @@ class Name(click.ParamType[str]):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[click.shell_completion.CompletionItem]:
-        """Names that begin with what was typed; none where there is no repository."""
+        """Names that begin with the typed text; none outside of a repository."""
         from click.shell_completion import CompletionItem
 
         from pvc.errors import PvcError

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.repo.build.builds import Builds
 from pvc.repo.git import LogEntry, UnknownRevisionError
 from pvc.repo.personality.vector_names import is_name
 from pvc.repo.snapshot import PATHS, Snapshot, vector_name, vector_path
@@ -101,6 +100,7 @@ def log(repository: Repository, text: str | None, limit: int | None) -> Iterator
 
 def show(repository: Repository, text: str) -> Shown:
     """One commit, vector, expression, or the base, in full."""
+    from pvc.repo.build.builds import Builds  # `log` needs none of these
     from pvc.repo.history.notes import read_note
     from pvc.repo.history.revision import resolve
 

@@ -14,7 +14,6 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from pvc.merge.methods import SUM
 from pvc_store.ids import object_id
 
 if TYPE_CHECKING:
@@ -193,6 +192,8 @@ def _reduced_parts(parts: tuple[FormulaPart, ...], effect: ScaleEffect) -> tuple
 
 def _reduced_within(part: FormulaPart) -> FormulaPart:
     """The same part with its own scale, which says more than how long the vector is."""
+    from pvc.merge.methods import SUM
+
     inner = reduced(FormulaPart(1.0, part.operand))
     operand = inner.operand if inner.scale == 1 else Mix(SUM, (inner,))
     return FormulaPart(part.scale, operand, part.label)

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pvc.merge.method import Rule
-from pvc.merge.methods import METHODS
 from pvc.repo.personality.formula import Built, Formula, FormulaPart, Link, Mix, Operand
 from pvc_store.ids import parse_id
 
@@ -74,6 +72,9 @@ def _field(parameter: Parameter) -> str:
 
 def _read_vector(found: dict[str, Any]) -> Operand:
     if "method" in found:
+        from pvc.merge.method import Rule
+        from pvc.merge.methods import METHODS
+
         method = METHODS[found["method"]]
         values = ((one.name, one.read_exact(found[_field(one)])) for one in method.parameters)
         return Mix(Rule(method, tuple(values)), _read_parts(found["parts"]))

@@ -12,9 +12,6 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from pvc.errors import MalformedError
-from pvc.merge.method import ParameterError, Rule
-from pvc.merge.methods import METHODS
-from pvc.merge.parameters import shortest
 from pvc.repo.personality.personality_file import MAX_TERMS, Term
 from pvc.repo.personality.vector import (
     Amount,
@@ -28,6 +25,7 @@ from pvc.repo.personality.vector_names import VectorNameError, check_name
 from pvc.strict_json import Fields
 
 if TYPE_CHECKING:
+    from pvc.merge.method import Rule
     from pvc.merge.parameters import Parameter, Value
 
 FORMAT = "pvc vector 1"
@@ -130,6 +128,9 @@ def _derived(found: Fields) -> DerivedVector:
 
 
 def _rule(recipe: Fields) -> Rule:
+    from pvc.merge.method import ParameterError, Rule  # commands that read no recipe do without
+    from pvc.merge.methods import METHODS
+
     name = recipe.text("method")
     if name not in METHODS:
         raise recipe.wrong(f"its method is {name!r}, which is not known")
@@ -158,6 +159,8 @@ def _term(item: object, recipe: Fields) -> Term:
 
 
 def _number(text: str, found: Fields) -> float:
+    from pvc.merge.parameters import shortest
+
     try:
         return shortest(text)
     except ValueError as error:

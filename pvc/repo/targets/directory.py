@@ -125,8 +125,9 @@ def create(
     files = content.files
     drafted = {file.path for file in files if file.fits(directory / file.path)}
     check_room(directory, sum(file.size for file in files if file.path not in drafted))
-    missing = (s for file in files for s in file.stretches if s.tensor.name not in written)
-    crew.progress.start("Writing", sum(stretch.nbytes() for stretch in missing))
+    stretches = [stretch for file in files for stretch in file.stretches]
+    missing = [stretch for stretch in stretches if stretch.tensor.name not in written]
+    crew.progress.start("Writing", nbytes(missing) + nbytes(stretches))  # which are verified
     for file in files:
         if file.path in drafted:
             weights_file.complete(directory / file.path, file, written, blocks, crew)
@@ -153,7 +154,8 @@ def update(directory: Path, before: Content, after: Content, blocks: Blocks, cre
         file.path: file.differing(before.known) if file.path in fitting else file.stretches
         for file in files
     }
-    crew.progress.start("Writing", sum(s.nbytes() for all_ in stretches.values() for s in all_))
+    written = nbytes(stretch for found in stretches.values() for stretch in found)
+    crew.progress.start("Writing", 2 * written)  # and verified
     for path in sorted(before.paths() - after.paths()):  # first: a folder may take a file's place
         _remove(directory, path)
     for file in files:
@@ -168,8 +170,12 @@ def update(directory: Path, before: Content, after: Content, blocks: Blocks, cre
 
 def difference(before: Content, after: Content) -> int:
     """Bytes of the blocks in which two contents differ."""
-    changed = (file.differing(before.known) for file in after.files)
-    return sum(stretch.nbytes() for stretches in changed for stretch in stretches)
+    return nbytes(stretch for file in after.files for stretch in file.differing(before.known))
+
+
+def nbytes(stretches: Iterable[Stretch]) -> int:
+    """Bytes of all stretches."""
+    return sum(stretch.nbytes() for stretch in stretches)
 
 
 def check_readable(before: Content, after: Content, blocks: Blocks, crew: Crew) -> None:
@@ -187,7 +193,7 @@ def check_readable(before: Content, after: Content, blocks: Blocks, crew: Crew) 
             blocks.read(stretch.tensor, index, out)
             crew.progress.advance(len(out))
 
-    crew.progress.start("Reading", sum(stretch.nbytes() for stretch in stretches))
+    crew.progress.start("Reading", nbytes(stretches))
     parallel.run(stretches, read, crew.threads)
 
 

@@ -65,9 +65,11 @@ class Filling:
         """Write blocks, make them durable, and verify them; some tensors are written already."""
         largest_first = sorted(stretches, key=lambda stretch: -stretch.nbytes())
         missing = [stretch for stretch in largest_first if stretch.tensor.name not in written]
+        self.crew.progress.label("Writing")
         with _syncing(self.fd):
             parallel.run(missing, self._write, self.crew.threads)
         atomic.sync(self.fd)
+        self.crew.progress.label("Verifying")
         parallel.run(largest_first, self._verify, self.crew.threads)
 
     def _write(self, stretch: Stretch, stop: Stop) -> None:
@@ -86,6 +88,7 @@ class Filling:
             out = self.blocks.buffer("out", stretch.tensor.block_length(index))
             if key_at(self.fd, stretch, index, out) != stretch.tensor.key(index):
                 raise VerificationError(self.path, stretch.tensor.name)
+            self.crew.progress.advance(len(out))
 
 
 def key_at(fd: int, stretch: Stretch, index: int, out: NDArray[np.uint8]) -> bytes:

@@ -114,7 +114,7 @@ def scene(
         for seed, (name, *how) in enumerate((("a",), ("b", "--aside"))):
             result = train(base, seed, place / "out" / name)
             assert pvc("commit", name, "--from", result, *how).code == 0
-        assert pvc("live", "ls").out == "no engine runs\n"
+        assert pvc("live", "ls").out == "no engine is running\n"
         early = pvc("checkout", "main", "--live")
         assert (early.code, early.err.splitlines()[0]) == (13, "error: No engine runs.")
         assert "a vLLM once it has loaded its model" in early.err
@@ -126,7 +126,7 @@ def scene(
 
 def test_there_and_back(scene: Scene) -> None:
     """Also: what is new, and what the commands print."""
-    assert scene.status() == "chat runs; nothing was checked out into it yet"
+    assert scene.status() == "chat running; nothing was checked out into it yet"
     listed = scene.pvc("live", "ls").out
     assert listed.startswith("chat  Qwen3ForCausalLM  process ")
     assert listed.endswith("  as it was loaded\n")
@@ -136,9 +136,9 @@ def test_there_and_back(scene: Scene) -> None:
     assert " ms and verified, " in first
     assert (second.endswith("(on main)"), third) == (True, "base + a")
     assert scene.server.outputs() != scene.fresh
-    assert scene.verified().startswith("engine chat holds main, tree ")
+    assert scene.verified().startswith("engine chat matches main, tree ")
     assert scene.status().startswith("chat (main, ")
-    assert scene.status().endswith("); clean, as far as it knows")
+    assert scene.status().endswith("); clean, according to the engine")
     assert "(detached; " in scene.go("HEAD~2")
     assert scene.server.outputs() == scene.fresh
     scene.verified("base")
@@ -240,7 +240,7 @@ def restarted(scene: Scene, place: Path) -> Iterator[Scene]:
     last = scene.server.outputs()
     assert scene.pvc("checkout", "main", "--to", place / "served").code == 0
     scene.server.end()
-    assert "is gone; `pvc forget --live chat` drops it" in scene.status()
+    assert "has ended; `pvc forget --live chat` removes it" in scene.status()
     for words in (("main", "--live"), ("main", "--live", NAME)):
         gone = scene.pvc("checkout", *words)
         assert gone.code == 13
@@ -259,12 +259,12 @@ def test_a_fresh_server_says_the_same(restarted: Scene) -> None:
 
 def test_a_server_from_a_directory_is_recognised_by_content(restarted: Scene) -> None:
     pvc, line = restarted.pvc, restarted.status()
-    assert line.startswith("chat restarted since it held main, ")
+    assert line.startswith("chat restarted since the checkout of main, ")
     assert line.endswith(": it holds what it loaded")
     restarted.verified()
     done = pvc.json("checkout", "main", "--live")
     assert (done["written_bytes"], done["rescue"]) == (0, None)
-    assert "; clean, as far as it knows" in restarted.status()
+    assert "; clean, according to the engine" in restarted.status()
     restarted.go("base + a")
     assert restarted.server.outputs() != restarted.fresh
     restarted.go("main")
@@ -294,9 +294,9 @@ def test_a_server_that_dies_in_the_middle(restarted: Scene, place: Path) -> None
         checkout.kill()
     assert (checkout.returncode, out) == (13, "")
     assert err.startswith("error: The engine chat ")
-    assert "is gone" in restarted.status()
+    assert "has ended" in restarted.status()
     assert restarted.pvc("fsck").code == 0
-    assert restarted.pvc("live", "ls").out == "no engine runs\n"
+    assert restarted.pvc("live", "ls").out == "no engine is running\n"
 
 
 def members(group: int) -> list[int]:

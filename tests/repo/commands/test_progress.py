@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,37 +30,49 @@ if TYPE_CHECKING:
 
 
 class Counter:
-    """Adds up what each phase reports."""
+    """Adds up what each phase reports, and what each step of it."""
 
     def __init__(self) -> None:
         self.phases: list[tuple[str, int, int]] = []
+        self.steps: defaultdict[str, int] = defaultdict(int)
+        self._step = ""
         self._lock = threading.Lock()
 
     def start(self, label: str, total: int) -> None:
         with self._lock:
             self.phases.append((label, total, 0))
+            self._step = label
+
+    def label(self, text: str) -> None:
+        with self._lock:
+            self._step = text
 
     def advance(self, count: int) -> None:
         with self._lock:
             label, total, done = self.phases[-1]
             self.phases[-1] = label, total, done + count
+            self.steps[self._step] += count
 
 
 class Cuckoo:
-    """Does something when a phase is half done."""
+    """Does something in a step, when a share of its phase is done."""
 
-    def __init__(self, do: Callable[[], object], phase: str) -> None:
+    def __init__(self, do: Callable[[], object], step: str, share: float = 0.5) -> None:
         self.do = do
-        self.phase = phase
-        self.label = ""
-        self.left = 0
+        self.step = step
+        self.share = share
+        self.now = ""
+        self.left = 0.0
 
     def start(self, label: str, total: int) -> None:
-        self.label, self.left = label, total // 2
+        self.now, self.left = label, total * self.share
+
+    def label(self, text: str) -> None:
+        self.now = text
 
     def advance(self, count: int) -> None:
         before, self.left = self.left, self.left - count
-        if self.label == self.phase and before > 0 >= self.left:
+        if self.now == self.step and before > 0 >= self.left:
             self.do()
 
 
@@ -81,6 +94,15 @@ def test_phases_end_where_they_said(tmp_path: Path, base: Path, sources: dict[st
     assert labels == {"Reading", "Comparing", "Writing", "Checking packs", "Checking tensors"}
     for label, total, done in counter.phases:
         assert done == total, label
+
+
+def test_a_checkout_also_reports_what_it_verifies(made: Repository, tmp_path: Path) -> None:
+    for revision in ("main", "v1"):  # a new directory, then in place
+        counter = Counter()
+        target = DirectoryTarget(tmp_path / "out")
+        done = checkout(made, revision, target, keep_head=True, crew=Crew(2, counter))
+        assert counter.steps["Writing"] == counter.steps["Verifying"] > 0
+        assert done.written_bytes > 0
 
 
 def test_a_source_that_changes_is_not_committed(
@@ -134,16 +156,17 @@ def test_interrupted_commits_and_checkouts(
             Crew(2, Cuckoo(interrupt, "Reading")),
         )
     for known in (False, True):
-        with pytest.raises(Interrupt):
-            checkout(
-                made, "v1", DirectoryTarget(tmp_path / "out"), keep_head=False,
-                crew=Crew(2, Cuckoo(interrupt, "Writing")),
-            )  # fmt: skip
-        if known:
-            assert models.contents(tmp_path / "out") == models.contents(sources["suggesting"])
-        else:
-            assert not (tmp_path / "out").exists()
-            checkout(made, "main", DirectoryTarget(tmp_path / "out"), keep_head=False, crew=CREW)
+        for step, share in (("Writing", 0.25), ("Verifying", 0.75)):
+            with pytest.raises(Interrupt):
+                checkout(
+                    made, "v1", DirectoryTarget(tmp_path / "out"), keep_head=False,
+                    crew=Crew(2, Cuckoo(interrupt, step, share)),
+                )  # fmt: skip
+            if known:
+                assert models.contents(tmp_path / "out") == models.contents(sources["suggesting"])
+            else:
+                assert not (tmp_path / "out").exists()
+        checkout(made, "main", DirectoryTarget(tmp_path / "out"), keep_head=False, crew=CREW)
     after = git(made.root, "rev-parse", "HEAD"), git(made.root, "status", "--porcelain")
     assert after == before
     found = status(made)

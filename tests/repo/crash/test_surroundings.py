@@ -45,6 +45,9 @@ class Meddler:
         if act is not None:
             act()
 
+    def label(self, text: str) -> None:
+        pass
+
     def advance(self, count: int) -> None:
         pass
 
