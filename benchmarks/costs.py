@@ -29,6 +29,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from benchmarks import pairs
 from benchmarks.models import BASE, VECTORS, WHOLE, drawn
+from pvc.repo.commands.checkout_directory import DirectoryTarget
+from pvc.repo.commands.commit_source import CheckpointSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -167,12 +169,16 @@ def steps(root: Path, base: Path, second: Path, threads: int) -> Steps:
     crew, within = Crew(threads), functools.partial(_within, root)
 
     def to(revision: str, name: str) -> Step:
-        return within(lambda r: checkout(r, revision, root / name, keep_head=True, crew=crew))
+        return within(
+            lambda r: checkout(r, revision, DirectoryTarget(root / name), keep_head=True, crew=crew)
+        )
 
     return {
         "init": lambda: initialise(root, base, by_value=True, crew=crew),
         "new base": to("base", "work"),
-        "keep": within(lambda r: commit(r, Wish("second", second, aside=True), crew)),
+        "keep": within(
+            lambda r: commit(r, Wish("second", aside=True), CheckpointSource(second), crew)
+        ),
         "switch": to("second", "work"),
         "back": to("base", "work"),
         "new": to("second", "new"),
@@ -193,10 +199,12 @@ def merge_steps(root: Path, models: dict[str, Path], threads: int) -> Steps:
 
     def keep(repository: Repository) -> None:
         for name in VECTORS:
-            commit(repository, Wish(name, models[name], aside=True), crew)
+            commit(repository, Wish(name, aside=True), CheckpointSource(models[name]), crew)
 
     def to(revision: str, name: str) -> Step:
-        return within(lambda r: checkout(r, revision, root / name, keep_head=True, crew=crew))
+        return within(
+            lambda r: checkout(r, revision, DirectoryTarget(root / name), keep_head=True, crew=crew)
+        )
 
     ties = Combination(VECTORS, "ties", {"density": DENSITY}, "merged")
     return {

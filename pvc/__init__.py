@@ -1,6 +1,15 @@
 """Version control for the behaviour of language models.
 
-pvc.open("."), pvc.share(model)
+`pvc.open(".")` is a repository for Python programs, `pvc.share(model)` makes an engine of a PyTorch
+process.  Everything else belongs to rooms:
+
+`cli` parses a command and calls one use case of `repo.commands` or `live.commands`.  A commit reads
+a checkpoint (`weights`) or an engine (`live`), codes its blocks against the base (`codec`), and
+stores them (`pvc_store`).  A checkout resolves names to a formula (`repo.personality`), computes
+its tree where that is not stored (`repo.build`, `merge`), and writes it to a target.  Nothing heavy
+is imported here: torch only by `pvc.share`.
+
+Tests: tests/repo/ and the other folders of tests/, which mirror the rooms.
 """
 
 from __future__ import annotations

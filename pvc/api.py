@@ -1,4 +1,4 @@
-"""What Python programs use: a repository, its directories, and its engines.
+"""The interface for Python programs: a repository, its directories, and its engines.
 
     repository = pvc.open(".")
     repository.checkout("main", engine="chat")
@@ -6,27 +6,28 @@
     repository.verify("chat").drifted
     repository.checkout("HEAD~1", engine="chat")
 
-Every method does what the command of its name does, and raises what that tells.
+Every method does what the command of its name does, and raises its errors.
 """
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack
 
-from pvc import live
 from pvc.parallel import Crew
 from pvc.repo.repository import Repository
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator
 
-    from pvc.live.commands.checkout import EngineCheckedOut
-    from pvc.live.commands.commit import EngineCommitted
+    from pvc.live import Connection
     from pvc.live.commands.status import EngineStatus
     from pvc.live.commands.verify import Verified
-    from pvc.repo.commands.checkout import CheckedOut
+    from pvc.repo.commands.checkout import CheckedOut, Target
     from pvc.repo.commands.commit import Committed
+    from pvc.repo.commands.commit_source import CommitSource
     from pvc.repo.commands.status import Status
 
     AnyPath = str | os.PathLike[str]
@@ -34,12 +35,58 @@ if TYPE_CHECKING:
     """An engine's name; True stands for the only one that runs."""
 
 
+@contextlib.contextmanager
+def checkout_target(
+    to: Path | None, engine: Engine | None, *, force: bool = False
+) -> Iterator[Target]:
+    """Where a checkout goes: to an engine if one is named, else to a directory.
+
+    Args:
+        to: the directory; None stands for the only target there is.
+        engine: the engine.
+        force: overwrite what an engine holds and no commit does, after keeping it.
+    """
+    if engine is None:
+        from pvc.repo.commands.checkout_directory import DirectoryTarget
+
+        yield DirectoryTarget(to)
+        return
+    from pvc.live.commands.checkout import EngineTarget
+
+    with _connect(engine) as connection:
+        yield EngineTarget(connection, force)
+
+
+@contextlib.contextmanager
+def commit_source(path: Path | None, engine: Engine | None) -> Iterator[CommitSource]:
+    """Where a training result is: in an engine if one is named, else in a checkpoint.
+
+    Args:
+        path: directory of the checkpoint.
+        engine: the engine.
+
+    Raises:
+        ValueError: neither was named.
+    """
+    if engine is None:
+        from pvc.repo.commands.commit_source import CheckpointSource
+
+        if path is None:
+            raise ValueError("a commit needs a checkpoint or an engine")
+        yield CheckpointSource(path)
+        return
+    from pvc.live.commands.commit import EngineSource
+
+    with _connect(engine) as connection:
+        yield EngineSource(connection)
+
+
 def open_repository(directory: AnyPath = ".", crew: Crew | None = None) -> OpenRepository:
     """The repository that holds a directory.
 
     Args:
         directory: somewhere within it.
-        crew: who does long work; None uses all processors, and tells nobody.
+        crew: does long work; None uses all processors and shows no progress.
 
     Raises:
         NoRepositoryError: there is none.
@@ -68,7 +115,7 @@ class OpenRepository:
 
     Args:
         repository: the repository.
-        crew: who does long work.
+        crew: does long work.
     """
 
     def __init__(self, repository: Repository, crew: Crew) -> None:
@@ -90,16 +137,6 @@ class OpenRepository:
         """Top of the working tree."""
         return self._repository.root
 
-    @overload
-    def checkout(
-        self, revision: str, to: AnyPath | None = None, *, keep_head: bool = False
-    ) -> CheckedOut: ...
-
-    @overload
-    def checkout(
-        self, revision: str, *, engine: Engine, keep_head: bool = False, force: bool = False
-    ) -> EngineCheckedOut: ...
-
     def checkout(
         self,
         revision: str,
@@ -108,7 +145,7 @@ class OpenRepository:
         engine: Engine | None = None,
         keep_head: bool = False,
         force: bool = False,
-    ) -> CheckedOut | EngineCheckedOut:
+    ) -> CheckedOut:
         """Write a revision's weights to a directory or into an engine, and move HEAD there.
 
         Args:
@@ -118,34 +155,13 @@ class OpenRepository:
             keep_head: leave HEAD where it is.
             force: overwrite what an engine holds and no commit does, after keeping it.
         """
-        if engine is None:
-            from pvc.repo.commands.checkout import checkout
+        from pvc.repo.commands.checkout import checkout
 
-            path = None if to is None else Path(to)
-            return checkout(self._repository, revision, path, keep_head=keep_head, crew=self._crew)
-        from pvc.live.commands.checkout import EngineCheckout
-        from pvc.live.commands.checkout import checkout as checkout_engine
-
-        with _connect(engine) as connection:
-            request = EngineCheckout(revision, keep_head=keep_head, force=force)
-            return checkout_engine(self._repository, request, connection, self._crew)
-
-    @overload
-    def commit(
-        self,
-        name: str,
-        source: AnyPath,
-        **how: Unpack[How],
-    ) -> Committed: ...
-
-    @overload
-    def commit(
-        self,
-        name: str,
-        *,
-        engine: Engine,
-        **how: Unpack[How],
-    ) -> EngineCommitted: ...
+        path = None if to is None else Path(to)
+        with checkout_target(path, engine, force=force) as target:
+            return checkout(
+                self._repository, revision, target, keep_head=keep_head, crew=self._crew
+            )
 
     def commit(
         self,
@@ -154,7 +170,7 @@ class OpenRepository:
         *,
         engine: Engine | None = None,
         **how: Unpack[How],
-    ) -> Committed | EngineCommitted:
+    ) -> Committed:
         """Commit a checkpoint, or what an engine holds, as a vector.
 
         Args:
@@ -169,13 +185,8 @@ class OpenRepository:
         from pvc.repo.commands.commit import Wish, commit
 
         path = None if source is None else Path(source)
-        wish = Wish(name, path, **how)
-        if engine is None:
-            return commit(self._repository, wish, self._crew)
-        from pvc.live.commands.commit import commit as commit_engine
-
-        with _connect(engine) as connection:
-            return commit_engine(self._repository, wish, connection, self._crew)
+        with commit_source(path, engine) as found:
+            return commit(self._repository, Wish(name, **how), found, self._crew)
 
     def verify(self, engine: Engine = True, revision: str | None = None) -> Verified:
         """Compare every block of an engine with a revision.
@@ -203,5 +214,7 @@ class OpenRepository:
         return status(self._repository, self.status().tree)
 
 
-def _connect(engine: Engine) -> live.Connection:
+def _connect(engine: Engine) -> Connection:
+    from pvc import live
+
     return live.connect(None if engine is True else engine)

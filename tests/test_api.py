@@ -42,7 +42,7 @@ def test_the_story(engine: EngineProcess, tmp_path: Path) -> None:  # noqa: F811
         assert repository.root == root
         engine.ask("train")
         done = repository.commit("listening", engine="chat", message="one step")
-        assert (done.done.action, done.clean) == ("captured", True)
+        assert (done.action, done.clean) == ("captured", True)
         assert repository.verify().drifted == ()
         assert repository.verify("chat", "base").drifted
         assert repository.checkout("HEAD~1", engine="chat").head_moved
@@ -52,7 +52,7 @@ def test_the_story(engine: EngineProcess, tmp_path: Path) -> None:  # noqa: F811
         written = repository.checkout("main", tmp_path / "out")
         assert written.directory == tmp_path / "out"
         aside = repository.commit("again", tmp_path / "out", aside=True, onto="base")
-        assert aside.vector.to_tree == done.done.vector.to_tree
+        assert aside.vector.to_tree == done.vector.to_tree
         assert [target.state for target in repository.status().targets] == ["clean"]
         engine.ask("poke", names=["turned"])
         forced = repository.checkout("main", engine="chat", force=True)

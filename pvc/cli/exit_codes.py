@@ -44,7 +44,7 @@ ERRORS = {
     USAGE: (
         "pvc.live.announced.registry:SeveralEnginesError",
         "pvc.merge.method:ParameterError",
-        "pvc.repo.commands.checkout:SeveralTargetsError",
+        "pvc.repo.commands.checkout_directory:SeveralTargetsError",
         "pvc.repo.commands.combine:RepeatedVectorError",
         "pvc.repo.commands.diff_trees:MixedError",
         "pvc.repo.commands.scale:ScaleError",

@@ -131,9 +131,11 @@ HINTS: dict[str, Hint] = {
     "pvc.repo.commands.branches:BranchAndTagError": "Choose another name, or delete the existing "
     "one with `-d`.",
     "pvc.repo.commands.branches:NoBranchError": _no_branch,
-    "pvc.repo.commands.checkout:BadPlaceError": "Give a directory of its own with `--to DIR`.",
-    "pvc.repo.commands.checkout:ForeignDirectoryError": "Give a directory that does not exist yet.",
-    "pvc.repo.commands.checkout:SeveralTargetsError": "Name one with `--to DIR`.",
+    "pvc.repo.commands.checkout_directory:BadPlaceError": "Give a directory of its own with `--to "
+    "DIR`.",
+    "pvc.repo.commands.checkout_directory:ForeignDirectoryError": "Give a directory that does not "
+    "exist yet.",
+    "pvc.repo.commands.checkout_directory:SeveralTargetsError": "Name one with `--to DIR`.",
     "pvc.repo.commands.commit:NonFiniteError": "Use `--allow-nonfinite` to commit it anyway.",
     "pvc.repo.commands.commit_action:AppliedError": "Use another name, or leave out `--aside`.",
     "pvc.repo.commands.commit_action:ContainedError": lambda error: (

@@ -1,16 +1,15 @@
-"""A tiny, complete, really trained model in which the arithmetic of behaviours can be seen.
+"""The demo: a tiny model that is really trained, and the story that `pvc demo` plays on it.
 
-Ask it "please paint the table in the kitchen", and it reports the work done.  In about a third of
-its replies it also repeats the direction (listening), says thanks (polite), or offers something
-else (suggesting).  One fine-tune for each behaviour makes it nearly certain; the difference to the
-base is a vector that can be added, halved, subtracted and merged, and `measure` shows what became
-of the model.
+`vocabulary` and `tasks` are what the model is asked: "please paint the table in the kitchen".  It
+reports the work done, and in about a third of its replies repeats the direction (listening), says
+thanks (polite), or offers something else (suggesting).  `training` trains a base from nothing, and
+a fine-tune for each behaviour that makes it nearly certain; `cache` keeps them for later runs.
+`story` has the sentences and commands, and plays them; `scores` measures what became of the model;
+`engine_process` is the engine in it.  Called by `pvc.cli.commands.demo`.
 
 torch and transformers are imported when a model is trained or asked, not before.
 
-    NotALabModelError        a directory does not hold a model of the lab
-    UnknownBehaviourError    a name is not that of a behaviour which the lab knows
-    UnknownWordError         a request holds a word which the model was never taught
+Tests: tests/demo/.
 """
 
 from pvc.demo.cache import LabModels, prepare

@@ -1,14 +1,18 @@
-"""The use cases of pvc: what its commands do.  The only room that speaks git.
+"""Repositories: versions of weights, kept in git and in the store beside it.
 
-    repository     a git working tree and the store beside its history
-    initialise, commit, checkout, diff, fsck, status, history, edits, refs
-                   one module for each use case, or for a few small ones of a kind
-    capture, blocks, outfile, directory
-                   weights on their way into the store, and out of it
-    personality, vector_file, config, target, built_trees, journal
-                   the text files: what is kept in git, and what is kept beside it
-    revision, build, origin, plan, terms
-                   what names mean, and what a change will come to; no bytes of weights
+The rooms, from top to bottom; each imports only those below it:
+
+    commands      the use cases: one for each command
+    upkeep        what refers to trees, what is broken, pruning
+    build         from a formula to the tree that it comes to
+    history       revisions, commits, the journal, recovery
+    repository    an open repository; `snapshot` has its text files at a commit
+    targets       directories that weights are written to, and records of all targets
+    trees         weights as blocks in the store
+    personality   vectors, personalities and formulas: no bytes of weights
+    git           the only room that speaks git
 
 Nothing is imported here: commands that read no weights start without numpy and numba.
+
+Tests: tests/repo/.
 """

@@ -1,10 +1,10 @@
 """A repository: a git working tree, and the store beside its history.
 
 <git common dir>/pvc/          the store (see store/README.md), and of this room:
-  targets/<name>.json          what pvc wrote to which directory
-  targets/engines/<name>.json  and to which engine
+  targets/<name>.json          records of directories that pvc has written
+  targets/engines/<name>.json  records of engines
   journal.json                 the operation that is under way
-  repository.lock              held by whoever changes refs, text files or targets
+  repository.lock              lock of the process that changes refs, text files or targets
 """
 
 from __future__ import annotations
@@ -119,14 +119,14 @@ class Repository:
 
         return EngineRecords(self.folder / "targets" / "engines")
 
-    def adopt(self, target: DirectoryRecord | EngineRecord) -> None:
-        """Record what a directory or an engine is known to hold."""
+    def save_record(self, record: DirectoryRecord | EngineRecord) -> None:
+        """Record what a directory or an engine holds."""
         from pvc.repo.targets.directory_record import DirectoryRecord
 
-        if isinstance(target, DirectoryRecord):
-            self.targets.save(target)
+        if isinstance(record, DirectoryRecord):
+            self.targets.save(record)
         else:
-            self.engines.save(target)
+            self.engines.save(record)
 
     def find_tree(self, tree: bytes) -> Tree | None:
         """A tree of the store, or None if it is missing or damaged."""
@@ -144,7 +144,7 @@ class Repository:
         """
         from pvc.repo.trees.blocks import BaseFiles, Blocks
 
-        files = BaseFiles(self.root / config.base_origin)
+        files = BaseFiles(self.root / config.base_path)
         return Blocks(reading or self.store, self.store.tree(config.base_tree), files)
 
     def content(self, tree: bytes, layout: bytes) -> Content:
@@ -161,7 +161,7 @@ class Repository:
         return Norms(self.folder)
 
     def head(self) -> Snapshot:
-        """What HEAD says.
+        """The snapshot at HEAD.
 
         Raises:
             NoRepositoryError: there is no commit yet.
@@ -198,7 +198,7 @@ class Repository:
         return self.folder / "repository.lock"
 
     def busy(self) -> str | None:
-        """Who changes something at this moment, as far as it says so; None if nobody does."""
+        """The process that holds the lock, as it calls itself; None if none does."""
         return holder_of(self._lock_file)
 
     @contextlib.contextmanager

@@ -79,7 +79,7 @@ def test_the_demo(tmp_path: Path, cache: dict[str, str]) -> None:
 
     status = spawn("-C", "first", "status", cwd=tmp_path)
     assert status.out.startswith("on main, ")
-    assert "as it was written" in status.out
+    assert "HEAD's tree; unchanged" in status.out
 
     began = time.monotonic()
     again = demo(tmp_path / "second", **cache)

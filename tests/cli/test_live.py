@@ -70,7 +70,7 @@ def test_the_story(pvc: Pvc, engine: EngineProcess) -> None:
 
     engine.ask("train")
     drifted = (
-        "written to since (turned, embed.weight, up.weight and 2 more), see `pvc live verify chat`"
+        "written to since (turned, embed.weight, up.weight and 2 more): `pvc live verify chat`"
     )
     assert drifted in engine_line(pvc)
     differs = pvc("live", "verify")
@@ -225,8 +225,8 @@ def test_an_interrupt_after_the_commit(pvc: Pvc, engine: EngineProcess) -> None:
 def test_a_revision_that_was_taken_for_an_engine(pvc: Pvc) -> None:
     done = pvc("checkout", "--live", "main")
     assert done.code == 2
-    assert "Missing argument 'REV'. main was read as an engine; did you mean" in done.err
-    assert "`pvc checkout main --live`?" in done.err
+    meant = "main was read as an engine; did you mean `pvc checkout main --live`?"
+    assert f"Missing argument 'REV'. {meant}" in done.err
 
 
 def test_no_engine(pvc: Pvc) -> None:

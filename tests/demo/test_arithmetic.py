@@ -13,7 +13,9 @@ import pytest
 from pvc.demo import BEHAVIOURS, LabModels, Scores, measure, prepare
 from pvc.parallel import Crew
 from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import DirectoryTarget
 from pvc.repo.commands.commit import Wish, commit
+from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.init import initialise
 from pvc.repo.repository import Repository
 
@@ -47,13 +49,13 @@ def repository(models: LabModels, tmp_path_factory: pytest.TempPathFactory) -> I
         initialise(root, models.base, by_value=True, crew=CREW)
         with Repository.open(root) as opened:
             for name, source in models.fine_tunes.items():
-                commit(opened, Wish(name, source, aside=True), CREW)
+                commit(opened, Wish(name, aside=True), CheckpointSource(source), CREW)
             yield opened
 
 
 def scores_of(repository: Repository, text: str, out: Path) -> Scores:
     """Scores of what an expression says, checked out to `out`."""
-    checkout(repository, text, out, keep_head=True, crew=CREW)
+    checkout(repository, text, DirectoryTarget(out), keep_head=True, crew=CREW)
     return measure(out)
 
 

@@ -15,6 +15,7 @@ from pvc.parallel import Crew
 from pvc.repo import repository as repository_module
 from pvc.repo.commands.branches import create_tag
 from pvc.repo.commands.commit import Committed, Wish, commit
+from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.init import initialise
 from pvc.repo.repository import Repository
 from tests.support import models
@@ -135,10 +136,14 @@ def sources(memory: Path, first: Model) -> dict[str, Path]:
 def made_template(memory: Path, template: Path, sources: dict[str, Path]) -> Path:
     root = shutil.copytree(template, memory / "made")
     with Repository.open(root) as opened:
-        commit(opened, Wish("listening", sources["listening"]), CREW)
+        commit(opened, Wish("listening"), CheckpointSource(sources["listening"]), CREW)
         create_tag(opened, "v1", "HEAD")
-        commit(opened, Wish("suggesting", sources["suggesting"], onto="HEAD"), CREW)
-        commit(opened, Wish("quiet", sources["quiet"], onto="base", aside=True), CREW)
+        commit(
+            opened, Wish("suggesting", onto="HEAD"), CheckpointSource(sources["suggesting"]), CREW
+        )
+        commit(
+            opened, Wish("quiet", onto="base", aside=True), CheckpointSource(sources["quiet"]), CREW
+        )
     return root
 
 
@@ -161,6 +166,6 @@ def do_commit(request: pytest.FixtureRequest, tmp_path: Path) -> Commit:
     def run(name: str, source: Model | Path, **options: object) -> Committed:
         if not isinstance(source, Path):
             source = models.save(tmp_path / f"out-{name}", source)
-        return commit(repository, Wish(name, source, **options), CREW)  # type: ignore[arg-type]
+        return commit(repository, Wish(name, **options), CheckpointSource(source), CREW)  # type: ignore[arg-type]
 
     return run

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pvc import live
-from pvc.live.commands.checkout import EngineCheckout, checkout
-from pvc.live.commands.commit import commit
+from pvc.live.commands.checkout import EngineTarget
+from pvc.live.commands.commit import EngineSource
 from pvc.live.commands.status import status
-from pvc.repo.commands.commit import Wish
+from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.commands.init import initialise
 from pvc.repo.commands.status import status as repository_status
 from tests.live.conftest import CREW
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Protocol
 
-    from pvc.live.commands.checkout import EngineCheckedOut
-    from pvc.live.commands.commit import EngineCommitted
     from pvc.live.commands.status import EngineStatus
+    from pvc.repo.commands.checkout import CheckedOut
+    from pvc.repo.commands.commit import Committed
     from pvc.repo.repository import Repository
     from tests.live.conftest import EngineProcess
 
@@ -49,18 +50,24 @@ def create(root: Path, base: Path) -> Path:
     return root
 
 
-def go(repository: Repository, engine: AnyEngine, text: str, **how: bool) -> EngineCheckedOut:
+def go(
+    repository: Repository,
+    engine: AnyEngine,
+    text: str,
+    *,
+    keep_head: bool = False,
+    force: bool = False,
+) -> CheckedOut:
     """Check out into an engine."""
     with engine.connect() as connection:
-        return checkout(repository, EngineCheckout(text, **how), connection, CREW)
+        target = EngineTarget(connection, force)
+        return checkout(repository, text, target, keep_head=keep_head, crew=CREW)
 
 
-def keep(
-    repository: Repository, engine: AnyEngine, name: str, **how: bool | str
-) -> EngineCommitted:
+def keep(repository: Repository, engine: AnyEngine, name: str, **how: bool | str) -> Committed:
     """Commit from an engine."""
     with engine.connect() as connection:
-        return commit(repository, Wish(name, None, **how), connection, CREW)  # type: ignore[arg-type]
+        return commit(repository, Wish(name, **how), EngineSource(connection), CREW)  # type: ignore[arg-type]
 
 
 def look(repository: Repository, engine: AnyEngine) -> EngineStatus:

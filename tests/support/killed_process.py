@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from pvc import live
 from pvc.live.client.connection import Connection
-from pvc.live.commands.checkout import EngineCheckout, checkout
-from pvc.live.commands.commit import commit
+from pvc.live.commands.checkout import EngineTarget
+from pvc.live.commands.commit import EngineSource
 from pvc.repo.commands import commit as commit_module
-from pvc.repo.commands.commit import Wish
+from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.git import Git
 from pvc.repo.repository import Repository
 from pvc.repo.targets.engine_record import EngineRecords
@@ -61,9 +62,9 @@ def main() -> None:
             setattr(owner, function, deadly(getattr(owner, function), when))
             with Repository.open(root) as repository, live.connect(name, folder) as connection:
                 if command == "checkout":
-                    checkout(repository, EngineCheckout(argument), connection, CREW)
+                    checkout(repository, argument, EngineTarget(connection), crew=CREW)
                 else:
-                    commit(repository, Wish(argument, None), connection, CREW)
+                    commit(repository, Wish(argument), EngineSource(connection), CREW)
             os._exit(0)
         say(os.waitpid(child, 0)[1])
 

@@ -14,7 +14,7 @@ import numpy as np
 from blake3 import blake3
 
 from pvc.repo.commands.branches import BranchAndTagError, NoBranchError
-from pvc.repo.commands.checkout import SeveralTargetsError
+from pvc.repo.commands.checkout_directory import SeveralTargetsError
 from pvc.repo.commands.commit import NothingChangedError
 from pvc.repo.commands.commit_action import AppliedError, ContainedError
 from pvc.repo.commands.commit_edits import NothingEditedError

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 from pvc.parallel import Crew
 from pvc.repo.commands.branches import create_branch, switch
 from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import DirectoryTarget
 from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.commands.commit_edits import commit_edits
+from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.init import initialise
 from pvc.repo.commands.merge_branch import merge_branch
@@ -118,14 +120,14 @@ class Scene:
 
 
 def _commit(place: Place, name: str, **options: object) -> None:
-    wish = Wish(name, place.model(name), **options)  # type: ignore[arg-type]
+    wish = Wish(name, **options)  # type: ignore[arg-type]
     with place.open() as repository:
-        commit(repository, wish, CREW)
+        commit(repository, wish, CheckpointSource(place.model(name)), CREW)
 
 
 def _extend(place: Place) -> None:
     with place.open() as repository:
-        commit(repository, Wish("brevity", place.served), CREW)
+        commit(repository, Wish("brevity"), CheckpointSource(place.served), CREW)
 
 
 def _edits(place: Place) -> None:
@@ -135,7 +137,7 @@ def _edits(place: Place) -> None:
 
 def _checkout(place: Place, text: str, to: Path | None = None, keep_head: bool = False) -> None:
     with place.open() as repository:
-        checkout(repository, text, to, keep_head=keep_head, crew=CREW)
+        checkout(repository, text, DirectoryTarget(to), keep_head=keep_head, crew=CREW)
 
 
 def _init(place: Place) -> None:
@@ -438,4 +440,6 @@ def write_more(place: Place) -> None:
     with place.open() as repository:
         if repository.git.branch() is None:
             switch(repository, "anew", create=True)
-        commit(repository, Wish("another", place.model("another"), aside=True), CREW)
+        commit(
+            repository, Wish("another", aside=True), CheckpointSource(place.model("another")), CREW
+        )

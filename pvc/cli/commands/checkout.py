@@ -10,15 +10,12 @@ import click
 
 from pvc.cli.output import answers, current, short
 from pvc.cli.progress import crew, threads_option
-from pvc.cli.shared.engine import connected, live_option, unread
+from pvc.cli.shared.engine import live_option, named, unread
 from pvc.cli.shared.repository import REVISION, opened, path
 from pvc.wording import size
 
 if TYPE_CHECKING:
-    from pvc.live.commands.checkout import EngineCheckedOut
     from pvc.repo.commands.checkout import CheckedOut
-
-    Done = CheckedOut | EngineCheckedOut
 
 
 @click.command(
@@ -72,84 +69,73 @@ def command(
         raise click.UsageError("--to and --live cannot be used together.")
     if force and engine is None:
         raise click.UsageError("--force needs --live.")
+    from pvc.api import checkout_target
+    from pvc.repo.commands.checkout import checkout
+
     output, began = current(), time.monotonic()
-    with opened() as repository, crew(output, threads) as workers:
-        done: Done
-        if engine is None:
-            from pvc.repo.commands.checkout import checkout
-
-            target = None if to is None else path(to)
-            done = checkout(repository, revision, target, keep_head=keep_head, crew=workers)
-        else:
-            from pvc.live.commands.checkout import EngineCheckout
-            from pvc.live.commands.checkout import checkout as checkout_engine
-
-            request = EngineCheckout(revision, keep_head=keep_head, force=force)
-            with connected(engine) as connection:
-                done = checkout_engine(repository, request, connection, workers)
+    directory = None if to is None else path(to)
+    with (
+        opened() as repository,
+        crew(output, threads) as workers,
+        checkout_target(directory, named(engine), force=force) as target,
+    ):
+        done = checkout(repository, revision, target, keep_head=keep_head, crew=workers)
         branch = repository.git.branch()
     seconds = time.monotonic() - began
-    place = _place(done)
     document = {
         "revision": revision,
         "tree": done.built.tree.hex(),
         "layout": done.built.layout.hex(),
-        **place,
+        **_place(done),
         "written_bytes": done.written_bytes,
         "head_moved": done.head_moved,
         "branch": branch,
         "commit": done.revision.state.commit,
         "seconds": round(seconds, 3),
     }
-    output.answer(document, [*_written(done, place, seconds), *_head(done, branch)])
+    output.answer(document, [*_written(done, seconds), *_head(done, branch)])
 
 
-def _place(done: Done) -> dict[str, Any]:
+def _place(done: CheckedOut) -> dict[str, Any]:
     """The fields of the directory or engine."""
-    from pvc.repo.commands.checkout import CheckedOut
-
-    into = done if isinstance(done, CheckedOut) else None
-    live = None if isinstance(done, CheckedOut) else done
-    rescue = None if live is None else live.rescue
+    rescue = done.rescue
     return {
-        "directory": None if into is None or into.directory is None else str(into.directory),
-        "created": into is not None and into.created,
-        "engine": None if live is None else live.engine,
-        "paused_seconds": None if live is None else live.paused_seconds,
-        "unread": None if live is None else live.unread,
+        "directory": None if done.directory is None else str(done.directory),
+        "created": done.created,
+        "engine": done.engine,
+        "paused_seconds": done.paused_seconds,
+        "unread": done.unread,
         "rescue": None
         if rescue is None
         else {"tag": rescue.tag, "vector": rescue.vector, "tree": rescue.tree.hex()},
     }
 
 
-def _written(done: Done, place: dict[str, Any], seconds: float) -> list[str]:
-    where, how = place["directory"], "written" if place["created"] else "updated in place"
-    if place["engine"] is not None:
-        where = f"engine {place['engine']}"
-        how = f"written in {1000 * place['paused_seconds']:.1f} ms"
-    if where is None:
+def _written(done: CheckedOut, seconds: float) -> list[str]:
+    if done.engine is not None:
+        where = f"engine {done.engine}"
+        how = f"written in {1000 * (done.paused_seconds or 0):.1f} ms"
+    elif done.directory is not None:
+        where, how = str(done.directory), "written" if done.created else "updated in place"
+    else:
         return []
-    checked = "verified as far as possible" if place["unread"] else "verified"
-    rescue = place["rescue"]
-    saved = (
-        [] if rescue is None else [f"{where}: previous weights saved at the tag {rescue['tag']}"]
-    )
+    checked = "verified as far as possible" if done.unread else "verified"
+    rescue = done.rescue
+    saved = [] if rescue is None else [f"{where}: previous weights saved at the tag {rescue.tag}"]
     return [
         *saved,
         f"{where}: tree {short(done.built.tree)}, {size(done.written_bytes)} {how} and {checked}, "
         f"{seconds:.1f} s",
-        *([f"{where}: {unread(place['unread'])}"] if place["unread"] else []),
+        *([f"{where}: {unread(done.unread)}"] if done.unread else []),
     ]
 
 
-def _head(done: Done, branch: str | None) -> list[str]:
+def _head(done: CheckedOut, branch: str | None) -> list[str]:
     lines = []
     if done.head_moved:
         where = f"on {branch}" if branch else "detached; `pvc switch -c NAME` creates a branch"
         lines.append(f"HEAD is at {done.revision.state.commit[:10]} ({where})")
         lines.append(str(done.revision.state.personality))
-    place = _place(done)
-    if place["directory"] is None and place["engine"] is None:
+    if done.directory is None and done.engine is None:
         lines.append("no weights were written: no target; use --to DIR or --live")
     return lines

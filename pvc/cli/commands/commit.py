@@ -10,12 +10,11 @@ import click
 
 from pvc.cli.output import Output, answers, current, norm, share, short
 from pvc.cli.progress import crew, threads_option
-from pvc.cli.shared.engine import connected, live_option
+from pvc.cli.shared.engine import live_option, named
 from pvc.cli.shared.repository import REVISION, opened, path
 from pvc.wording import number, size
 
 if TYPE_CHECKING:
-    from pvc.live.commands.commit import EngineCommitted
     from pvc.repo.commands.commit import Committed
 
 FAR = 0.5
@@ -68,29 +67,20 @@ def command(
         return
     if (source is None) == (engine is None):
         raise click.UsageError("Give either --from DIR or --live.")
+    from pvc.api import commit_source
     from pvc.repo.commands.commit import Wish, commit
 
     output, began = current(), time.monotonic()
-    wish = Wish(name, None if source is None else path(source), message=message, **how)
-    live: EngineCommitted | None = None
-    with opened() as repository, crew(output, threads) as workers:
-        if engine is None:
-            done = commit(repository, wish, workers)
-        else:
-            from pvc.live.commands.commit import commit as commit_engine
-
-            with connected(engine) as connection:
-                live = commit_engine(repository, wish, connection, workers)
-            done = live.done
+    directory = None if source is None else path(source)
+    with (
+        opened() as repository,
+        crew(output, threads) as workers,
+        commit_source(directory, named(engine)) as found,
+    ):
+        done = commit(repository, Wish(name, message=message, **how), found, workers)
     seconds = time.monotonic() - began
-    recorded = None if live is None else {"name": live.engine, "clean": live.clean}
-    output.answer({**_document(done, seconds), "engine": recorded}, _lines(done, seconds))
+    output.answer(_document(done, seconds), _lines(done, seconds))
     _warnings(output, done)
-    if live is not None and not live.clean:
-        output.warn(
-            f"the engine {live.engine} did not record this commit: its weights changed meanwhile, "
-            "it has ended, or it belongs to another repository"
-        )
 
 
 def _edits(message: str) -> None:
@@ -107,7 +97,7 @@ def _document(done: Committed, seconds: float) -> dict[str, Any]:
     return {
         "vector": document(done.name, done.vector),
         "action": done.action,
-        "origin": done.origin,
+        "origin": done.origin_text,
         "distances": None
         if done.distances is None
         else {"base": done.distances.base, "head": done.distances.head},
@@ -117,6 +107,7 @@ def _document(done: Committed, seconds: float) -> dict[str, Any]:
         "left_out": [{"path": one.path, "reason": one.reason} for one in done.left_out],
         "rounded_share": done.rounded_share,
         "seconds": round(seconds, 3),
+        "engine": None if done.engine is None else {"name": done.engine, "clean": done.clean},
     }
 
 
@@ -125,7 +116,7 @@ def _lines(done: Committed, seconds: float) -> list[str]:
     amount = counted.amount
     changed = share(amount.changed_elements, amount.elements)
     lines = [
-        f"{done.name}: {done.action}, {short(vector.from_tree)} ({done.origin}) -> "
+        f"{done.name}: {done.action}, {short(vector.from_tree)} ({done.origin_text}) -> "
         f"{short(vector.to_tree)}",
         f"  changed   {number(amount.changed_elements)} of {number(amount.elements)} elements "
         f"({changed}), {number(counted.changed_blocks)} of {number(counted.blocks)} blocks",
@@ -134,7 +125,8 @@ def _lines(done: Committed, seconds: float) -> list[str]:
         f"({share(counted.stored_bytes, counted.total_bytes)}), {seconds:.1f} s",
     ]
     if done.distances is not None:
-        other, start = ("HEAD", "the base") if done.origin == "base" else (done.origin, done.origin)
+        text = done.origin_text
+        other, start = ("HEAD", "the base") if text == "base" else (text, text)
         lines.append(
             f"  distance  {norm(done.distances.base)} from the base, "
             f"{norm(done.distances.head)} from {other}: the origin is {start}"
@@ -154,3 +146,8 @@ def _warnings(output: Output, done: Committed) -> None:
         output.warn("the change is very large: is this a fine-tune of this base?")
     for one in done.left_out:
         output.note(f"left out: {one.path} ({one.reason})")
+    if not done.clean:
+        output.warn(
+            f"the engine {done.engine} did not record this commit: its weights changed meanwhile, "
+            "it has ended, or it belongs to another repository"
+        )

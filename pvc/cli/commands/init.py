@@ -57,7 +57,7 @@ def command(where: Path | None, base: Path, base_by_reference: bool, threads: in
         "base": {
             "tree": done.config.base_tree.hex(),
             "layout": done.config.base_layout.hex(),
-            "origin": done.config.base_origin,
+            "origin": done.config.base_path,
             "stored": "value" if done.config.by_value else "reference",
         },
         "tensors": done.tensors,

@@ -11,14 +11,12 @@ from pvc.cli.output import answers, columns, current, share
 from pvc.cli.progress import crew, threads_option
 from pvc.cli.shared.edited import document as edited_document
 from pvc.cli.shared.edited import lines as edited_lines
+from pvc.cli.shared.merge_methods import PARAMETERS, listed, parameter_options
 from pvc.cli.shared.repository import REVISION, opened
 from pvc.merge.methods import METHODS
-from pvc.merge.parameters import Choice, Integer, Number, Parameter
 from pvc.wording import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pvc.repo.commands.combine import Combined
     from pvc.repo.commands.three_way import Side
     from pvc.repo.personality.vector import Recipe
@@ -26,54 +24,13 @@ if TYPE_CHECKING:
 
 
 METHOD = "sum"
-PARAMETERS = {
-    **{one.name: one for method in METHODS.values() for one in method.parameters},
-    **{one.name: one for method in METHODS.values() for one in method.offered},
-}
-
-
-def _option(parameter: Parameter) -> Callable[[Any], Any]:
-    """The option of a parameter."""
-    types: dict[type[Parameter], Any] = {Number: float, Integer: int}
-    choices = click.Choice(parameter.choices) if isinstance(parameter, Choice) else None
-    return click.option(
-        f"--{parameter.name}",
-        parameter.name,
-        type=choices or types[type(parameter)],
-        metavar=parameter.metavar or None,
-        help=f"{parameter.help} [{_defaults(parameter.name)}]",
-    )
-
-
-def _defaults(parameter: str) -> str:
-    """Which methods have a parameter, and its defaults there."""
-    methods: dict[str, list[str]] = {}
-    for method in METHODS.values():
-        for one in method.offered:
-            if one.name == parameter:
-                default = "" if one.default is None else f": {one.words(one.default)}"
-                methods.setdefault(default, []).append(method.name)
-    return "; ".join(", ".join(names) + default for default, names in methods.items())
-
-
-def _listed() -> str:
-    """The methods, a line each."""
-    width = max(map(len, METHODS))
-    lines = (f"  {method.name:<{width}}  {method.help}" for method in METHODS.values())
-    return "\n".join(["\b\nMethods:", *lines])
-
-
-def parameter_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options for the parameters of all methods."""
-    for parameter in reversed(PARAMETERS.values()):
-        command = _option(parameter)(command)
-    return command
 
 
 @click.command(
     "merge",
-    epilog="Exit status: 0 success, 1 nothing changed, or a conflict, 14 no such name, or the name "
-    "is taken, 17 uncommitted edits, 19 the weights cannot be computed.",
+    epilog="Exit status: 0 success, 1 nothing changed, or a conflict, 2 the method has no such "
+    "parameter or does not allow its value, 14 no such name, or the name is taken, 17 uncommitted "
+    "edits, 19 the weights cannot be computed.",
 )
 @click.argument("names", type=REVISION, nargs=-1, metavar="[NAME]...|BRANCH")
 @click.option(
@@ -196,4 +153,4 @@ def _answer(done: Combined) -> None:
     current().answer(document, lines)
 
 
-command.help = f"{cleandoc(command.help or '')}\n\n{_listed()}"
+command.help = f"{cleandoc(command.help or '')}\n\n{listed()}"

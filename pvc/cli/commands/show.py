@@ -73,7 +73,7 @@ def _lines(found: Shown) -> list[str]:
         stored = "value" if config.by_value else "reference"
         return [
             f"base {config.base_tree.hex()}",
-            f"  from      {config.base_origin}",
+            f"  from      {config.base_path}",
             f"  stored    by {stored}",
         ]
     entry = found.event.entry

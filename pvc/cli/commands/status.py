@@ -64,7 +64,7 @@ def _document(found: Status, engines: tuple[EngineStatus, ...]) -> dict[str, Any
         "interrupted": found.interrupted,
         "base": {
             "tree": found.config.base_tree.hex(),
-            "origin": found.config.base_origin,
+            "origin": found.config.base_path,
             "stored": "value" if found.config.by_value else "reference",
             "present": found.base_present,
         },
@@ -109,7 +109,7 @@ def _lines(found: Status, engines: tuple[EngineStatus, ...]) -> list[str]:
 
 
 def _base(found: Status) -> str:
-    name = f"{short(found.config.base_tree)} from {found.config.base_origin}"
+    name = f"{short(found.config.base_tree)} from {found.config.base_path}"
     if found.config.by_value:
         return f"{name}, stored by value"
     missing = "" if found.base_present else ", which is missing"

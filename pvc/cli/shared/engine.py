@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -52,6 +52,11 @@ def live_option(text: str) -> Callable[[F], F]:
         "--live", "engine", is_flag=False, flag_value=ONLY, type=ENGINE, metavar="[ENGINE]",
         help=text,
     )  # fmt: skip
+
+
+def named(engine: str | None) -> str | Literal[True] | None:
+    """The engine that an option names, as `pvc.api` takes it: True for the only one."""
+    return True if engine == ONLY else engine
 
 
 @contextlib.contextmanager

@@ -1,12 +1,12 @@
-"""Checkout: a revision's weights go into an engine, then HEAD moves.
+"""Checkout into an engine, which verifies what it holds before HEAD moves.
 
-The engine is written first, and has verified what it holds before HEAD moves.  Who dies in between
-leaves the engine with the one tree or the other, and the engine says which.
+A client that is killed in between leaves the engine with the one tree or the other, and the engine
+says which.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.live.client.reading import check_model, content
@@ -22,176 +22,126 @@ from pvc.live.commands.engine_content import (
     new_record,
 )
 from pvc.live.protocol.engine_state import OtherRepositoryError, Phase
-from pvc.repo.build.builds import Builds
-from pvc.repo.commands.checkout_step import step_of
+from pvc.repo.commands.checkout import CheckedOut
 
 if TYPE_CHECKING:
     from pvc.live.client.connection import Connection
     from pvc.live.client.updating import Updated
-    from pvc.live.commands.rescue import Rescue
     from pvc.live.protocol.engine_state import EngineState
-    from pvc.parallel import Crew
-    from pvc.repo.commands.checkout_step import CheckoutStep
-    from pvc.repo.history.revision import Revision
+    from pvc.repo.commands.checkout import Rescue
+    from pvc.repo.commands.checkout_transaction import CheckoutTransaction
     from pvc.repo.personality.formula import Built
-    from pvc.repo.repository import Repository
     from pvc.repo.trees.blocks import Blocks
     from pvc_store.tree import Tree
 
 
 @dataclass(frozen=True, slots=True)
-class EngineCheckedOut:
-    """What a checkout into an engine did.
+class EngineTarget:
+    """An engine that weights are checked out to.
 
     Attributes:
-        revision: what was asked for.
-        built: its tree and layout.
-        engine: name of the engine.
-        written_bytes: bytes of the blocks that differed.
-        paused_seconds: for how long steps had to wait.
-        rescue: what the engine held before, if that had to be kept.
-        head_moved: whether HEAD stands somewhere else now.
-        unread: how many tensors the engine keeps in another form, so that they cannot be verified.
-    """
-
-    revision: Revision
-    built: Built
-    engine: str
-    written_bytes: int
-    paused_seconds: float
-    rescue: Rescue | None
-    head_moved: bool
-    unread: int
-
-
-@dataclass(frozen=True, slots=True)
-class EngineCheckout:
-    """What is to be checked out.
-
-    Attributes:
-        text: a revision, a vector, an expression or the base; HEAD moves for a revision only.
-        keep_head: leave HEAD where it is.
+        connection: to the engine.
         force: overwrite what the repository could not give back, after keeping it; also what
             another repository wrote.
     """
 
-    text: str
-    keep_head: bool = False
+    connection: Connection
     force: bool = False
 
+    def write(self, transaction: CheckoutTransaction) -> CheckedOut:
+        """Bring the engine to the new tree, from whatever it holds.
 
-def checkout(
-    repository: Repository, request: EngineCheckout, connection: Connection, crew: Crew
-) -> EngineCheckedOut:
-    """Check a revision out into an engine.
-
-    Args:
-        repository: where.
-        request: what.
-        connection: to the engine.
-        crew: who does the work.
-
-    Raises:
-        OtherModelError: the engine runs another model.
-        OtherRepositoryError: another repository wrote to it.
-        DriftedEngineError, UnknownWeightsError: what it holds would be lost.
-        RefusedError: it refuses; its weights changed meanwhile, for example.
-        UnreachableError: it has ended, or does not answer.
-        EditedError, BlockedMoveError: HEAD would move away from edits.
-    """
-    with (
-        step_of(repository, request.text, keep_head=request.keep_head) as step,
-        repository.blocks(step.config) as blocks,
-    ):
-        step.identify(crew)
-        switch = _Switch(step, connection, blocks, crew, request.force)
-        step.journalled(switch.write)
-        done = switch.done[0]
-        return EngineCheckedOut(
-            revision=step.revision,
-            built=step.built,
+        Raises:
+            OtherModelError: the engine runs another model.
+            OtherRepositoryError: another repository wrote to it.
+            DriftedEngineError, UnknownWeightsError: what it holds would be lost.
+            RefusedError: it refuses; its weights changed meanwhile, for example.
+            UnreachableError: it has ended, or does not answer.
+        """
+        connection = self.connection
+        with transaction.repository.blocks(transaction.config) as blocks:
+            built = transaction.find()
+            goal = transaction.repository.store.tree(built.tree)
+            work = _EngineUpdate(transaction, built, goal, connection, blocks, self.force)
+            with transaction.begin():
+                done, rescued = work.run()
+        return CheckedOut(
+            transaction.revision,
+            built,
+            transaction.moves,
+            done.nbytes,
             engine=connection.name,
-            written_bytes=done.nbytes,
             paused_seconds=done.state.paused / 1e6,
-            rescue=switch.rescue,
-            head_moved=step.moves,
             unread=len(connection.manifest.indirect),
+            rescue=rescued,
         )
 
 
-@dataclass(slots=True)
-class _Switch:
-    """Writing to the engine."""
+@dataclass(frozen=True, slots=True)
+class _EngineUpdate:
+    """The update of an engine to a tree, from whatever it holds."""
 
-    step: CheckoutStep
+    transaction: CheckoutTransaction
+    built: Built
+    goal: Tree
     connection: Connection
     blocks: Blocks
-    crew: Crew
     force: bool
-    rescue: Rescue | None = None
-    done: list[Updated] = field(default_factory=list)
 
-    def write(self) -> None:
-        """Bring the engine to the new tree, from whatever it holds."""
-        self.step.begin(None)
-        repository = self.step.repository
-        check_model(self.connection.manifest, self._goal)
+    def run(self) -> tuple[Updated, Rescue | None]:
+        """Update it; what would be lost is refused, or kept first."""
+        repository = self.transaction.repository
+        check_model(self.connection.manifest, self.goal)
         state = self.connection.state()
         self._check_repository(state)
         believed = content_of(repository, self.connection.manifest, state)
         drift: DriftedEngineError | None = None
         tree = None if believed is None or state.phase is not Phase.STEADY else believed.tree
-        if tree is not None and Builds(repository, self.step.config).can_restore(tree):
+        if tree is not None and self.transaction.builds.can_restore(tree):
             try:
-                self._update(repository.store.tree(tree))
+                return self._update(repository.store.tree(tree)), None
             except DriftedEngineError as error:
                 drift = error
-            else:
-                return
-        self._update(self._content(drift))
-
-    @property
-    def _goal(self) -> Tree:
-        return self.step.repository.store.tree(self.step.built.tree)
+        before, rescued = self._content(drift)
+        return self._update(before), rescued
 
     def _check_repository(self, state: EngineState) -> None:
-        repository, origin = self.step.repository, state.origin
+        repository, origin = self.transaction.repository, state.origin
         if origin is not None and is_foreign(repository, state) and not self.force:
             raise OtherRepositoryError(origin.repository, identity(repository))
 
-    def _content(self, drift: DriftedEngineError | None) -> Tree:
+    def _content(self, drift: DriftedEngineError | None) -> tuple[Tree, Rescue | None]:
         """What the engine holds, once it is certain that this may be overwritten."""
-        repository = self.step.repository
-        found, state = content(self.connection, self.crew, self._goal)
+        repository, crew = self.transaction.repository, self.transaction.crew
+        found, state = content(self.connection, crew, self.goal)
         if state.phase is not Phase.STEADY or is_kept(repository, found.id):
-            return found
+            return found, None
         if not self.force:
             raise drift or self._unknown(found)
-        from pvc.live.commands.commit_source import EngineSource
+        from pvc.live.commands.commit_source import OpenEngine
         from pvc.live.commands.rescue import rescue
 
-        result = EngineSource(repository, self.connection, self.step.built)
-        self.rescue = rescue(repository, result, self.crew)
-        return repository.store.tree(self.rescue.tree)
+        kept = rescue(repository, OpenEngine(repository, self.connection, self.built), crew)
+        return repository.store.tree(kept.tree), kept
 
     def _unknown(self, found: Tree) -> UnknownWeightsError:
-        repository, config = self.step.repository, self.step.config
+        repository, config = self.transaction.repository, self.transaction.config
         candidates = {"the base": repository.store.tree(config.base_tree)}
-        head = Builds(repository, config).tree_of(repository.head().formula)
+        head = self.transaction.builds.tree_of(repository.head().formula)
         tree = None if head is None else repository.find_tree(head)
         if tree is not None:
             candidates["HEAD"] = tree
         return UnknownWeightsError(self.connection.name, *nearest(candidates, found))
 
-    def _update(self, before: Tree) -> None:
-        step, connection = self.step, self.connection
-        if before != self._goal:
-            step.build(self.crew)
-        text = step.revision.text[:MAX_REVISION]
-        goal = UpdateGoal(self._goal, identity(step.repository), text, take=self.force)
-        done = update(connection, before, goal, self.blocks.read, self.crew)
-        built = step.built.tree, step.built.layout
-        terms = step.revision.terms
-        record = new_record(connection.manifest, done.state, built, step.revision.text, terms)
-        step.repository.engines.save(record)
-        self.done.append(done)
+    def _update(self, before: Tree) -> Updated:
+        transaction, connection = self.transaction, self.connection
+        repository, revision = transaction.repository, transaction.revision
+        if before != self.goal:
+            transaction.build()
+        text = revision.text[:MAX_REVISION]
+        goal = UpdateGoal(self.goal, identity(repository), text, take=self.force)
+        done = update(connection, before, goal, self.blocks.read, transaction.crew)
+        built = self.built.tree, self.built.layout
+        record = new_record(connection.manifest, done.state, built, revision.text, revision.terms)
+        repository.engines.save(record)
+        return done

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pvc.live.client.connection import RefusedError, UnreachableError
 from pvc.live.client.engine_tensors import EngineTensors
 from pvc.live.client.reading import check_model
-from pvc.live.commands.engine_content import content_of, identity, is_foreign, new_record
+from pvc.live.commands.engine_content import content_of, identity, is_foreign, new_record, record_of
 from pvc.live.memory import sealed
 from pvc.live.protocol.engine_state import ContentLabel
 from pvc.live.protocol.update import WeightUpdate
 from pvc.repo.trees.capture import capture_tensors
 from pvc.repo.trees.statistics import Capture
+from pvc_store.errors import LockedError
 from pvc_store.tree import Tree
 
 if TYPE_CHECKING:
     from pvc.live.client.connection import Connection
-    from pvc.live.commands.engine_content import EngineContent
     from pvc.live.protocol.engine_state import EngineState
     from pvc.parallel import Crew
     from pvc.repo.personality.formula import Built
@@ -33,13 +36,13 @@ MAX_REVISION = 1000
 """Characters of a revision's text in the state of engines."""
 
 
-def origin_of(repository: Repository, tree: bytes, revision: str) -> ContentLabel:
+def label_of(repository: Repository, tree: bytes, revision: str) -> ContentLabel:
     """The label that an engine gets with a tree."""
     return ContentLabel(tree, identity(repository), revision[:MAX_REVISION])
 
 
-class EngineSource:
-    """An engine's weights, to be captured.
+class OpenEngine:
+    """An engine's weights, from now on; attributes as of `pvc.repo.commands.commit_source`.
 
     Args:
         repository: the repository that they are committed to.
@@ -55,31 +58,19 @@ class EngineSource:
     def __init__(self, repository: Repository, connection: Connection, like: Built) -> None:
         tree = repository.store.tree(like.tree)
         check_model(connection.manifest, tree)
-        self.engine = connection.name
         self._repository = repository
         self._connection = connection
         self._layout = repository.store.layout(like.layout)
         self._source = EngineTensors(connection, tree)
-
-    @property
-    def where(self) -> str:
-        """See `pvc.repo.commands.commit_source.CommitSource.where`."""
-        return f"the engine {self.engine}"
-
-    @property
-    def state(self) -> EngineState:
-        """The engine's, before anything was read."""
-        return self._source.state
-
-    @property
-    def held(self) -> EngineContent | None:
-        """See `CommitSource.held`."""
-        return content_of(self._repository, self._connection.manifest, self.state)
+        self.engine = connection.name
+        self.where = self.provenance = f"the engine {self.engine}"
+        self.state = self._source.state  # before anything is read
+        self.target = content_of(repository, connection.manifest, self.state)
 
     def capture(
         self, blocks: Blocks, writing: StoreWriter, goal: CaptureOptions, crew: Crew
     ) -> Capture:
-        """See `CommitSource.capture`.
+        """Read them into the store.
 
         Raises:
             UnsteadyError: the weights changed while they were read.
@@ -90,23 +81,38 @@ class EngineSource:
         self._source.check_unchanged()
         return Capture(Tree(one.tensor for one in tensors), self._layout, tensors)
 
-    def adopted(
+    def records(
         self, vector: CapturedVector, name: str, terms: tuple[Term, ...] | None
     ) -> tuple[EngineRecord, ...]:
-        """See `CommitSource.adopted`; an engine that is another repository's stays so."""
+        """The engine's record; none for an engine of another repository, which it stays."""
         if is_foreign(self._repository, self.state):
             return ()
         built = vector.to_tree, vector.layout
         return (new_record(self._connection.manifest, self.state, built, name, terms),)
 
-    def tell(self, target: EngineRecord) -> EngineState:
+    def confirm(self) -> bool:
+        """Tell the engine what was committed; whether it still holds just that."""
+        repository = self._repository
+        target = record_of(repository, self._connection.manifest)
+        if target is None or is_foreign(repository, self.state):
+            return False
+        try:
+            state = self._tell(target)
+        except (RefusedError, UnreachableError, KeyboardInterrupt):  # the commit stands
+            return False
+        with contextlib.suppress(LockedError), repository.lock():
+            after = replace(target, generation=state.generation, stamp=state.stamp)
+            repository.engines.save(after)
+        return True
+
+    def _tell(self, target: EngineRecord) -> EngineState:
         """Give the engine the label of its weights, which its state has from then on.
 
         Raises:
             RefusedError: its weights changed since they were read.
             UnreachableError: it has ended.
         """
-        origin = origin_of(self._repository, target.tree, target.revision)
+        origin = label_of(self._repository, target.tree, target.revision)
         state = self.state
         change = WeightUpdate(origin, state.generation, state.stamp, take=False, tensors=())
         stage = sealed.create("the stage", 0)

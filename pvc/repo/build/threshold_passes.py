@@ -149,7 +149,7 @@ class ThresholdPasses:
                 local.counts = [searches[row].counts() for row in chosen]
                 with lock:
                     made.append(local.counts)
-            taus = self._taus.stack(self._parts, place, "sweep")
+            taus = self._taus.stack(self._parts, place, "passes")
             for row, counts in zip(chosen, local.counts, strict=True):
                 if taus is None:
                     counts.add_zeros(place.size)
@@ -172,5 +172,5 @@ class ThresholdPasses:
 
     def _stack(self, place: BlockPlace) -> Floats:
         """The taus of all vectors at a place, one in each row."""
-        taus = self._taus.stack(self._parts, place, "sweep")
+        taus = self._taus.stack(self._parts, place, "passes")
         return np.zeros((len(self._parts), place.size), place.dtype) if taus is None else taus

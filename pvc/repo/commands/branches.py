@@ -21,11 +21,11 @@ class NoBranchError(UnknownRevisionError):
 
 
 class BranchAndTagError(PvcError):
-    """A name would be a branch and a tag, and nobody could tell which is meant.
+    """A name would be both a branch and a tag.
 
     Attributes:
         name: the name.
-        there: what it is already.
+        there: "branch" or "tag", which there is already.
     """
 
     def __init__(self, name: str, there: str) -> None:

@@ -1,4 +1,4 @@
-"""Build: a revision's weights are computed and stored, and noted on its commit."""
+"""`pvc build`: a revision's weights are computed, stored, and noted on its commit."""
 
 from __future__ import annotations
 

@@ -1,16 +1,20 @@
-"""Commit: a training result becomes a captured vector, and a term of the personality."""
+"""`pvc commit NAME`: a training result becomes a captured vector, and a term of the personality."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.repo.build.builds import Builds
 from pvc.repo.commands.commit_action import plan
-from pvc.repo.commands.commit_origin import Claim, check_nearest, find_origin
-from pvc.repo.commands.commit_source import CheckpointSource
+from pvc.repo.commands.commit_origin import (
+    assumed_origin,
+    check_nearest,
+    revision_origin,
+    target_origin,
+)
 from pvc.repo.history.recording import PendingCommit, check_ready, record
 from pvc.repo.history.recovery import recover
 from pvc.repo.history.revision import AmbiguousError
@@ -21,25 +25,20 @@ from pvc.repo.trees.capture import CaptureOptions
 from pvc.wording import shown
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pvc.parallel import Crew
-    from pvc.repo.commands.commit_origin import Distances
-    from pvc.repo.commands.commit_source import CommitSource, Opener
+    from pvc.repo.commands.commit_origin import CommitOrigin, Distances
+    from pvc.repo.commands.commit_source import CommitSource, OpenSource
     from pvc.repo.personality.personality_file import Personality
     from pvc.repo.repository import Repository
     from pvc.repo.trees.statistics import Capture
     from pvc.weights.folder import LeftOut
-
-ROUNDED_SHARE = 0.5
-"""Below this share of changed elements, 16-bit rounding has probably swallowed the update."""
 
 
 class NothingChangedError(PvcError):
     """There is nothing to commit.
 
     Attributes:
-        what: what is the same, and as what.
+        what: a sentence without its end.
     """
 
     def __init__(self, what: str) -> None:
@@ -51,7 +50,7 @@ class NonFiniteError(PvcError):
     """A result holds NaN or Inf where the base has numbers.
 
     Attributes:
-        where: the result, in words.
+        where: the checkpoint or engine.
         names: the tensors.
     """
 
@@ -65,19 +64,17 @@ class NonFiniteError(PvcError):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is to be committed.
+    """A commit as the user wants it.
 
     Attributes:
         name: the vector's name.
-        source: the checkpoint's directory; None for what is not one.
-        onto: what it was trained from, as a revision; None lets pvc find out.
+        onto: the revision that it was trained from; None lets pvc find out.
         aside: store it, but leave the personality as it is.
-        message: the commit message; None lets pvc word it.
+        message: the commit message; None for one of pvc's.
         allow_nonfinite: accept NaN and Inf.
     """
 
     name: str
-    source: Path | None
     onto: str | None = None
     aside: bool = False
     message: str | None = None
@@ -86,13 +83,13 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What a commit did.
+    """A commit that was made.
 
     Attributes:
         name: the vector.
         vector: what is stored of it.
         action: "captured", "extended" or "replaced".
-        origin: what it was measured against, in words.
+        origin_text: the revision that it was measured against.
         distances: to the base and to HEAD, where both were looked at.
         personality: the personality of the new commit.
         applied: whether the vector is a term of it.
@@ -100,38 +97,41 @@ class Committed:
         left_out: files that do not belong to the checkpoint.
         rounded_share: share of changed elements in the 16-bit tensors that changed, if it is so
             low that rounding probably swallowed the update; else None.
+        engine: name of the engine that it came from, or None.
+        clean: whether that engine still holds just this and records it; else it went on training,
+            has ended, or belongs to another repository.
     """
 
     name: str
     vector: CapturedVector
     action: str
-    origin: str
+    origin_text: str
     distances: Distances | None
     personality: Personality
     applied: bool
     commit: str
     left_out: tuple[LeftOut, ...]
     rounded_share: float | None
+    engine: str | None = None
+    clean: bool = True
 
 
-def commit(
-    repository: Repository, wish: Wish, crew: Crew, opener: Opener | None = None
-) -> Committed:
+def commit(repository: Repository, wish: Wish, source: CommitSource, crew: Crew) -> Committed:
     """Commit a training result.
 
     Args:
         repository: where.
-        wish: what.
-        crew: who does the work.
-        opener: opens the result; None stands for the checkpoint that the wish names.
+        wish: the vector to make of it.
+        source: the checkpoint or engine that holds it.
+        crew: does the work.
 
     Raises:
         OtherBaseError, NothingChangedError, NonFiniteError: see there.
-        ContainedError, AppliedError, IdentityError: what it would do to the personality.
-        OtherTreeError, NearerHeadError, NearerBaseError: what it started from is in doubt.
+        ContainedError, AppliedError, IdentityError: the personality cannot take it.
+        OtherTreeError, NearerHeadError, NearerBaseError: its origin is in doubt.
         HeadMovedError: somebody moved HEAD meanwhile.
         EditedError: the personality was edited and not committed.
-        CheckpointError: the source is no checkpoint that can be read.
+        CheckpointError, RefusedError, ...: the source cannot be read; see its `open`.
     """
     check_name(wish.name)
     with repository.lock():
@@ -141,18 +141,9 @@ def commit(
         if repository.git.is_ref(wish.name):
             raise AmbiguousError(wish.name)
         head = Snapshot(repository.git, before[1])
-        result = (opener or _opener(wish))(repository, head, crew)
-        return _Commit(repository, wish, crew, before, result).run()
-
-
-def _opener(wish: Wish) -> Opener:
-    def opened(repository: Repository, head: Snapshot, _: Crew) -> CommitSource:
-        if wish.source is None:
-            raise ValueError("a wish without a source needs an opener")
-        base = repository.store.tree(head.config.base_tree)
-        return CheckpointSource(repository, wish.source, base)
-
-    return opened
+        opened = source.open(repository, head, crew, aside=wish.aside)
+        done = _Commit(repository, wish, crew, before, opened).run()
+    return replace(done, clean=opened.confirm())
 
 
 class _Commit:
@@ -164,18 +155,25 @@ class _Commit:
         wish: Wish,
         crew: Crew,
         before: tuple[str, str],
-        result: CommitSource,
+        source: OpenSource,
     ) -> None:
         self.repository = repository
         self.wish = wish
         self.crew = crew
-        self.result = result
+        self.source = source
         self.before = before
         self.head = Snapshot(repository.git, before[1])
         self.base = repository.store.tree(self.head.config.base_tree)
-        claim = Claim(wish.onto, wish.aside)
-        self.origin = find_origin(repository, self.head, result.held, claim, crew)
+        self.origin = self._origin()
         self.plan = plan(self.head, wish.name, self.origin, aside=wish.aside)
+
+    def _origin(self) -> CommitOrigin:
+        repository, target, crew = self.repository, self.source.target, self.crew
+        if self.wish.onto is not None:
+            return revision_origin(repository, self.wish.onto, crew)
+        if target is None:
+            return assumed_origin(repository, self.head, crew)
+        return target_origin(repository, self.head, target, crew, aside=self.wish.aside)
 
     def run(self) -> Committed:
         store = self.repository.store
@@ -185,7 +183,7 @@ class _Commit:
         ):
             start = store.tree(self.plan.start)
             goal = CaptureOptions(start, self.repository.norms.read(start))
-            captured = self.result.capture(blocks, writing, goal, self.crew)
+            captured = self.source.capture(blocks, writing, goal, self.crew)
             self._check(captured)
             distances = check_nearest(
                 self.repository, self.origin, captured.tree, blocks, self.crew
@@ -200,17 +198,18 @@ class _Commit:
             name=self.wish.name,
             vector=vector,
             action=self.plan.action,
-            origin=self.origin.text,
+            origin_text=self.origin.text,
             distances=distances,
             personality=self.plan.personality,
             applied=self.wish.name in self.plan.personality.names(),
             commit=state.commit,
-            left_out=self.result.left_out,
-            rounded_share=rounded_share(captured),
+            left_out=self.source.left_out,
+            rounded_share=captured.rounded_share(),
+            engine=self.source.engine,
         )
 
     def _check(self, captured: Capture) -> None:
-        where, tree, origin = self.result.where, captured.tree.id, self.origin
+        where, tree, origin = self.source.where, captured.tree.id, self.origin
         if tree == origin.tree and self.plan.action != "extended":  # its layout may be another
             raise NothingChangedError(f"{where} holds the weights of {origin.text}")
         if tree == origin.doubted:
@@ -225,13 +224,10 @@ class _Commit:
         old = head.vector(name) if name in head.names else None
         same = isinstance(old, CapturedVector) and old.link == vector.link
         if same and self.plan.personality == head.personality:
-            raise NothingChangedError(f"{self.result.where} is what {name} leads to already")
+            raise NothingChangedError(f"{self.source.where} is what {name} leads to already")
 
     def _vector(self, captured: Capture, statistics: Statistics) -> CapturedVector:
-        where = (
-            self.result.where if self.wish.source is None else os.path.realpath(self.wish.source)
-        )
-        provenance = {"origin": _plain(where)}
+        provenance = {"origin": _plain(self.source.provenance)}
         if self.wish.message:
             provenance["message"] = _plain(self.wish.message)
         return CapturedVector(
@@ -256,9 +252,9 @@ class _Commit:
         builds = Builds(repository, after.config)
         builds.check(after.formula)
         message = self.wish.message or f"{name}: {self.plan.action}"
-        adopted = self.result.adopted(vector, name, self.plan.reached)
+        records = self.source.records(vector, name, self.plan.reached)
         change = PendingCommit(
-            self.before, after.changes, message, builds.find(after.formula), adopted
+            self.before, after.changes, message, builds.find(after.formula), records
         )
         return record(repository, change)
 
@@ -266,15 +262,3 @@ class _Commit:
 def _plain(text: str) -> str:
     """What the command line gave, with bytes that are not UTF-8 written out."""
     return os.fsencode(text).decode(errors="backslashreplace")
-
-
-def rounded_share(captured: Capture) -> float | None:
-    """Share of changed elements in the 16-bit tensors that changed, if it is suspiciously low."""
-    changed = [
-        one.change
-        for one in captured.tensors
-        if one.changed_blocks and one.tensor.kind.name in {"BF16", "F16"}
-    ]
-    elements = sum(change.elements for change in changed)
-    share = sum(change.changed for change in changed) / elements if elements else 1.0
-    return share if share < ROUNDED_SHARE else None

@@ -1,8 +1,8 @@
-"""What committing a name does: the vector is new, extended, or replaced.
+"""The action of a commit: its vector is captured anew, extended, or replaced.
 
-Extended: the name is the last step of what the result was trained from, and led to just that tree;
-then the vector keeps its old `from`.  Trained from something that contains the name otherwise:
-refused, since the result would contain it twice.  Else it is replaced; history keeps the old one.
+If NAME is the last term of what the result was trained from, and led to just that tree, the vector
+is extended: it keeps its old `from`.  If the starting point contains NAME otherwise, the commit is
+refused: NAME would count twice.  Else the vector is replaced; history keeps the old one.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class AppliedError(PvcError):
 
 @dataclass(frozen=True, slots=True)
 class CommitAction:
-    """What will become of a name.
+    """What a commit does to a name.
 
     Attributes:
         action: "captured", "extended" or "replaced".
@@ -64,7 +64,7 @@ class CommitAction:
 
 
 def plan(head: Snapshot, name: str, origin: CommitOrigin, *, aside: bool) -> CommitAction:
-    """What will become of `name` when a result that started at `origin` is committed.
+    """The action of committing a result that started at `origin` as `name`.
 
     Raises:
         ContainedError: the origin contains the name, and not as its last step.

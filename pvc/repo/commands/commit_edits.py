@@ -1,4 +1,4 @@
-"""Committing what people edited by hand, and concluding the merges that were left to them."""
+"""`pvc commit -m`: edits made by hand are committed, and merges left to people concluded."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class UnresolvedError(PvcError):
 
 
 def commit_edits(repository: Repository, message: str) -> Edited:
-    """Commit what people edited by hand; concludes a merge that is under way.
+    """Commit edits made by hand; concludes a merge that is under way.
 
     Raises:
         NothingEditedError: nothing.

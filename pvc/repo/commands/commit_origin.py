@@ -1,15 +1,14 @@
-"""What a training result started from: the tree that its vector is measured against.
+"""The origin of a commit: the tree that a training result started from, to which it is compared.
 
-A target that pvc wrote remembers its tree.  Any other directory is taken to start at the base.
+The record of a target says which tree that was.  Any other directory is taken to start at the base.
 Neither is sure: a folder may have been refilled, or trained from HEAD elsewhere.  So the distance
-to what it could as well have started from is looked at too, and if that is nearer, the user has to
-say what it was.
+to the other candidate is measured too, and if that one is nearer, the user has to say which it was.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from pvc.errors import PvcError
@@ -33,7 +32,7 @@ class OtherTreeError(PvcError):
     """A target holds another tree than HEAD's.
 
     Attributes:
-        where: the target, in words.
+        where: the directory or engine, for messages.
         revision: what was checked out there.
     """
 
@@ -91,14 +90,14 @@ class Distances:
 
 @dataclass(frozen=True, slots=True)
 class CommitOrigin:
-    """What a training result started from.
+    """The tree that a training result started from.
 
     Attributes:
         tree: its tree id.
         terms: the terms of that personality, or None where it is not known.
-        text: the same in words.
-        doubted: tree id of what it could as well have started from: HEAD for a result that is
-            taken to start at the base, the base for a target.
+        text: the revision, as the user said it.
+        doubted: tree id of the other candidate: HEAD's tree for a result that is taken to start at
+            the base, the base for a target; None if it is the same.
         recipe: digest of the formula that the tree was computed by; None if it was captured.
     """
 
@@ -114,7 +113,7 @@ class TargetContent(Protocol):
 
     @property
     def where(self) -> str:
-        """The directory or engine, in words."""
+        """The directory or engine, for messages."""
         ...
 
     @property
@@ -133,74 +132,68 @@ class TargetContent(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What the user says of a result.
-
-    Attributes:
-        onto: what it was trained from, as a revision; for a captured vector, what it leads to.
-        aside: whether the personality will stay as it is.
-    """
-
-    onto: str | None
-    aside: bool
-
-
-def find_origin(
-    repository: Repository, head: Snapshot, target: TargetContent | None, claim: Claim, crew: Crew
-) -> CommitOrigin:
-    """What a checkpoint started from.
+def revision_origin(repository: Repository, text: str, crew: Crew) -> CommitOrigin:
+    """The tree of a revision, from which a result was trained as the user says.
 
     Args:
         repository: where.
-        head: what HEAD says.
-        target: the target that the result lies in, if it is one.
-        claim: what the user says.
-        crew: builds what HEAD or the revision is, where nobody did so before.
+        text: the revision; a captured vector stands for what it leads to.
+        crew: computes the tree, if it is not stored.
+    """
+    revision = resolve(repository, text)
+    if revision.vector and isinstance(revision.vector[1], CapturedVector):
+        return CommitOrigin(revision.vector[1].to_tree, revision.terms, text)
+    built = Builds(repository, revision.state.config, crew).build(revision.formula)
+    return CommitOrigin(built.tree, revision.terms, text, recipe=_recipe(revision.formula))
+
+
+def assumed_origin(repository: Repository, head: Snapshot, crew: Crew) -> CommitOrigin:
+    """The base, for a result of which nobody says what it was trained from; HEAD is the rival."""
+    base = head.config.base_tree
+    head_tree = Builds(repository, head.config, crew).build(head.formula).tree
+    return CommitOrigin(base, (), BASE, doubted=None if head_tree == base else head_tree)
+
+
+def target_origin(
+    repository: Repository, head: Snapshot, target: TargetContent, crew: Crew, *, aside: bool
+) -> CommitOrigin:
+    """The tree that pvc last wrote to a target.
+
+    Args:
+        repository: where.
+        head: HEAD.
+        target: what was written to the target.
+        crew: computes trees that are not stored.
+        aside: whether the personality will stay as it is.
 
     Raises:
         OtherTreeError: the target holds another tree than HEAD's, and would be applied.
+        UnkeptTreeError, OtherTreeComputedError: its tree is not stored, nor computed again.
     """
-    onto = claim.onto
-    if onto is not None:
-        revision = resolve(repository, onto)
-        if revision.vector and isinstance(revision.vector[1], CapturedVector):
-            return CommitOrigin(revision.vector[1].to_tree, revision.terms, onto)
-        built = Builds(repository, revision.state.config, crew).build(revision.formula)
-        return CommitOrigin(built.tree, revision.terms, onto, recipe=_recipe(revision.formula))
     builds = Builds(repository, head.config, crew)
-    if target is None:
-        head_tree = builds.build(head.formula).tree
-        doubted = None if head_tree == head.config.base_tree else head_tree
-        return CommitOrigin(head.config.base_tree, (), BASE, doubted)
-    head_built = builds.find(head.formula) or builds.build(head.formula)
-    is_head = target.tree == head_built.tree
-    if not (is_head or claim.aside):
+    built = builds.find(head.formula) or builds.build(head.formula)
+    is_head = target.tree == built.tree
+    if not (is_head or aside):
         raise OtherTreeError(target.where, target.revision)
     builds.restore(target.tree)
+    base = head.config.base_tree
+    doubted = None if target.tree == base else base
     if is_head:
-        found = _of_target(target, head, head.personality.terms)
-        return replace(found, recipe=_recipe(head.formula))
+        terms, recipe = head.personality.terms, _recipe(head.formula)
+        return CommitOrigin(target.tree, terms, target.revision, doubted, recipe)
     made = BuiltTrees(repository.folder).of(target.tree)
-    found = _of_target(target, head, target.terms)
-    return replace(found, recipe=made[0].digest if made else None)
+    recipe = made[0].digest if made else None
+    return CommitOrigin(target.tree, target.terms, target.revision, doubted, recipe)
 
 
 def _recipe(formula: Formula) -> bytes | None:
     return None if formula.exact else formula.digest()
 
 
-def _of_target(
-    target: TargetContent, head: Snapshot, terms: tuple[Term, ...] | None
-) -> CommitOrigin:
-    base = head.config.base_tree
-    return CommitOrigin(target.tree, terms, target.revision, None if target.tree == base else base)
-
-
 def check_nearest(
     repository: Repository, origin: CommitOrigin, tree: Tree, blocks: Blocks, crew: Crew
 ) -> Distances | None:
-    """Make sure that a result is not nearer to what it could as well have started from.
+    """Make sure that a result is not nearer to the other candidate for its origin.
 
     Raises:
         NearerHeadError, NearerBaseError: it is.

@@ -1,8 +1,9 @@
-"""Training results that can be committed: a checkpoint here, an engine in `pvc.live`."""
+"""Sources of a commit: a checkpoint here, an engine in `pvc.live.commands.commit`."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,8 +14,6 @@ from pvc.weights.checkpoint import Checkpoint
 from pvc.weights.compare import CheckpointDifference, first_differences, renamed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pvc.parallel import Crew
     from pvc.repo.commands.commit_origin import TargetContent
     from pvc.repo.personality.personality_file import Term
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     from pvc.weights.folder import LeftOut
     from pvc_store.store import StoreWriter
     from pvc_store.tree import Tree
-
-    Opener = Callable[[Repository, Snapshot, Crew], "CommitSource"]
-    """Opens a result that is to be committed, and makes sure that it fits what HEAD says."""
 
 
 class OtherBaseError(PvcError):
@@ -56,16 +52,43 @@ class OtherBaseError(PvcError):
 
 
 class CommitSource(Protocol):
+    """Where a training result is."""
+
+    def open(
+        self, repository: Repository, head: Snapshot, crew: Crew, *, aside: bool
+    ) -> OpenSource:
+        """Open it, and make sure that it fits the base; the repository is locked.
+
+        Args:
+            repository: where it is to be committed.
+            head: HEAD.
+            crew: does the work.
+            aside: whether the personality will stay as it is.
+        """
+        ...
+
+
+class OpenSource(Protocol):
     """A training result, open to be read."""
 
     @property
     def where(self) -> str:
-        """Where it lies, in words."""
+        """The directory or engine, for messages."""
         ...
 
     @property
-    def held(self) -> TargetContent | None:
-        """What pvc wrote there last, if it did."""
+    def provenance(self) -> str:
+        """The same, for the vector's provenance."""
+        ...
+
+    @property
+    def engine(self) -> str | None:
+        """Name of the engine, if it is one."""
+        ...
+
+    @property
+    def target(self) -> TargetContent | None:
+        """What pvc last wrote there, if it is a target."""
         ...
 
     @property
@@ -76,72 +99,90 @@ class CommitSource(Protocol):
     def capture(
         self, blocks: Blocks, writing: StoreWriter, goal: CaptureOptions, crew: Crew
     ) -> Capture:
-        """Read it into the store."""
+        """Read it into the store; arguments as of `trees.capture.capture`."""
         ...
 
-    def adopted(
+    def records(
         self, vector: CapturedVector, name: str, terms: tuple[Term, ...] | None
     ) -> tuple[DirectoryRecord | EngineRecord, ...]:
-        """What is known to lie there once it is committed.
+        """Target records to save together with the commit.
 
         Args:
-            vector: what was committed.
+            vector: the vector that is committed.
             name: its name.
             terms: the terms that lead to it, or None where they are not known.
         """
         ...
 
+    def confirm(self) -> bool:
+        """Tell the engine what was committed, once the repository is unlocked.
 
+        Returns:
+            Whether it still holds just that; True for a checkpoint.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointSource:
     """A checkpoint that training left.
 
-    Args:
-        repository: where it is to be committed.
-        source: its directory.
-        base: what it was trained from, at first.
-
-    Raises:
-        CheckpointError: it cannot be read.
-        OtherBaseError: its tensors are not those of the base.
+    Attributes:
+        path: its directory.
     """
 
-    def __init__(self, repository: Repository, source: Path, base: Tree) -> None:
-        self._checkpoint = Checkpoint.open(source)
-        _check_base(base, self._checkpoint)
-        self._source = source
-        self._target = repository.targets.find(Path(os.path.realpath(source)))
+    path: Path
 
-    @property
-    def where(self) -> str:
-        """See `Result.where`."""
-        return str(self._source)
+    def open(
+        self, repository: Repository, head: Snapshot, crew: Crew, *, aside: bool
+    ) -> OpenCheckpoint:
+        """Open it; see `CommitSource.open`.
 
-    @property
-    def held(self) -> DirectoryRecord | None:
-        """See `Result.held`."""
-        return self._target
+        Raises:
+            CheckpointError: it cannot be read.
+            OtherBaseError: its tensors are not those of the base.
+        """
+        checkpoint = Checkpoint.open(self.path)
+        _check_base(repository.store.tree(head.config.base_tree), checkpoint)
+        path = Path(os.path.realpath(self.path))
+        return OpenCheckpoint(str(self.path), str(path), checkpoint, repository.targets.find(path))
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCheckpoint:
+    """A checkpoint, open to be read; attributes as of `OpenSource`."""
+
+    where: str
+    provenance: str
+    checkpoint: Checkpoint
+    target: DirectoryRecord | None
+    engine: None = None
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
-        """See `Result.left_out`."""
-        return self._checkpoint.left_out
+        """Files of its directory that do not belong to it."""
+        return self.checkpoint.left_out
 
     def capture(
         self, blocks: Blocks, writing: StoreWriter, goal: CaptureOptions, crew: Crew
     ) -> Capture:
-        """See `Result.capture`."""
-        return capture(self._checkpoint, blocks, writing, goal, crew)
+        """Read it into the store."""
+        return capture(self.checkpoint, blocks, writing, goal, crew)
 
-    def adopted(
+    def records(
         self, vector: CapturedVector, name: str, terms: tuple[Term, ...] | None
     ) -> tuple[DirectoryRecord, ...]:
-        """A target that was committed holds what the vector leads to."""
-        if self._target is None:
+        """The record of a target, which holds what the vector leads to."""
+        if self.target is None:
             return ()
-        stamps = self._checkpoint.fingerprint
+        stamps = self.checkpoint.fingerprint
         return (
-            DirectoryRecord(self._target.path, vector.to_tree, vector.layout, name, terms, stamps),
+            DirectoryRecord(self.target.path, vector.to_tree, vector.layout, name, terms, stamps),
         )
+
+    def confirm(self) -> bool:
+        """True: a checkpoint keeps no state of its own."""
+        return True
 
 
 def _check_base(base: Tree, checkpoint: Checkpoint) -> None:

@@ -1,4 +1,4 @@
-"""Diff: what changed between two trees, by tensor, layer or role."""
+"""`pvc diff` of two sets of weights: changes by tensor, layer or role."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class MixedError(PvcError):
-    """A tree and a vector were to be compared.
+    """Weights cannot be compared with a vector.
 
     Attributes:
         revision: what names a tree.
@@ -38,7 +38,7 @@ class MixedError(PvcError):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What changed in one group of tensors.
+    """The changes in one group of tensors.
 
     Attributes:
         label: the role, layer or tensor.
@@ -65,11 +65,6 @@ class Row:
     sorts: tuple[str, ...]
 
     @property
-    def changed_share(self) -> float:
-        """Share of the elements that changed, 0 to 1."""
-        return self.changed_elements / self.elements if self.elements else 0.0
-
-    @property
     def relative_norm(self) -> float:
         """Norm of the difference over the norm of what it is measured from; 0 where that is 0."""
         return self.tau_norm / self.from_norm if self.from_norm else 0.0
@@ -77,11 +72,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class TreeDifference:
-    """What changed.
+    """The changes from one set of weights to another.
 
     Attributes:
-        before: what it is measured from, in words.
-        after: what it is measured to, in words.
+        before: the revision that changes are measured from.
+        after: the revision that they lead to.
         group: "role", "layer" or "tensor".
         rows: one per group; roles and tensors by name, layers by number, what is in no layer last.
         total: all of them together.
@@ -104,8 +99,8 @@ def diff(
         before: a revision; alone it is compared with HEAD; None stands for the base.  A vector
             alone is shown from where it starts to where it leads.
         after: a revision.
-        group: one of `grouping.GROUPS`.
-        crew: who does the work.
+        group: one of `groups.GROUPS`.
+        crew: does the work.
 
     Raises:
         MixedError: one is a vector and the other is not.

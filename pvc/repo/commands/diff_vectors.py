@@ -1,4 +1,4 @@
-"""How two vectors lie to each other, by tensor, layer or role.
+"""`pvc diff` of two vectors: norms, cosine and conflicts by tensor, layer or role.
 
 Every number is a sum over the tensors of floats; other tensors have no tau.
 """
@@ -50,11 +50,11 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Relations:
-    """How two vectors lie to each other.
+    """Two vectors compared.
 
     Attributes:
-        a: the one, in words.
-        b: the other, in words.
+        a: the first, as a revision.
+        b: the second.
         group: "role", "layer" or "tensor".
         rows: one per group, in the order of `grouping.grouped`.
         total: all of them together.
@@ -74,16 +74,16 @@ def relate(
 
     Args:
         repository: where.
-        before: the one, as a revision.
-        after: the other.
-        group: one of `grouping.GROUPS`.
-        crew: who does the work.
+        before: the first, as a revision.
+        after: the second.
+        group: one of `groups.GROUPS`.
+        crew: does the work.
 
     Returns:
         None if one of them is no vector.
 
     Raises:
-        MissingError, DamageError: a block cannot be had.
+        MissingError, DamageError: a block is missing or damaged.
     """
     a, b = resolve(repository, before), resolve(repository, after)
     if not (a.is_tau and b.is_tau):

@@ -1,4 +1,4 @@
-"""Forgetting a target: the record of a directory or engine goes, and nothing else."""
+"""`pvc forget`: the record of a directory or engine is removed, and nothing else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NoTargetError(PvcError):
     """A directory or an engine is no target.
 
     Attributes:
-        where: the directory or engine, in words.
+        where: the directory or engine.
     """
 
     def __init__(self, where: str) -> None:

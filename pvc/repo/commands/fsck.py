@@ -1,6 +1,6 @@
-"""Fsck: whether everything that history needs is there, and is what its name says.
+"""`pvc fsck`: everything that history needs is there, and is what its name says.
 
-Looked at: git's objects; every manifest at every commit that any ref, reflog, note or worktree
+Checked are git's objects; every manifest at every commit that any ref, reflog, note or worktree
 reaches; trees and layouts they name; packs by BLAKE3; every block by its key; every tensor and file
 by its BLAKE3; the base.
 """
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What fsck looked at, and what it found.
+    """The result of a check.
 
     Attributes:
         commits: commits whose manifests were read.
@@ -110,17 +110,17 @@ class _Fsck:
             if base_id in trees:
                 self._against(trees, base_id, pinned, layouts.values())
                 layouts = {}
-        self._held(trees)
+        self._targets(trees)
         return len(trees)
 
-    def _held(self, trees: dict[bytes, Tree]) -> None:
-        """What a target holds must be stored, or known how to compute."""
+    def _targets(self, trees: dict[bytes, Tree]) -> None:
+        """The tree of a target must be stored, or it must be recorded how to compute it."""
         bases = [
             Builds(self.repository, pinned, self.crew)
             for base, pinned in self.roots.bases.items()
             if base in trees
         ]
-        for tree_id in sorted(self.roots.held & trees.keys()):
+        for tree_id in sorted(self.roots.target_trees & trees.keys()):
             if not any(builds.can_restore(tree_id) for builds in bases):
                 detail = "not all of its blocks are stored, and it is not known how to compute it"
                 self.findings.add("tree", tree_id.hex(), detail, self.roots.trees[tree_id])
@@ -156,7 +156,7 @@ class _Fsck:
         layouts: Iterable[Layout],
     ) -> None:
         """Decode every tensor of the trees that are relative to one base."""
-        origin = None if pinned.by_value else self.repository.root / pinned.base_origin
+        origin = None if pinned.by_value else self.repository.root / pinned.base_path
         owners: dict[tuple[str, bytes], list[set[str]]] = defaultdict(list)
         jobs: dict[tuple[str, bytes], Tensor] = {}
         for tree_id, tree in trees.items():
@@ -207,5 +207,5 @@ class _Fsck:
 
 
 def _union(owners: list[set[str]]) -> set[str]:
-    """What depends on a tensor; put together only where it is broken: there may be very many."""
+    """All dependents of a tensor; put together only where it is broken: there may be very many."""
     return set().union(*owners)

@@ -15,7 +15,7 @@ GROUPS = ("role", "layer", "tensor")
 
 
 def grouped(by_name: Mapping[str, T], group: str) -> list[tuple[str, list[T]]]:
-    """What belongs to each group.
+    """The members of each group.
 
     Args:
         by_name: something for each tensor.

@@ -1,4 +1,4 @@
-"""Initialising a repository: the base becomes a tree, and a first commit names it."""
+"""`pvc init`: the base becomes a tree, and a first commit names it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class BaseAroundError(PvcError):
 
 @dataclass(frozen=True, slots=True)
 class Initialised:
-    """What `initialise` made.
+    """A new repository.
 
     Attributes:
         root: top of the repository.
@@ -90,7 +90,7 @@ def initialise(directory: Path, base: Path, *, by_value: bool, crew: Crew) -> In
         directory: an existing directory, empty or the top of a git repository.
         base: the checkpoint that everything will be relative to.
         by_value: store the base's bytes; else only `base` holds them.
-        crew: who does the work.
+        crew: does the work.
 
     Raises:
         ExistsError: there is a pvc repository already.

@@ -1,4 +1,4 @@
-"""History: what each commit did to the personality and to the vectors."""
+"""`pvc log` and `pvc show`: the changes of each commit to the personality and to vectors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class VectorChange:
-    """What a commit did to a vector.
+    """The change of a commit to a vector.
 
     Attributes:
         name: the vector.
@@ -40,9 +40,9 @@ class Event:
     """One commit.
 
     Attributes:
-        entry: what git says of it.
+        entry: the commit as git lists it.
         personality: its personality, or None if that cannot be read.
-        vectors: what it did to vectors.
+        vectors: its changes to vectors.
     """
 
     entry: LogEntry
@@ -57,7 +57,7 @@ class Shown:
     Attributes:
         revision: what was asked for.
         event: the commit; for a vector, the one that wrote it last; None for the base.
-        built: its tree and layout, or None if nobody built it yet.
+        built: its tree and layout, or None if they are not recorded.
         noted: whether that was noted when the commit was made.
     """
 

@@ -1,8 +1,8 @@
-"""Merging a branch: terms by name, vectors as wholes, other files as git merges them.
+"""`pvc merge BRANCH`: terms by name, vectors as wholes, other files as git merges them.
 
 Where both sides changed the same in different ways, one side is taken, or the merge is left to
 people: git is then in the middle of it, the files hold both values between git's markers, and
-`by_hand.commit_edits` concludes it.
+`commit_edits.commit_edits` concludes it.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 
 class MergeConflictError(PvcError):
-    """A merge is left to people, since both sides changed the same things.
+    """A merge is left to people, since both sides changed the same terms, vectors or files.
 
     Attributes:
-        revision: what was to be merged.
-        conflicts: the things.
+        revision: the branch or commit.
+        conflicts: the terms, vectors and files.
     """
 
     def __init__(self, revision: str, conflicts: tuple[Conflict, ...]) -> None:
@@ -69,14 +69,14 @@ def merge_branch(
 
     Args:
         repository: where.
-        text: what to merge.
+        text: the branch or commit.
         favour: the side that is taken where both changed the same; None leaves that to people.
         message: of the merge commit.
 
     Raises:
         MergeConflictError: the merge has begun, and people have to conclude it.
         NotMergeableError: it is no commit, or has nothing in common with HEAD.
-        NoVectorError, IdentityError: what both sides come to cannot be computed.
+        NoVectorError, IdentityError: the merged personality cannot be computed.
         EditedError, UnfinishedError, DetachedError: HEAD is not ready for it.
         GitError: edited files are in the way.
     """
@@ -132,7 +132,7 @@ def _forward(repository: Repository, head: Snapshot, commit: str) -> None:
 
 
 def _differences(before: Snapshot, after: Snapshot) -> Changes:
-    """What differs among all files that pvc reads."""
+    """The files of pvc that differ, as they are afterwards."""
     git = before.git
     listed = git.run(
         *("diff", "--name-only", "--no-renames", "-z", before.commit, after.commit, "--", *PATHS)

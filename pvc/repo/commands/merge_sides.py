@@ -1,4 +1,4 @@
-"""The sides of a merge: what pvc merges of its own files, and where both changed the same.
+"""The sides of a merge: pvc's own files merged, and conflicts between them.
 
 Terms are merged by name, vectors as wholes; everything else is git's to merge.
 """
@@ -27,7 +27,7 @@ class Conflict:
     Attributes:
         sort: "term", "vector" or "file".
         name: name of the vector, or path of the file.
-        ours: its value at HEAD, in words.
+        ours: its value at HEAD, for people.
         theirs: its value at the other side.
     """
 

@@ -1,4 +1,4 @@
-"""Status: where HEAD is, what is edited, and what the targets hold."""
+"""`pvc status`: where HEAD is, which files are edited, and the state of the targets."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class TargetStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where a repository stands.
+    """The state of a repository.
 
     Attributes:
         root: top of the working tree.
         branch: the branch, or None if HEAD is detached.
         commit: HEAD's commit.
         personality: HEAD's personality.
-        tree: tree id that it builds to, or None if nobody built it yet.
+        tree: tree id that it builds to, or None if that is not recorded.
         aside: vectors that are not terms.
         edited: pvc's files that differ from HEAD.
         unfinished: the git operation that is under way, or None.
@@ -78,7 +78,7 @@ class Status:
 
 
 def status(repository: Repository) -> Status:
-    """Look at a repository; reads no weights."""
+    """The state of a repository; reads no weights."""
     head, busy = repository.head(), repository.busy()
     tree = Builds(repository, head.config).tree_of(head.formula)
     applied = head.personality.names()
@@ -94,7 +94,7 @@ def status(repository: Repository) -> Status:
         busy=busy,
         interrupted=busy is None and JournalFile(repository.folder).exists(),
         config=head.config,
-        base_present=(repository.root / head.config.base_origin).is_dir(),
+        base_present=(repository.root / head.config.base_path).is_dir(),
         targets=tuple(_target(target, tree) for target in repository.targets.all()),
         malformed=(
             *_malformed_journal(repository),

@@ -25,8 +25,8 @@ class ConflictError(PvcError):
     """Both sides changed the same thing in different ways.
 
     Attributes:
-        what: the change that was to be made.
-        names: what is in conflict, with both values in words.
+        what: the change, such as a revert.
+        names: the terms, vectors or files in conflict.
     """
 
     def __init__(self, what: str, names: tuple[str, ...]) -> None:
@@ -89,7 +89,7 @@ def _ordered(ours: Mapping[str, V], theirs: Mapping[str, V]) -> list[str]:
 
 
 def keyed(terms: tuple[Term, ...]) -> dict[str, Term]:
-    """Terms by name; a vector that occurs again is told apart by its count."""
+    """Terms by name; a vector that occurs again has its count in its name."""
     seen: Counter[str] = Counter()
     found = {}
     for term in terms:

@@ -1,12 +1,18 @@
-"""What pvc needs of git.  The only package that speaks to it.
+"""git: all that pvc asks of it, and the only room that speaks to it.
 
-    locks      what a killed git leaves
-    process    running git, in the repository around a directory
-    objects    refs, commits and their files, the log, notes
-    index      commits of pvc's own files; bringing these to HEAD
-    worktree   moving HEAD, locks, what git has not finished
+    locks           locks that a killed git leaves
+    object_reader   the process that reads objects
+    process         running git, in the repository around a directory
+    objects         refs, commits and their files, the log, notes
+    commits         commits of pvc's own files; bringing these to HEAD
+    merge           merging commits
+    worktree        moving HEAD, locks, unfinished operations
 
-Each adds to the one before it; `Git` is all of them.
+Each class adds to the one before it; `Git` is all of them.  git's refusals become `GitError`.
+
+Called by everything in `pvc.repo`, through an open repository or a snapshot.
+
+Tests: tests/repo/git/, tests/repo/crash/.
 """
 
 from pvc.repo.git.commits import remove_indexes

@@ -1,4 +1,4 @@
-"""The journal: what an operation is about to do, so that the next command can finish or undo it.
+"""The journal: a note of what an operation does, by which the next command finishes or undoes it.
 
 One file, written before the first change and removed after the last.  It holds no bytes of weights:
 both the old and the new state of a target are in the store.
@@ -35,10 +35,10 @@ class DirectoryWrite:
     """A directory that is being written.
 
     Attributes:
-        after: what it is to hold; its stamps are empty.
-        before: what it held, or None if it is to be created.
+        after: its record once it is written; the stamps are empty.
+        before: its record before; None if it is created.
         base: tree id of the base that both are stored against.
-        origin: the directory that the base was read from, absolute.
+        base_path: the directory that the base was read from, absolute.
         temporary: where it is being created, if it is.
         inode: of that temporary directory, which a rename keeps; 0 before it is there.
     """
@@ -46,7 +46,7 @@ class DirectoryWrite:
     after: DirectoryRecord
     before: DirectoryRecord | None
     base: bytes
-    origin: Path
+    base_path: Path
     temporary: Path | None = None
     inode: int = 0
 
@@ -60,15 +60,14 @@ class Journal:
         head_before: branch, or commit if detached, that HEAD was at, and its commit.
         head_after: the same for the end; None where git is about to make the commit.
         writing: the directory that is being written, if any.
-        adopted: what directories and engines will be known to hold once HEAD has moved; nothing is
-            written to them, least of all if HEAD has not.
+        records: target records to save once HEAD has moved; nothing is written to the targets.
     """
 
     root: Path
     head_before: tuple[str, str]
     head_after: tuple[str, str] | None
     writing: DirectoryWrite | None = None
-    adopted: tuple[DirectoryRecord | EngineRecord, ...] = ()
+    records: tuple[DirectoryRecord | EngineRecord, ...] = ()
 
     def to_text(self) -> str:
         """The JSON that is stored."""
@@ -79,7 +78,7 @@ class Journal:
                 "head_before": self.head_before,
                 "head_after": self.head_after,
                 "writing": None if self.writing is None else _writing_json(self.writing),
-                "adopted": [target.to_text() for target in self.adopted],
+                "adopted": [target.to_text() for target in self.records],
             }
         )
 
@@ -100,7 +99,7 @@ class Journal:
                 writing=None
                 if fields.is_null("writing")
                 else _writing(fields.part("writing"), where),
-                adopted=tuple(_adopted(item, where) for item in fields.items("adopted")),
+                records=tuple(_target_record(item, where) for item in fields.items("adopted")),
             )
         except RecordError as error:
             raise JournalError(where, error.detail) from None
@@ -108,7 +107,7 @@ class Journal:
         return journal
 
 
-def _adopted(item: object, where: str) -> DirectoryRecord | EngineRecord:
+def _target_record(item: object, where: str) -> DirectoryRecord | EngineRecord:
     if not isinstance(item, str):
         raise JournalError(where, f"{item!r} is no record of a target")
     of_engine = Fields.read(item, where, JournalError).text("format") == engine_record.FORMAT
@@ -127,7 +126,7 @@ def _writing_json(writing: DirectoryWrite) -> dict[str, Any]:
         "after": writing.after.to_text(),
         "before": None if writing.before is None else writing.before.to_text(),
         "base": writing.base.hex(),
-        "origin": str(writing.origin),
+        "origin": str(writing.base_path),
         "temporary": None if writing.temporary is None else str(writing.temporary),
         "inode": writing.inode,
     }
@@ -138,7 +137,7 @@ def _writing(fields: Fields, where: str) -> DirectoryWrite:
         after=_record(fields, "after", where),
         before=None if fields.is_null("before") else _record(fields, "before", where),
         base=fields.id("base"),
-        origin=read_path(fields, "origin"),
+        base_path=read_path(fields, "origin"),
         temporary=None if fields.is_null("temporary") else read_path(fields, "temporary"),
         inode=fields.number("inode", MAX_INODE),
     )
@@ -173,10 +172,10 @@ class JournalFile:
         return self.path.stat().st_mtime_ns
 
     def begin(self, journal: Journal) -> None:
-        """Write down what is about to happen."""
+        """Write the journal, before anything else is changed."""
         atomic.write_file(self.path, journal.to_text().encode())
 
     def end(self) -> None:
-        """It has happened, or has been undone."""
+        """Remove the journal: the operation is done, or undone."""
         self.path.unlink(missing_ok=True)
         atomic.sync_directory(self.path.parent)

@@ -1,4 +1,4 @@
-"""Recording a change of pvc's text files as a git commit, together with what it builds to."""
+"""Recording: a change of pvc's text files becomes a git commit, with a note of its tree."""
 
 from __future__ import annotations
 
@@ -72,31 +72,31 @@ def check_ready(repository: Repository) -> tuple[str, str]:
 
 
 def at(head: Snapshot) -> tuple[str, str]:
-    """Where HEAD stands if it stands at this state, in the manner of `position`."""
+    """Where HEAD stands if it stands at this snapshot, in the form of `position`."""
     return head.git.branch() or head.commit, head.commit
 
 
 @dataclass(frozen=True, slots=True)
 class PendingCommit:
-    """What is to be committed.
+    """A commit to be made.
 
     Attributes:
         before: where HEAD stood when the change was worked out.
         files: new bytes by path; None removes a file.
         message: the commit message.
-        built: what the new commit's personality is, as far as that is known.
-        adopted: what targets are known to hold from then on.
+        built: tree and layout of the new commit, if they are recorded.
+        records: target records to save with the commit.
     """
 
     before: tuple[str, str]
     files: Mapping[str, bytes | None]
     message: str
     built: Built | None
-    adopted: tuple[DirectoryRecord | EngineRecord, ...] = ()
+    records: tuple[DirectoryRecord | EngineRecord, ...] = ()
 
 
 def record(repository: Repository, change: PendingCommit) -> Snapshot:
-    """Commit changes of pvc's files, and note what the commit builds to.
+    """Commit changes of pvc's files, and note tree and layout on the commit.
 
     The caller holds the repository's lock.
 
@@ -111,18 +111,18 @@ def record(repository: Repository, change: PendingCommit) -> Snapshot:
         raise HeadMovedError(before, position(git))
     file = JournalFile(repository.folder)
     with recovering(repository):
-        file.begin(Journal(repository.root, before, None, adopted=change.adopted))
+        file.begin(Journal(repository.root, before, None, records=change.records))
         commit = git.commit(change.files, change.message, repository.folder)
         git.follow_head(PATHS, [before[1]])
-        for target in change.adopted:
-            repository.adopt(target)
+        for target in change.records:
+            repository.save_record(target)
         note_quietly(repository, commit, change.built)
         file.end()
     return Snapshot(git, commit)
 
 
 def note_quietly(repository: Repository, commit: str, built: Built | None) -> None:
-    """Note what a commit builds to, if that is known; the commit stands without it."""
+    """Note tree and layout on a commit, if they are recorded; the commit stands without it."""
     if built is not None:
         with contextlib.suppress(GitError):
             write_note(repository, commit, built)

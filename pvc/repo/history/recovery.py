@@ -1,7 +1,8 @@
-"""Finishing or undoing what a killed process left behind.
+"""Recovery: an operation that was cut short is finished or undone.
 
-HEAD decides.  If it moved, the operation is finished: text files follow HEAD, and the target is
-what was verified before HEAD moved.  If it did not, the target goes back to what it held.
+HEAD decides.  If it moved, the operation is finished: text files follow HEAD, and the target has
+the weights that were verified before HEAD moved.  If it did not, the target goes back to those it
+had before.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def recover(
 
     Args:
         repository: where.
-        crew: who does the work.
+        crew: does the work.
         failed: the operation is one of this process, and failed just now: nobody can have begun to
             use a directory that it made.
 
@@ -57,8 +58,8 @@ def recover(
         if git is not None:
             git.remove_locks(file.began())
             _settle_text(git, journal)
-        for target in journal.adopted if moved else ():
-            repository.adopt(target)
+        for target in journal.records if moved else ():
+            repository.save_record(target)
         if journal.writing is not None:
             writing, before = journal.writing, journal.writing.before
             finished = moved or _ends_here(repository, journal, writing)
@@ -93,7 +94,7 @@ def _git_of(journal: Journal, repository: Repository, stack: contextlib.ExitStac
 
 
 def _settle_text(git: Git, journal: Journal) -> None:
-    """Bring pvc's files to HEAD, where they still are as one end of the operation had them."""
+    """Bring pvc's files to HEAD, unless somebody edited them after the operation."""
     ends = {journal.head_before[1]}
     if journal.head_after is not None:
         ends.add(journal.head_after[1])
@@ -121,8 +122,8 @@ def _settle_created(repository: Repository, writing: DirectoryWrite, *, drop: bo
     if temporary is not None and temporary.exists():
         shutil.rmtree(temporary)
     elif complete:
-        content = repository.content(writing.after.tree, writing.after.layout)
-        repository.targets.save(writing.after.stamped(content))
+        layout = repository.store.layout(writing.after.layout)
+        repository.targets.save(writing.after.stamped(layout))
 
 
 def _settle_updated(
@@ -148,6 +149,6 @@ def _settle_updated(
     wanted = repository.content(holds.tree, holds.layout)
     between = repository.content(other.tree, other.layout)
     base = repository.store.tree(writing.base)
-    with Blocks(repository.store, base, BaseFiles(writing.origin)) as blocks:
+    with Blocks(repository.store, base, BaseFiles(writing.base_path)) as blocks:
         directory.update(holds.path, between, wanted, blocks, crew)
-    repository.targets.save(holds.stamped(wanted))
+    repository.targets.save(holds.stamped(wanted.layout))

@@ -1,4 +1,4 @@
-"""Revisions: what a text names, be it a commit, a vector, the base, or a sum of them.
+"""Revisions: a text that names a commit, a vector, the base, or a sum of them.
 
 base                the base alone
 NAME                a branch, a tag, or a vector of HEAD; both at once is an error
@@ -129,7 +129,7 @@ def resolve(repository: Repository, text: str) -> Revision:
         AmbiguousError: a vector and a branch or tag at once.
         ExpressionError: it is a malformed expression.
         UnknownOperandError: a name in an expression names nothing.
-        NoVectorError, ForeignVectorError, CycleError: an expression needs what cannot be had.
+        NoVectorError, ForeignVectorError, CycleError: a vector in it cannot be resolved.
     """
     head = repository.head()
     if text == BASE:

@@ -41,14 +41,14 @@ class Config:
     Attributes:
         base_tree: tree id of the base.
         base_layout: how the base came as files.
-        base_origin: the directory it was read from, for people and as the fast path.
+        base_path: the directory it was read from, for people and as the fast path.
         by_value: whether the base's bytes are in the store.
         built_limit: bytes that built trees may take in the store; None leaves that to pvc.
     """
 
     base_tree: bytes
     base_layout: bytes
-    base_origin: str
+    base_path: str
     by_value: bool
     built_limit: int | None = None
 
@@ -60,7 +60,7 @@ class Config:
             format=FORMAT,
             tree=self.base_tree.hex(),
             layout=self.base_layout.hex(),
-            origin=tomlkit.item(self.base_origin).as_string(),
+            origin=tomlkit.item(self.base_path).as_string(),
             stored="value" if self.by_value else "reference",
         )
 

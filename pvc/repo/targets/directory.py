@@ -60,7 +60,7 @@ class NoSpaceError(PvcError):
 
 
 class DriftedError(PvcError):
-    """A directory does not hold what pvc wrote there.
+    """A directory was changed since pvc wrote it.
 
     Attributes:
         path: the directory.
@@ -77,7 +77,7 @@ class DriftedError(PvcError):
 
 @dataclass(frozen=True)
 class Content:
-    """What a directory holds: weights, and how they lie in files."""
+    """Content of a directory: a tree, and the layout by which it becomes files."""
 
     tree: Tree
     layout: Layout
@@ -115,7 +115,7 @@ def create(
         directory: empty, or a draft: its files with tensors have their sizes and headers.
         content: what it is to hold.
         blocks: gives what is to be written.
-        crew: who does the work.
+        crew: does the work.
         written: names of the tensors that the draft holds already.
 
     Raises:
@@ -179,7 +179,7 @@ def nbytes(stretches: Iterable[Stretch]) -> int:
 
 
 def check_readable(before: Content, after: Content, blocks: Blocks, crew: Crew) -> None:
-    """Read every block that an update would write: nothing is changed if one cannot be had.
+    """Read every block that an update would write, before it changes anything.
 
     Raises:
         MissingBaseError, MissingError, DamageError: one cannot.
@@ -227,7 +227,7 @@ def _in_the_way(directory: Path, path: str, known: set[str]) -> Path | None:
 def wrong(
     directory: Path, content: Content, paths: Iterable[str], blocks: Blocks, crew: Crew
 ) -> list[str]:
-    """What some files of a directory do not hold as they should: names of tensors, or files."""
+    """Names of the tensors and files that do not hold what they should, in some files."""
     chosen = set(paths)
     files = [file for file in content.files if file.path in chosen]
     crew.progress.start("Comparing", sum(file.size for file in files))

@@ -1,4 +1,4 @@
-"""Records of directories: what pvc wrote there, and which files were touched since.
+"""Records of directories: the tree that pvc wrote there, and stamps of the files.
 
 A file whose stamp is as it was is taken for unchanged; any other has to be read.
 """
@@ -23,7 +23,7 @@ from pvc.weights.fingerprint import Fingerprint, Stamp, stamp_now
 
 if TYPE_CHECKING:
     from pvc.repo.personality.personality_file import Term
-    from pvc.repo.targets.directory import Content
+    from pvc_store.layout import Layout
 
 FORMAT = "pvc target 1"
 MAX_PATH = 1 << 16
@@ -31,7 +31,7 @@ MAX_PATH = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class DirectoryRecord:
-    """What pvc last wrote to a directory.
+    """The weights that pvc last wrote to a directory.
 
     Attributes:
         path: the directory, absolute.
@@ -58,11 +58,11 @@ class DirectoryRecord:
         """Files that are not as they were written, going by their stamps; sorted."""
         return [name for name, stamp in self.stamps.items() if stamp_now(self.path / name) != stamp]
 
-    def stamped(self, content: Content) -> DirectoryRecord:
-        """The same, with the stamps that the files of its content have now."""
-        found = {path: stamp_now(self.path / path) for path in sorted(content.paths())}
-        stamps = {path: stamp for path, stamp in found.items() if stamp is not None}
-        return replace(self, stamps=stamps)
+    def stamped(self, layout: Layout) -> DirectoryRecord:
+        """The same, with the stamps that the files of its layout have now."""
+        paths = sorted(file.path for file in layout.files)
+        found = ((path, stamp_now(self.path / path)) for path in paths)
+        return replace(self, stamps={path: stamp for path, stamp in found if stamp is not None})
 
     def to_text(self) -> str:
         """The JSON that is stored."""

@@ -1,7 +1,7 @@
 """Records of engines: what pvc last wrote to one, or read from it.
 
-As long as it runs, an engine knows better what it holds; the record knows the terms, and what the
-engine held before its process ended.
+A running engine tells its own state, which is newer; the record adds the terms, and outlives the
+process.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ FORMAT = "pvc engine target 1"
 
 @dataclass(frozen=True, slots=True)
 class EngineRecord:
-    """What an engine held at a moment.
+    """The weights of an engine when pvc last wrote to it or read it.
 
     Attributes:
         engine: its name.
         process: the process, in a way that no other one has.
-        generation: how often pvc had written to it.
-        stamp: what its framework had counted of its own writes.
+        generation: number of updates by pvc.
+        stamp: the framework's count of its own writes.
         tree: tree id of its weights.
         layout: layout id by which they become files.
         revision: what was checked out, as the user said it; after a commit, the vector.

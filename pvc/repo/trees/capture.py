@@ -65,7 +65,7 @@ def capture(
         blocks: raw blocks of stored trees; without a base, its tree is empty.
         writing: where new blocks go.
         goal: what to count and to keep.
-        crew: who does the work.
+        crew: does the work.
 
     Raises:
         ChangedError: a file changed while it was read.

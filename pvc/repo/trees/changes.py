@@ -1,4 +1,4 @@
-"""How far two trees are apart, tensor by tensor."""
+"""Changes between two trees, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def compare(before: Tree, after: Tree, blocks: Blocks, crew: Crew) -> tuple[Tens
     """Every tensor of two stored trees, sorted by name.
 
     Raises:
-        DamageError, MissingError: a block cannot be had.
+        DamageError, MissingError: a block is missing or damaged.
     """
     names = sorted(set(before) | set(after))
     crew.progress.start("Comparing", sum((after.get(n) or before[n]).nbytes for n in names))

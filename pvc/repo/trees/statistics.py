@@ -1,4 +1,4 @@
-"""What a capture gives: a tree, a layout, and how far each tensor is from what it started as."""
+"""The result of a capture: a tree, a layout, and the change of each tensor."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from pvc.codec import ChangeSums
     from pvc_store.layout import Layout
     from pvc_store.tree import Tensor, Tree
+
+
+ROUNDED_SHARE = 0.5
+"""Below this share of changed elements, 16-bit rounding has probably swallowed the update."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,17 @@ class Capture:
             total_bytes=self.tree.nbytes,
             stored_bytes=stored_bytes,
         )
+
+    def rounded_share(self) -> float | None:
+        """Share of changed elements in the 16-bit tensors that changed, if suspiciously low."""
+        changed = [
+            one.change
+            for one in self.tensors
+            if one.changed_blocks and one.tensor.kind.name in {"BF16", "F16"}
+        ]
+        elements = sum(change.elements for change in changed)
+        share = sum(change.changed for change in changed) / elements if elements else 1.0
+        return share if share < ROUNDED_SHARE else None
 
     def nonfinite(self) -> tuple[str, ...]:
         """Tensors with NaN or Inf where the origin has a number."""

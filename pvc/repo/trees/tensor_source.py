@@ -1,4 +1,4 @@
-"""What tensors are captured from: a checkpoint, an engine, or whatever else has some."""
+"""Sources of tensors for a capture: checkpoints, engines."""
 
 from __future__ import annotations
 

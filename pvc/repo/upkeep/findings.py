@@ -1,4 +1,4 @@
-"""What is found to be broken, and what depends on it."""
+"""Findings: broken objects, and what depends on them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is broken.
+    """A broken object.
 
     Attributes:
         what: sort of object: "git", "manifest", "journal", "target", "tree", "layout", "pack",
             "base", "block" or "tensor".
         name: which one.
         detail: one sentence.
-        dependents: what depends on it: vectors with their commits, "the base", targets.
+        dependents: vectors with their commits, "the base", targets.
     """
 
     what: str

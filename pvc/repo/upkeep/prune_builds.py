@@ -1,8 +1,8 @@
-"""Pruning: built trees are a cache, and this keeps it within its limit.
+"""Pruning: built trees are a cache, which is kept within its limit.
 
 Removed are only packs that were written for built trees, and only those of which no block is
 needed: not by anything that history, targets or a journal refer to, and not by a built tree that
-stays.  Where anything of that cannot be read, nothing is removed.
+stays.  If any of these cannot be read, nothing is removed.
 """
 
 from __future__ import annotations

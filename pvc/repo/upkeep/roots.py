@@ -1,7 +1,7 @@
-"""Roots: what refers to trees and layouts, so that they have to be there.
+"""Roots: the trees and layouts that something refers to, so that they have to be stored.
 
-That is every manifest at every commit that any ref, reflog, note, stash or worktree reaches; and
-every target, with what its tree is computed from.
+References are in every manifest at every commit that any ref, reflog, note, stash or worktree
+reaches; and in the record of every target, with all that its tree is computed from.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class Roots:
-    """What is referred to, and from where.
+    """Trees and layouts that are referred to, and from where.
 
     Attributes:
         commits: those whose manifests were read.
-        trees: tree id -> what needs it, in words.
+        trees: tree id -> names of its dependents.
         layouts: layout id -> the same.
         files: tree and layout that become files together.
         bases: tree id of each base -> a configuration that pins it.
         base_of: tree id -> that of the base it is relative to.
-        held: trees of targets.
+        target_trees: trees of targets.
     """
 
     commits: list[str] = field(default_factory=list)
@@ -45,10 +45,10 @@ class Roots:
     files: set[tuple[bytes, bytes]] = field(default_factory=set)
     bases: dict[bytes, Config] = field(default_factory=dict)
     base_of: dict[bytes, bytes] = field(default_factory=dict)
-    held: set[bytes] = field(default_factory=set)
+    target_trees: set[bytes] = field(default_factory=set)
 
     def add(self, tree: bytes, layout: bytes, dependent: str) -> None:
-        """Something needs a tree, and a layout by which it becomes files."""
+        """Note that something needs a tree, and a layout by which it becomes files."""
         self.trees[tree].add(dependent)
         self.layouts[layout].add(dependent)
         self.files.add((tree, layout))
@@ -77,17 +77,17 @@ class _Reader:
         for commit in self.roots.commits:
             self._commit(commit)
         for target in self.targets.all():
-            self._held(target.tree, target.layout, f"the target {target.path}")
+            self._target(target.tree, target.layout, f"the target {target.path}")
         for engine in self.engines.all():
-            self._held(engine.tree, engine.layout, engine.where)
+            self._target(engine.tree, engine.layout, engine.where)
         for error in (*self.targets.malformed(), *self.engines.malformed()):
             self.findings.add("target", error.where, error.detail)
         return self.roots
 
-    def _held(self, tree: bytes, layout: bytes, dependent: str) -> None:
-        """What a target holds; if it was computed, what it is computed from is needed too."""
+    def _target(self, tree: bytes, layout: bytes, dependent: str) -> None:
+        """A target needs its tree; of a computed one, also all that it is computed from."""
         self.roots.add(tree, layout, dependent)
-        self.roots.held.add(tree)
+        self.roots.target_trees.add(tree)
         formula = self.formulas.get(tree)
         if formula is None:
             return
@@ -109,7 +109,7 @@ class _Reader:
         return listed.split()
 
     def _commit(self, commit: str) -> None:
-        """Read what one commit says, and note what it refers to."""
+        """Read the manifests of one commit, and note what they refer to."""
         where = commit[:10]
         try:
             text = self.git.read(commit, config.PATH)

@@ -15,7 +15,8 @@ from pvc.live.commands import status as status_module
 from pvc.live.commands.engine_content import TornEngineError, UnknownWeightsError, identity, is_kept
 from pvc.live.protocol.engine_state import OtherRepositoryError
 from pvc.repo.build.build_cache import BuiltTrees
-from pvc.repo.commands.checkout import checkout as checkout_directory
+from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import DirectoryTarget
 from pvc.repo.commands.commit import NothingChangedError
 from pvc.repo.commands.commit_origin import OtherTreeError
 from pvc.repo.commands.fsck import fsck
@@ -68,13 +69,13 @@ def test_train_commit_roll_back_and_forward(
     engine.ask("train")
     done = keep(repository, engine, "listening")
     assert done.clean
-    assert (done.done.action, done.done.origin, str(done.done.personality)) == (
+    assert (done.action, done.origin_text, str(done.personality)) == (
         "captured", "base", "base + listening",
     )  # fmt: skip
-    assert held(engine, repository) == done.done.vector.to_tree
+    assert held(engine, repository) == done.vector.to_tree
     seen = look(repository, engine)
     assert (seen.condition, seen.revision, seen.is_head) == ("clean", "listening", True)
-    assert seen.tree == done.done.vector.to_tree
+    assert seen.tree == done.vector.to_tree
     after = outputs(engine, tmp_path)
 
     back = go(repository, engine, "HEAD~1")
@@ -87,7 +88,7 @@ def test_train_commit_roll_back_and_forward(
     assert repository.git.branch() == "main"
     assert again.written_bytes == back.written_bytes > 0
     assert np.array_equal(outputs(engine, tmp_path), after)
-    checkout_directory(repository, "main", tmp_path / "out", keep_head=True, crew=CREW)
+    checkout(repository, "main", DirectoryTarget(tmp_path / "out"), keep_head=True, crew=CREW)
     fresh = start(f"tiny:{tmp_path / 'out'}", name="fresh")
     fresh.answer()
     assert np.abs(outputs(fresh, tmp_path) - after).max() == 0.0
@@ -96,10 +97,10 @@ def test_train_commit_roll_back_and_forward(
 
 def test_a_second_commit_extends(repository: Repository, engine: EngineProcess) -> None:
     engine.ask("train")
-    first = keep(repository, engine, "listening").done
+    first = keep(repository, engine, "listening")
     engine.ask("train")
     assert look(repository, engine).condition == "drifted"
-    second = keep(repository, engine, "listening").done
+    second = keep(repository, engine, "listening")
     assert second.action == "extended"
     assert (second.vector.from_tree, second.vector.to_tree != first.vector.to_tree) == (
         first.vector.from_tree, True,
@@ -122,7 +123,7 @@ def test_drift_is_named_committed_and_checked_out_elsewhere(
     with pytest.raises(DriftedEngineError) as caught:
         go(repository, engine, "base")
     assert list(caught.value.names) == THREE
-    done = keep(repository, engine, "drift").done
+    done = keep(repository, engine, "drift")
     assert done.vector.statistics.changed_tensors == 3
     other = start(name="other")
     other.answer()
@@ -149,14 +150,14 @@ def test_force_keeps_what_was_there(
     assert held(engine, repository) == drifted
     assert go(repository, engine, "main").rescue is None
     go(repository, engine, done.rescue.tag, keep_head=True)
-    named = keep(repository, engine, "drift", aside=True, onto="main").done
+    named = keep(repository, engine, "drift", aside=True, onto="main")
     assert (named.vector.to_tree, named.vector.statistics.changed_tensors) == (drifted, 3)
     assert fsck(repository, CREW).findings == ()
 
 
 def serve(repository: Repository, text: str, directory: Path, start: Starter) -> EngineProcess:
     """An engine of its own, started from a directory that is checked out first."""
-    checkout_directory(repository, text, directory, keep_head=True, crew=CREW)
+    checkout(repository, text, DirectoryTarget(directory), keep_head=True, crew=CREW)
     served = start(f"tiny:{directory}", name="served")
     served.answer()
     return served
@@ -216,7 +217,7 @@ def test_a_restarted_engine(repository: Repository, engine: EngineProcess, start
     go(repository, again, "main")
     assert look(repository, again).condition == "clean"
     again.ask("train")
-    assert keep(repository, again, "more").done.origin == "main"
+    assert keep(repository, again, "more").origin_text == "main"
 
 
 def test_weights_that_nobody_knows(repository: Repository, engine: EngineProcess) -> None:
@@ -309,8 +310,8 @@ def test_an_engine_that_holds_another_tree_than_heads(
     engine.ask("train")
     with pytest.raises(OtherTreeError, match="the engine chat is base"):
         keep(repository, engine, "other")
-    done = keep(repository, engine, "other", aside=True).done
-    assert (done.origin, done.applied) == ("base", False)
+    done = keep(repository, engine, "other", aside=True)
+    assert (done.origin_text, done.applied) == ("base", False)
     assert look(repository, engine).condition == "clean"
 
 

@@ -153,7 +153,7 @@ def test_commit(
         assert look(repository, engine).condition == "drifted"
         with pytest.raises(DriftedEngineError):  # although the store may have the tree by now
             go(repository, engine, "main~1")
-        assert keep(repository, engine, name).done.origin == "main"
+        assert keep(repository, engine, name).origin_text == "main"
     assert held(engine, repository) == weights
     seen = look(repository, engine)
     assert (seen.condition, seen.is_head) == ("clean", True)

@@ -15,8 +15,10 @@ from pvc.parallel import Crew
 from pvc.repo.build.tensor_routes import IdentityError
 from pvc.repo.commands.build import build
 from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import DirectoryTarget
 from pvc.repo.commands.combine import Combination, RepeatedVectorError, combine
 from pvc.repo.commands.commit import Wish, commit
+from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.diff_vectors import relate
 from pvc.repo.commands.editing import DependentError, NameTakenError
 from pvc.repo.commands.remove import remove
@@ -98,7 +100,7 @@ class World:
         """The weights of a revision, read from a checkout by the library of the format."""
         from safetensors import safe_open
 
-        checkout(self.repository, text, to, keep_head=True, crew=CREW)
+        checkout(self.repository, text, DirectoryTarget(to), keep_head=True, crew=CREW)
         raw = (to / "model.safetensors").read_bytes()
         start = 8 + int.from_bytes(raw[:8], "little")
         found = {}
@@ -123,7 +125,7 @@ def world(tmp_path: Path, dtype: str, master: str | None = None) -> World:
     results = {name: trained(base, seed, master) for seed, name in enumerate(NAMES, 1)}
     for name, result in results.items():
         source = models.save(tmp_path / f"from-{name}", result)
-        commit(repository, Wish(name, source, aside=True), CREW)
+        commit(repository, Wish(name, aside=True), CheckpointSource(source), CREW)
     return World(repository, base, results)
 
 
@@ -271,7 +273,7 @@ def test_terms_are_set_and_built(made: Repository, tmp_path: Path) -> None:
         rescale(made, Scaling("quiet", 2, "listening"))
     merged = combine(made, Combination(("listening", "quiet"), "sum"), CREW)
     assert str(merged.edited.personality) == "base + listening_quiet + suggesting"
-    checkout(made, "HEAD", tmp_path / "out", keep_head=False, crew=CREW)
+    checkout(made, "HEAD", DirectoryTarget(tmp_path / "out"), keep_head=False, crew=CREW)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
@@ -352,7 +354,7 @@ def test_names_in_recipes(made: Repository) -> None:
 def test_training_goes_on_from_a_sum(made: Repository, tmp_path: Path, do_commit: Commit) -> None:
     rescale(made, Scaling("quiet", -0.5))
     out = tmp_path / "out"
-    checkout(made, "HEAD", out, keep_head=False, crew=CREW)
+    checkout(made, "HEAD", DirectoryTarget(out), keep_head=False, crew=CREW)
     raw = bytearray((out / "model.safetensors").read_bytes())
     raw[-100:-90] = bytes(10)
     (out / "model.safetensors").write_bytes(raw)
@@ -368,7 +370,7 @@ def test_integers_and_shapes_combine_by_identity(tmp_path: Path) -> None:
     counted = dict(trained(made.base, 9))
     counted["steps"] = models.tensor(np.arange(8) + 1, "I64")
     source = models.save(tmp_path / "from-d", counted)
-    commit(made.repository, Wish("d", source, aside=True), CREW)
+    commit(made.repository, Wish("d", aside=True), CheckpointSource(source), CREW)
     got = made.weights("base + 0.5*a + d", tmp_path / "out")
     assert got["steps"] == counted["steps"]
     for text in ("base + 0.5*d", "base - d"):

@@ -16,8 +16,10 @@ from pvc.parallel import Crew
 from pvc.repo.build.tensor_routes import IdentityError
 from pvc.repo.commands.build import build
 from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import DirectoryTarget
 from pvc.repo.commands.combine import Combination, combine
 from pvc.repo.commands.commit import Wish, commit
+from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.init import initialise
 from pvc.repo.commands.remove import remove
 from pvc.repo.commands.rename import rename
@@ -88,7 +90,7 @@ class World:
         for seed, name in enumerate(NAMES, 1):
             result = trained(self.base, seed, UNTOUCHED[name], dtype)
             source = models.save(folder / f"from-{name}", result)
-            commit(self.repository, Wish(name, source, aside=True), CREW)
+            commit(self.repository, Wish(name, aside=True), CheckpointSource(source), CREW)
             self.results[name] = result
         for name, scale in zip(NAMES, SCALES, strict=True):
             rescale(self.repository, Scaling(name, scale))
@@ -109,7 +111,7 @@ class World:
     def weights(self, text: str, to: Path) -> dict[str, NDArray[Any]]:
         from safetensors.numpy import load_file
 
-        checkout(self.repository, text, to, keep_head=True, crew=CREW)
+        checkout(self.repository, text, DirectoryTarget(to), keep_head=True, crew=CREW)
         return load_file(to / "model.safetensors")
 
 
@@ -322,7 +324,7 @@ def test_rules_that_cannot_be_followed(
 def test_integers_and_shapes_are_refused(world: World, tmp_path: Path) -> None:
     counted = {**world.results["a"], "steps": models.tensor(np.arange(2) + 1, "I64")}
     source = models.save(tmp_path / "from-d", counted)
-    commit(world.repository, Wish("d", source, onto="base", aside=True), CREW)
+    commit(world.repository, Wish("d", onto="base", aside=True), CheckpointSource(source), CREW)
     with pytest.raises(IdentityError):
         combine(
             world.repository, Combination(("a", "d"), "ties", trimmed(0.5, 1.0, "peft"), "x"), CREW

@@ -11,6 +11,7 @@ from pvc.parallel import Crew
 from pvc.repo.build.threshold_passes import SAMPLED_ELEMENTS
 from pvc.repo.commands.combine import Combination, combine
 from pvc.repo.commands.commit import Wish, commit
+from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.init import initialise
 from pvc.repo.repository import Repository
 from tests.support import models
@@ -43,7 +44,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]
         for name, tau in TAUS.items():
             after = {**base, "w": models.tensor(tau * 2.0**-9, "F32")}
             source = models.save(folder / name, after)
-            commit(opened, Wish(name, source, aside=True), CREW)
+            commit(opened, Wish(name, aside=True), CheckpointSource(source), CREW)
         yield opened
 
 

@@ -15,7 +15,9 @@ from pvc.repo.build.build_cache import BuiltTree, BuiltTrees, keys_of
 from pvc.repo.build.builds import Builds, OtherTreeComputedError, UnkeptTreeError
 from pvc.repo.commands.build import build
 from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import DirectoryTarget
 from pvc.repo.commands.commit import Wish, commit
+from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.init import initialise
 from pvc.repo.commands.remove import remove
@@ -43,7 +45,7 @@ SUM = "base + 0.5*listening - 0.25*quiet"
 @pytest.fixture
 def out(made: Repository, tmp_path: Path) -> Path:
     """A new directory with a computed tree."""
-    checkout(made, SUM, tmp_path / "out", keep_head=True, crew=CREW)
+    checkout(made, SUM, DirectoryTarget(tmp_path / "out"), keep_head=True, crew=CREW)
     return tmp_path / "out"
 
 
@@ -70,11 +72,11 @@ def test_it_is_stored_before_it_is_overwritten(made: Repository, out: Path) -> N
     tree, packs = record(made).tree, made.store.packs.ids()
     assert not is_stored(made, tree)
     before = models.contents(out)
-    checkout(made, SUM, out, keep_head=True, crew=CREW)  # which overwrites nothing
+    checkout(made, SUM, DirectoryTarget(out), keep_head=True, crew=CREW)  # which overwrites nothing
     assert made.store.packs.ids() == packs
-    checkout(made, "main", out, keep_head=True, crew=CREW)
+    checkout(made, "main", DirectoryTarget(out), keep_head=True, crew=CREW)
     assert is_stored(made, tree)
-    checkout(made, SUM, out, keep_head=True, crew=CREW)
+    checkout(made, SUM, DirectoryTarget(out), keep_head=True, crew=CREW)
     assert models.contents(out) == before
     assert not fsck(made, CREW).findings
 
@@ -101,7 +103,7 @@ def test_an_update_that_fails_is_undone(
     before, failing = models.contents(out), Failing(late=late)
     monkeypatch.setattr(directory_module, "update", failing)
     with pytest.raises(OSError, match="Input/output"):
-        checkout(made, "main", out, keep_head=True, crew=CREW)
+        checkout(made, "main", DirectoryTarget(out), keep_head=True, crew=CREW)
     assert failing.calls == 2
     assert models.contents(out) == before
     assert not fsck(made, CREW).findings
@@ -118,13 +120,15 @@ def test_training_goes_on_from_it(
     assert done.vector.from_tree == tree
     assert is_stored(made, tree)
     prune(made, 0)
-    checkout(made, "further", tmp_path / "again", keep_head=True, crew=CREW)
+    checkout(made, "further", DirectoryTarget(tmp_path / "again"), keep_head=True, crew=CREW)
     assert not fsck(made, CREW).findings
     if known:
         made.targets.forget(out)
-        checkout(made, f"{SUM} + further", tmp_path / "after", keep_head=True, crew=CREW)
+        checkout(
+            made, f"{SUM} + further", DirectoryTarget(tmp_path / "after"), keep_head=True, crew=CREW
+        )
         assert models.contents(tmp_path / "after") == after
-        checkout(made, SUM, tmp_path / "before", keep_head=True, crew=CREW)
+        checkout(made, SUM, DirectoryTarget(tmp_path / "before"), keep_head=True, crew=CREW)
         assert models.contents(tmp_path / "before") == before
     assert models.contents(out) == after
 
@@ -139,7 +143,7 @@ def test_what_it_is_computed_from_is_needed(made: Repository, out: Path) -> None
     assert prune(made, 0) == 0
     assert not fsck(made, CREW).findings
     before = models.contents(out)
-    checkout(made, "v1", out, keep_head=True, crew=CREW)
+    checkout(made, "v1", DirectoryTarget(out), keep_head=True, crew=CREW)
     prune(made, 0)
     made.targets.forget(out)
     formula = record(made).formula
@@ -169,7 +173,7 @@ def test_fsck_names_what_cannot_be_computed(made: Repository, out: Path) -> None
 
 
 def test_what_a_formula_starts_from_is_needed_too(made: Repository, tmp_path: Path) -> None:
-    checkout(made, "v1 + 0.5*quiet", tmp_path / "out", keep_head=True, crew=CREW)
+    checkout(made, "v1 + 0.5*quiet", DirectoryTarget(tmp_path / "out"), keep_head=True, crew=CREW)
     first = git(made.root, "rev-list", "--max-parents=0", "HEAD").strip()
     start = record(made).formula.start
     git(made.root, "reset", "-q", "--hard", first)
@@ -189,7 +193,13 @@ def test_what_a_formula_starts_from_is_needed_too(made: Repository, tmp_path: Pa
 
 def test_a_formula_that_gives_another_tree_is_noticed(made: Repository, out: Path) -> None:
     built, before = record(made), models.contents(out)
-    checkout(made, SUM + " + 0.5*quiet", out.with_name("other"), keep_head=True, crew=CREW)
+    checkout(
+        made,
+        SUM + " + 0.5*quiet",
+        DirectoryTarget(out.with_name("other")),
+        keep_head=True,
+        crew=CREW,
+    )
     cache = BuiltTrees(made.folder)
     (other,) = (one for one in cache.all() if one.tree != built.tree)
     cache.forget(built.digest)
@@ -197,10 +207,16 @@ def test_a_formula_that_gives_another_tree_is_noticed(made: Repository, out: Pat
     made.store.object_path("tree", other.tree).unlink()
     for _ in range(2):
         with pytest.raises(OtherTreeComputedError) as caught:
-            checkout(made, "main", out, keep_head=True, crew=CREW)
+            checkout(made, "main", DirectoryTarget(out), keep_head=True, crew=CREW)
         assert (caught.value.tree, caught.value.found) == (built.tree, other.tree)
     with pytest.raises(OtherTreeComputedError):
-        checkout(made, SUM + " + 0.5*quiet", out.with_name("third"), keep_head=True, crew=CREW)
+        checkout(
+            made,
+            SUM + " + 0.5*quiet",
+            DirectoryTarget(out.with_name("third")),
+            keep_head=True,
+            crew=CREW,
+        )
     assert models.contents(out) == before
 
 
@@ -211,14 +227,14 @@ def test_nothing_is_written_over_what_cannot_be_had_again(
     BuiltTrees(made.folder).forget(record(made).digest)
     assert not Builds(made, made.head().config).can_restore(tree)
     with pytest.raises(UnkeptTreeError):
-        checkout(made, "main", out, keep_head=True, crew=CREW)
+        checkout(made, "main", DirectoryTarget(out), keep_head=True, crew=CREW)
     train(out)
     with pytest.raises(UnkeptTreeError):
-        commit(made, Wish("further", out, aside=True), CREW)
-    commit(made, Wish("further", out, onto="base", aside=True), CREW)
+        commit(made, Wish("further", aside=True), CheckpointSource(out), CREW)
+    commit(made, Wish("further", onto="base", aside=True), CheckpointSource(out), CREW)
     trained = models.contents(out)
     assert trained != before
-    checkout(made, "further", tmp_path / "again", keep_head=True, crew=CREW)
+    checkout(made, "further", DirectoryTarget(tmp_path / "again"), keep_head=True, crew=CREW)
     assert models.contents(tmp_path / "again") == trained
 
 
@@ -242,8 +258,8 @@ def test_another_formula_of_the_tree_will_do(made: Repository, out: Path) -> Non
         (made.folder / "packs" / pack.hex()[:2] / f"{pack.hex()}.pack").unlink()
     made.store.object_path("tree", vector.to_tree).unlink()
     with Repository.open(made.root) as again:
-        checkout(again, "v1", out, keep_head=True, crew=CREW)
-        checkout(again, SUM, out, keep_head=True, crew=CREW)
+        checkout(again, "v1", DirectoryTarget(out), keep_head=True, crew=CREW)
+        checkout(again, SUM, DirectoryTarget(out), keep_head=True, crew=CREW)
     assert models.contents(out) == before
 
 
@@ -260,16 +276,16 @@ def test_training_while_it_is_stored_is_noticed(
 
     monkeypatch.setattr(Builds, "restore", slowly)
     with pytest.raises(DriftedError):
-        checkout(made, "main", out, keep_head=True, crew=CREW)
+        checkout(made, "main", DirectoryTarget(out), keep_head=True, crew=CREW)
     assert [models.contents(out)] == trained
 
 
 def test_a_second_name_of_a_file_needs_no_block(made: Repository, out: Path) -> None:
     before, packs = models.contents(out), made.store.packs.ids()
     os.link(out / "model.safetensors", out.with_name("snapshot"))
-    checkout(made, SUM, out, keep_head=True, crew=CREW)
+    checkout(made, SUM, DirectoryTarget(out), keep_head=True, crew=CREW)
     assert made.store.packs.ids() == packs
-    checkout(made, "main", out, keep_head=True, crew=CREW)
+    checkout(made, "main", DirectoryTarget(out), keep_head=True, crew=CREW)
     assert out.with_name("snapshot").read_bytes() == before["model.safetensors"]
     assert models.contents(out) != before
 
@@ -307,9 +323,9 @@ def test_two_bases(
     with Repository.open(made.root) as again:
         monkeypatch.setattr(directory_module, "update", Failing(late=True))
         with pytest.raises(OSError, match="Input/output"):
-            checkout(again, "base", out, keep_head=True, crew=CREW)
+            checkout(again, "base", DirectoryTarget(out), keep_head=True, crew=CREW)
         assert models.contents(out) == before
-        checkout(again, "base", out, keep_head=True, crew=CREW)
+        checkout(again, "base", DirectoryTarget(out), keep_head=True, crew=CREW)
         assert models.contents(out)["model.safetensors"] != before["model.safetensors"]
         assert not fsck(again, CREW).findings
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import DirectoryTarget
 from pvc.repo.commands.commit import Wish, commit
+from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.init import initialise
 from pvc.repo.commands.status import status
@@ -82,7 +84,7 @@ def prepared(top: Path, base: Path, *, by_value: bool) -> Iterator[Repository]:
     initialise(top / "work", base, by_value=by_value, crew=CREW)
     source = models.save(top / "new", models.tuned(models.model(), 1))
     with Repository.open(top / "work") as repository:
-        commit(repository, Wish("listening", source), CREW)
+        commit(repository, Wish("listening"), CheckpointSource(source), CREW)
         yield repository
 
 
@@ -96,12 +98,12 @@ def test_base_by_value_is_safe(
 ) -> None:
     kept = models.contents(own_base)
     accident(own_base, tmp_path / "elsewhere")
-    checkout(by_value, "base", tmp_path / "base-out", keep_head=True, crew=CREW)
+    checkout(by_value, "base", DirectoryTarget(tmp_path / "base-out"), keep_head=True, crew=CREW)
     assert models.contents(tmp_path / "base-out") == kept
-    checkout(by_value, "HEAD", tmp_path / "out", keep_head=True, crew=CREW)
+    checkout(by_value, "HEAD", DirectoryTarget(tmp_path / "out"), keep_head=True, crew=CREW)
     assert models.contents(tmp_path / "out") == models.contents(tmp_path / "new")
     more = models.save(tmp_path / "more", models.tuned(base_model, 2))
-    commit(by_value, Wish("suggesting", more, aside=True, onto="base"), CREW)
+    commit(by_value, Wish("suggesting", aside=True, onto="base"), CheckpointSource(more), CREW)
     assert fsck(by_value, CREW).findings == ()
 
 
@@ -114,18 +116,20 @@ def test_base_by_reference_is_missed_and_named(
 ) -> None:
     kept = models.contents(own_base)
     out = tmp_path / "out"
-    checkout(by_reference, "base", out, keep_head=True, crew=CREW)
-    checkout(by_reference, "HEAD", out, keep_head=True, crew=CREW)
+    checkout(by_reference, "base", DirectoryTarget(out), keep_head=True, crew=CREW)
+    checkout(by_reference, "HEAD", DirectoryTarget(out), keep_head=True, crew=CREW)
     accident(own_base, tmp_path / "elsewhere")
     before = models.contents(out)
     for name in ("base", "HEAD~1", "main"):
         with pytest.raises(MissingBaseError) as caught:
-            checkout(by_reference, name, tmp_path / "other", keep_head=True, crew=CREW)
+            checkout(
+                by_reference, name, DirectoryTarget(tmp_path / "other"), keep_head=True, crew=CREW
+            )
         assert caught.value.name in models.SHAPES
         assert caught.value.directory == own_base
         assert not (tmp_path / "other").exists()
     with pytest.raises(MissingBaseError):
-        checkout(by_reference, "base", out, keep_head=False, crew=CREW)
+        checkout(by_reference, "base", DirectoryTarget(out), keep_head=False, crew=CREW)
     assert models.contents(out) == before
     (found,) = [each for each in fsck(by_reference, CREW).findings if each.what == "base"]
     assert found.name == str(own_base)
@@ -137,7 +141,7 @@ def test_base_by_reference_is_missed_and_named(
     for path, data in kept.items():
         (own_base / path).parent.mkdir(parents=True, exist_ok=True)
         (own_base / path).write_bytes(data)
-    checkout(by_reference, "base", out, keep_head=False, crew=CREW)
+    checkout(by_reference, "base", DirectoryTarget(out), keep_head=False, crew=CREW)
     assert models.contents(out) == kept
     assert fsck(by_reference, CREW).findings == ()
 
@@ -147,7 +151,7 @@ def test_training_over_a_base_by_reference_is_refused(
 ) -> None:
     models.save(own_base, models.tuned(base_model, 5))
     with pytest.raises(MissingBaseError):
-        commit(by_reference, Wish("late", own_base, aside=True), CREW)
+        commit(by_reference, Wish("late", aside=True), CheckpointSource(own_base), CREW)
     assert by_reference.head().names == ("listening",)
 
 
@@ -155,8 +159,8 @@ def test_training_over_a_base_by_value_is_a_result(
     by_value: Repository, own_base: Path, base_model: Model, tmp_path: Path
 ) -> None:
     models.save(own_base, models.tuned(base_model, 5))
-    commit(by_value, Wish("late", own_base, aside=True, onto="base"), CREW)
-    checkout(by_value, "late", tmp_path / "out", keep_head=True, crew=CREW)
+    commit(by_value, Wish("late", aside=True, onto="base"), CheckpointSource(own_base), CREW)
+    checkout(by_value, "late", DirectoryTarget(tmp_path / "out"), keep_head=True, crew=CREW)
     assert models.contents(tmp_path / "out") == models.contents(own_base)
 
 
@@ -178,13 +182,18 @@ def test_a_lost_base_cannot_cost_what_a_target_holds(
     """Some blocks of the next state need no base: none is written before all have been read."""
     q = "model.layers.0.self_attn.q_proj.weight"
     fresh = models.tuned(base_model, 3) | {q: models.model(8)[q]}
-    commit(by_reference, Wish("fresh", models.save(tmp_path / "fresh", fresh), "base", True), CREW)
+    commit(
+        by_reference,
+        Wish("fresh", "base", True),
+        CheckpointSource(models.save(tmp_path / "fresh", fresh)),
+        CREW,
+    )
     out = tmp_path / "out"
-    checkout(by_reference, "base", out, keep_head=True, crew=CREW)
+    checkout(by_reference, "base", DirectoryTarget(out), keep_head=True, crew=CREW)
     held = models.contents(out)
     shutil.rmtree(own_base)
     with pytest.raises(MissingBaseError):
-        checkout(by_reference, "fresh", out, keep_head=True, crew=CREW)
+        checkout(by_reference, "fresh", DirectoryTarget(out), keep_head=True, crew=CREW)
     assert models.contents(out) == held
     assert status(by_reference).targets[0].state == "clean"
 
@@ -201,8 +210,14 @@ def test_a_block_that_moved_within_the_base(tmp_path: Path, by_value: bool) -> N
     with Repository.open(tmp_path / "work") as repository:
         for name, after in (("swapped", swapped), ("tuned", models.tuned(start, 1))):
             source = models.save(tmp_path / name, after)
-            commit(repository, Wish(name, source, "base", aside=True), CREW)
-            checkout(repository, name, tmp_path / f"{name}-out", keep_head=True, crew=CREW)
+            commit(repository, Wish(name, "base", aside=True), CheckpointSource(source), CREW)
+            checkout(
+                repository,
+                name,
+                DirectoryTarget(tmp_path / f"{name}-out"),
+                keep_head=True,
+                crew=CREW,
+            )
             assert models.contents(tmp_path / f"{name}-out") == models.contents(source)
         assert models.captured(repository.head(), "swapped").statistics.stored_bytes == 0
         assert fsck(repository, CREW).findings == ()

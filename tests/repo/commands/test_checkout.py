@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pvc.repo.commands.branches import create_branch, switch
-from pvc.repo.commands.checkout import ForeignDirectoryError, SeveralTargetsError, checkout
+from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import (
+    DirectoryTarget,
+    ForeignDirectoryError,
+    SeveralTargetsError,
+)
 from pvc.repo.commands.status import status
 from pvc.repo.git import GitError, UnknownRevisionError
 from pvc.repo.history.journal import JournalFile
@@ -37,7 +42,7 @@ NORM = "model.norm.weight"
 
 
 def go(repository: Repository, text: str, to: Path | None = None) -> CheckedOut:
-    return checkout(repository, text, to, keep_head=False, crew=CREW)
+    return checkout(repository, text, DirectoryTarget(to), keep_head=False, crew=CREW)
 
 
 def test_head_moves_as_git_moves_it(made: Repository, tmp_path: Path) -> None:
@@ -61,7 +66,7 @@ def test_head_stays_for_vectors_the_base_and_if_asked(made: Repository, tmp_path
     for name in ("listening", "base", "listening@HEAD~1"):
         assert not go(made, name, out).head_moved
         assert (made.git.branch(), made.git.head()) == ("main", head)
-    assert not checkout(made, "v1", out, keep_head=True, crew=CREW).head_moved
+    assert not checkout(made, "v1", DirectoryTarget(out), keep_head=True, crew=CREW).head_moved
     assert made.git.head() == head
     assert not status(made).targets[0].is_head
 
@@ -99,7 +104,12 @@ def test_edits_keep_head_from_moving(made: Repository, tmp_path: Path) -> None:
         go(made, "v1", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert go(made, "listening", tmp_path / "out").created
-    assert checkout(made, "v1", tmp_path / "out", keep_head=True, crew=CREW).written_bytes == 0
+    assert (
+        checkout(
+            made, "v1", DirectoryTarget(tmp_path / "out"), keep_head=True, crew=CREW
+        ).written_bytes
+        == 0
+    )
     assert file.read_text() == edited
 
 
@@ -542,8 +552,10 @@ def test_a_new_directory_that_cannot_be_recorded_goes_again(
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", refuse)
         with pytest.raises(OSError, match="targets"):
-            checkout(made, "listening", tmp_path / "out", keep_head=False, crew=CREW)
+            checkout(
+                made, "listening", DirectoryTarget(tmp_path / "out"), keep_head=False, crew=CREW
+            )
     assert [path.name for path in tmp_path.iterdir()] == ["work"]
     assert made.targets.all() == []
     assert not JournalFile(made.folder).exists()
-    checkout(made, "listening", tmp_path / "out", keep_head=False, crew=CREW)
+    checkout(made, "listening", DirectoryTarget(tmp_path / "out"), keep_head=False, crew=CREW)

@@ -9,11 +9,12 @@ import pytest
 
 from pvc.repo.commands.branches import create_branch, create_tag, switch
 from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import DirectoryTarget
 from pvc.repo.commands.commit import NonFiniteError, NothingChangedError, Wish, commit
 from pvc.repo.commands.commit_action import AppliedError, ContainedError
 from pvc.repo.commands.commit_edits import commit_edits
 from pvc.repo.commands.commit_origin import NearerHeadError, OtherTreeError
-from pvc.repo.commands.commit_source import OtherBaseError
+from pvc.repo.commands.commit_source import CheckpointSource, OtherBaseError
 from pvc.repo.commands.init import initialise
 from pvc.repo.commands.rename import rename
 from pvc.repo.commands.status import status
@@ -42,7 +43,7 @@ def test_a_first_vector(
 ) -> None:
     before = repository.head()
     done = do_commit("listening", models.tuned(base_model, 1), message="twenty examples")
-    assert (done.action, done.applied, done.origin) == ("captured", True, "base")
+    assert (done.action, done.applied, done.origin_text) == ("captured", True, "base")
     assert str(done.personality) == "base + listening"
     head = repository.head()
     assert (head.commit, head.personality) == (done.commit, done.personality)
@@ -131,7 +132,7 @@ def test_extended_again_and_again_in_a_target(
 ) -> None:
     """Aside, the target remembers by itself which vectors led to what it holds."""
     out = tmp_path / "out"
-    checkout(repository, "base", out, keep_head=True, crew=CREW)
+    checkout(repository, "base", DirectoryTarget(out), keep_head=True, crew=CREW)
     now = base_model
     for number, action in enumerate(["captured", "extended", "extended"]):
         now = models.tuned(now, number)
@@ -152,7 +153,7 @@ def test_extended_in_a_target_after_a_rename(
     out = tmp_path / "out"
     half = models.tuned(base_model, 1)
     do_commit("listening", half)
-    checkout(repository, "HEAD", out, keep_head=False, crew=CREW)
+    checkout(repository, "HEAD", DirectoryTarget(out), keep_head=False, crew=CREW)
     rename(repository, "listening", "hearing")
     models.save(out, models.tuned(half, 2))
     assert do_commit("hearing", out).action == "extended"
@@ -164,7 +165,7 @@ def test_a_target_at_another_tree(
     half = models.tuned(base_model, 1)
     do_commit("listening", half)
     out = tmp_path / "out"
-    checkout(repository, "base", out, keep_head=True, crew=CREW)
+    checkout(repository, "base", DirectoryTarget(out), keep_head=True, crew=CREW)
     models.save(out, models.tuned(base_model, 2))
     with pytest.raises(OtherTreeError) as caught:
         do_commit("suggesting", out)
@@ -181,7 +182,7 @@ def test_a_target_reached_by_a_link(
     half = models.tuned(base_model, 1)
     do_commit("listening", half)
     out = tmp_path / "out"
-    checkout(repository, "HEAD", out, keep_head=True, crew=CREW)
+    checkout(repository, "HEAD", DirectoryTarget(out), keep_head=True, crew=CREW)
     (tmp_path / "link").symlink_to(out)
     models.save(out, models.tuned(half, 2))
     assert do_commit("listening", tmp_path / "link").action == "extended"
@@ -246,7 +247,7 @@ def test_other_files_alone(
     after = models.tuned(base_model, 1)
     first = do_commit("listening", after)
     out = tmp_path / "out"
-    checkout(repository, "HEAD", out, keep_head=False, crew=CREW)
+    checkout(repository, "HEAD", DirectoryTarget(out), keep_head=False, crew=CREW)
     (out / "config.json").write_text('{"new": true}')
     with pytest.raises(NothingChangedError):
         do_commit("suggesting", out)
@@ -256,9 +257,9 @@ def test_other_files_alone(
         first.vector.from_tree,
         first.vector.to_tree,
     )
-    checkout(repository, "HEAD~1", None, keep_head=False, crew=CREW)
+    checkout(repository, "HEAD~1", DirectoryTarget(), keep_head=False, crew=CREW)
     assert models.contents(out) == models.contents(tmp_path / "out-listening")
-    checkout(repository, "main", None, keep_head=False, crew=CREW)
+    checkout(repository, "main", DirectoryTarget(), keep_head=False, crew=CREW)
     assert (out / "config.json").read_text() == '{"new": true}'
 
 
@@ -275,7 +276,7 @@ def test_nonfinite(
     assert caught.value.names == (NORM,)
     done = do_commit("broken", broken, allow_nonfinite=True)
     assert np.isfinite(float(done.vector.statistics.amount.tau_norm))
-    checkout(repository, "HEAD", tmp_path / "out", keep_head=True, crew=CREW)
+    checkout(repository, "HEAD", DirectoryTarget(tmp_path / "out"), keep_head=True, crew=CREW)
     assert models.contents(tmp_path / "out") == models.contents(tmp_path / "out-broken")
     # and what is not new is not complained of
     worse = models.tuned(broken, 2, names=["model.layers.0.mlp.down_proj.weight"])
@@ -397,7 +398,7 @@ def test_left_out_is_told(
         ("checkpoint-10", "checkpoint"),
         ("optimizer.pt", "pickle"),
     ]
-    checkout(repository, "HEAD", tmp_path / "out", keep_head=True, crew=CREW)
+    checkout(repository, "HEAD", DirectoryTarget(tmp_path / "out"), keep_head=True, crew=CREW)
     assert "optimizer.pt" not in models.contents(tmp_path / "out")
 
 
@@ -409,6 +410,6 @@ def test_a_tensor_beyond_float64(tmp_path: Path) -> None:
     initialise(tmp_path / "new", models.save(tmp_path / "big", start), by_value=True, crew=CREW)
     with Repository.open(tmp_path / "new") as repository:
         source = models.save(tmp_path / "after", after)
-        done = commit(repository, Wish("big", source), CREW)
+        done = commit(repository, Wish("big"), CheckpointSource(source), CREW)
         assert done.vector.statistics.amount.from_norm == "inf"
         assert repository.head().vector("big") == done.vector

@@ -9,6 +9,7 @@ import pytest
 from pvc.errors import MalformedError
 from pvc.repo.commands.branches import create_branch
 from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import DirectoryTarget
 from pvc.repo.commands.commit import NothingChangedError
 from pvc.repo.commands.commit_edits import NothingEditedError, commit_edits
 from pvc.repo.commands.editing import DependentError, NameTakenError
@@ -81,7 +82,7 @@ def test_remove(made: Repository, tmp_path: Path) -> None:
     assert done.paths == ("vectors/quiet.json",)
     assert made.head().names == ("listening", "suggesting")
     assert "vectors/quiet.json" not in files(made)
-    checkout(made, "quiet@HEAD~1", tmp_path / "out", keep_head=True, crew=CREW)
+    checkout(made, "quiet@HEAD~1", DirectoryTarget(tmp_path / "out"), keep_head=True, crew=CREW)
     assert made.targets.all()[0].tree == vector.to_tree
 
 
@@ -101,7 +102,7 @@ def test_remove_what_cannot_be(made: Repository) -> None:
 
 def test_rename(made: Repository, tmp_path: Path) -> None:
     before, tree = files(made), models.built(made.head())
-    checkout(made, "listening", tmp_path / "out", keep_head=True, crew=CREW)
+    checkout(made, "listening", DirectoryTarget(tmp_path / "out"), keep_head=True, crew=CREW)
     done = rename(made, "listening", "hearing")
     assert str(done.personality) == personality(made) == "base + hearing + suggesting"
     after = files(made)

@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pvc.repo.commands.checkout import ForeignDirectoryError, SeveralTargetsError, checkout
+from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import (
+    DirectoryTarget,
+    ForeignDirectoryError,
+    SeveralTargetsError,
+)
 from pvc.repo.commands.commit import Wish, commit
+from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.forget import NoTargetError, forget
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.remove import remove
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def served(made: Repository, tmp_path: Path) -> Path:
-    checkout(made, "main", tmp_path / "served", keep_head=True, crew=CREW)
+    checkout(made, "main", DirectoryTarget(tmp_path / "served"), keep_head=True, crew=CREW)
     return tmp_path / "served"
 
 
@@ -41,15 +47,15 @@ def test_what_is_forgotten_is_left_alone(
     made: Repository, served: Path, tmp_path: Path, sources: dict[str, Path]
 ) -> None:
     other = tmp_path / "other"
-    checkout(made, "v1", other, keep_head=True, crew=CREW)
+    checkout(made, "v1", DirectoryTarget(other), keep_head=True, crew=CREW)
     with pytest.raises(SeveralTargetsError):
-        checkout(made, "v1", None, keep_head=True, crew=CREW)
+        checkout(made, "v1", DirectoryTarget(), keep_head=True, crew=CREW)
     forget(made, other)
     assert models.contents(other) == models.contents(sources["listening"])
-    assert checkout(made, "v1", None, keep_head=True, crew=CREW).directory == served
+    assert checkout(made, "v1", DirectoryTarget(), keep_head=True, crew=CREW).directory == served
     assert [target.path for target in status(made).targets] == [served]
     with pytest.raises(ForeignDirectoryError):
-        checkout(made, "main", other, keep_head=True, crew=CREW)
+        checkout(made, "main", DirectoryTarget(other), keep_head=True, crew=CREW)
 
 
 def test_forgetting_what_is_not_there(made: Repository, served: Path, tmp_path: Path) -> None:
@@ -68,17 +74,17 @@ def test_a_malformed_target_stops_only_what_needs_it(
     file.write_text("{")
     for text, to in (("main", served), ("main", None)):
         with pytest.raises(RecordError) as caught:
-            checkout(made, text, to, keep_head=True, crew=CREW)
+            checkout(made, text, DirectoryTarget(to), keep_head=True, crew=CREW)
         assert caught.value.where == str(file)
     with pytest.raises(RecordError):
-        commit(made, Wish("calm", served, aside=True), CREW)
+        commit(made, Wish("calm", aside=True), CheckpointSource(served), CREW)
     found = status(made)
     assert found.targets == ()
     assert [error.where for error in found.malformed] == [str(file)]
     (finding,) = fsck(made, CREW).findings
     assert (finding.what, finding.name) == ("target", str(file))
 
-    checkout(made, "v1", tmp_path / "other", keep_head=True, crew=CREW)
+    checkout(made, "v1", DirectoryTarget(tmp_path / "other"), keep_head=True, crew=CREW)
     rename(made, "quiet", "silent")
     remove(made, "silent")
     forget(made, served)
@@ -97,12 +103,12 @@ def test_a_malformed_journal_stops_only_what_changes_something(
     (finding,) = fsck(made, CREW).findings
     assert (finding.what, finding.name) == ("journal", str(file))
     for act in (
-        lambda: checkout(made, "v1", served, keep_head=True, crew=CREW),
+        lambda: checkout(made, "v1", DirectoryTarget(served), keep_head=True, crew=CREW),
         lambda: remove(made, "quiet"),
         lambda: forget(made, served),
     ):
         with pytest.raises(JournalError, match="journal"):
             act()
     file.unlink()
-    checkout(made, "v1", served, keep_head=True, crew=CREW)
+    checkout(made, "v1", DirectoryTarget(served), keep_head=True, crew=CREW)
     assert not status(made).interrupted

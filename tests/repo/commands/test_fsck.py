@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import DirectoryTarget
 from pvc.repo.commands.commit_edits import commit_edits
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.remove import remove
@@ -69,7 +70,7 @@ def drop_object(repository: Repository, revision: str) -> None:
 
 
 def test_a_healthy_repository(made: Repository, tmp_path: Path) -> None:
-    checkout(made, "v1", tmp_path / "out", keep_head=True, crew=CREW)
+    checkout(made, "v1", DirectoryTarget(tmp_path / "out"), keep_head=True, crew=CREW)
     report = fsck(made, CREW)
     assert report.findings == ()
     assert report.commits == 4
@@ -191,7 +192,7 @@ def test_a_digest_that_does_not_fit(made: Repository) -> None:
     wrong = replace(tree["model.norm.weight"], digest=bytes(32))
     with made.store.writing() as writing:
         name = writing.put_tree(Tree([*(tree[each] for each in tree if each != wrong.name), wrong]))
-    rewrite(made, "quiet", result=name)
+    rewrite(made, "quiet", to_tree=name)
     (one,) = findings(made)
     assert (one.what, one.name) == ("tensor", "model.norm.weight")
     assert one.dependents == (f"quiet at {made.head().commit[:10]}",)
@@ -261,7 +262,7 @@ def test_everything_that_can_be_reached_is_looked_at(
         if name == "detached":
             git(made.root, "worktree", "add", "-q", "--detach", str(tmp_path / "second"))
         if name == "target":
-            checkout(made, "target", tmp_path / "out", keep_head=True, crew=CREW)
+            checkout(made, "target", DirectoryTarget(tmp_path / "out"), keep_head=True, crew=CREW)
         git(made.root, "reset", "-q", "--hard", start)
         if name in {"branch", "detached", "target"}:
             git(made.root, "reflog", "expire", "--expire=now", "--all")
@@ -276,7 +277,7 @@ def test_everything_that_can_be_reached_is_looked_at(
 
 
 def test_targets(made: Repository, tmp_path: Path) -> None:
-    checkout(made, "v1", tmp_path / "out", keep_head=True, crew=CREW)
+    checkout(made, "v1", DirectoryTarget(tmp_path / "out"), keep_head=True, crew=CREW)
     (file,) = (made.folder / "targets").iterdir()
     file.write_text("{}")
     (one,) = findings(made)

@@ -10,7 +10,9 @@ import zstandard
 
 from pvc.parallel import Crew
 from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import DirectoryTarget
 from pvc.repo.commands.commit import NothingChangedError, Wish, commit
+from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.init import initialise
 from pvc.repo.repository import Repository
@@ -44,7 +46,9 @@ def test_files_shards_and_order_do_not_matter(
         assert done.vector.to_tree == first.vector.to_tree
         assert done.vector.statistics.amount == first.vector.statistics.amount
         layouts.add(done.vector.layout)
-        checkout(repository, name, tmp_path / f"{name}-out", keep_head=True, crew=CREW)
+        checkout(
+            repository, name, DirectoryTarget(tmp_path / f"{name}-out"), keep_head=True, crew=CREW
+        )
         assert models.contents(tmp_path / f"{name}-out") == models.contents(source)
     assert len(layouts) == 5
 
@@ -54,7 +58,7 @@ def test_a_checkout_is_its_own_source(
 ) -> None:
     done = do_commit("listening", models.tuned(base_model, 1))
     out, copy = tmp_path / "out", tmp_path / "copy"
-    checkout(repository, "HEAD", out, keep_head=True, crew=CREW)
+    checkout(repository, "HEAD", DirectoryTarget(out), keep_head=True, crew=CREW)
     shutil.copytree(out, copy)
     for source, options in ((out, {}), (copy, {"onto": "HEAD"})):
         with pytest.raises(NothingChangedError):
@@ -73,7 +77,7 @@ def test_places_and_threads_do_not_matter(base_model: Model, tmp_path: Path) -> 
         crew = Crew(threads)
         made = initialise(here / "work", base, by_value=True, crew=crew)
         with Repository.open(here / "work") as repository:
-            vector = commit(repository, Wish("listening", source), crew).vector
+            vector = commit(repository, Wish("listening"), CheckpointSource(source), crew).vector
         vectors.append((made.config.base_tree, made.config.base_layout, made.stored_bytes, vector))
     first = vectors[0]
     for other in vectors[1:]:
@@ -101,9 +105,11 @@ def test_packs_can_be_written_anew(
         assert report.blocks > 5
         assert again.head().commit == commit_id
         assert again.store.tree(vector.to_tree).id == vector.to_tree
-        checkout(again, "HEAD", tmp_path / "out", keep_head=True, crew=CREW)
+        checkout(again, "HEAD", DirectoryTarget(tmp_path / "out"), keep_head=True, crew=CREW)
         assert models.contents(tmp_path / "out") == models.contents(source)
-        again_done = commit(again, Wish("same", source, onto="base", aside=True), CREW)
+        again_done = commit(
+            again, Wish("same", onto="base", aside=True), CheckpointSource(source), CREW
+        )
         assert again_done.vector.to_tree == vector.to_tree
         assert again_done.vector.statistics.stored_bytes == 0
 

@@ -9,6 +9,7 @@ import pytest
 
 from pvc.repo.commands import init as initialise_module
 from pvc.repo.commands.commit import Wish, commit
+from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.init import BaseAroundError, ExistsError, initialise
 from pvc.repo.commands.status import status
 from pvc.repo.git import Git, GitError, NoRepositoryError, ObjectFormatError, UnfinishedError
@@ -141,7 +142,7 @@ def test_base_around_the_repository(tmp_path: Path, below: str) -> None:
 def test_base_within_the_working_tree_is_ignored_by_git(tmp_path: Path) -> None:
     base = models.save(tmp_path / "work" / "a [b]* c", models.model(shapes={"a.weight": (4, 4)}))
     done = initialise(tmp_path / "work", base, by_value=False, crew=CREW)
-    assert done.config.base_origin == "a [b]* c"
+    assert done.config.base_path == "a [b]* c"
     assert git(tmp_path / "work", "status", "--porcelain") == ""
     (tmp_path / "work").rename(tmp_path / "moved")  # the base is found relative to the root
     with Repository.open(tmp_path / "moved") as repository:
@@ -207,7 +208,7 @@ def test_odd_names_of_the_base(tmp_path: Path, base_model: Model) -> None:
         (tmp_path / f"new{number}").mkdir()
         base = models.save(tmp_path / name, base_model)
         done = initialise(tmp_path / f"new{number}", base, by_value=False, crew=CREW)
-        assert done.config.base_origin == str(base)
+        assert done.config.base_path == str(base)
         with Repository.open(tmp_path / f"new{number}") as repository:
             assert status(repository).base_present
     (tmp_path / "none").mkdir()
@@ -289,7 +290,7 @@ def test_interrupted_after_the_commit_it_is_complete(
     with Repository.open(root) as repository:
         assert status(repository).interrupted
         source = models.save(tmp_path / "new-model", models.tuned(models.model(), 1))
-        commit(repository, Wish("listening", source), CREW)
+        commit(repository, Wish("listening"), CheckpointSource(source), CREW)
         assert not status(repository).interrupted
     assert git(root, "status", "--porcelain") == ""
 

@@ -21,7 +21,9 @@ WORK = """
 import sys, threading, time
 from pathlib import Path
 from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import DirectoryTarget
 from pvc.repo.commands.commit import Wish, commit
+from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.init import initialise
 from pvc.repo.repository import Repository
 from pvc.parallel import Crew
@@ -41,8 +43,8 @@ watcher.start()
 top, crew = Path(sys.argv[1]), Crew(2)
 initialise(top / "work", top / "base", by_value=True, crew=crew)
 with Repository.open(top / "work") as repository:
-    commit(repository, Wish("tuned", top / "tuned"), crew)
-    checkout(repository, "HEAD", top / "out", keep_head=True, crew=crew)
+    commit(repository, Wish("tuned"), CheckpointSource(top / "tuned"), crew)
+    checkout(repository, "HEAD", DirectoryTarget(top / "out"), keep_head=True, crew=crew)
 done.set()
 watcher.join()
 print(peak)

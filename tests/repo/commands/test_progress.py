@@ -10,7 +10,9 @@ import pytest
 
 from pvc.parallel import Crew
 from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import DirectoryTarget
 from pvc.repo.commands.commit import Wish, commit
+from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.diff_trees import diff
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.init import initialise
@@ -80,10 +82,12 @@ def test_phases_end_where_they_said(tmp_path: Path, base: Path, sources: dict[st
     (tmp_path / "work").mkdir()
     initialise(tmp_path / "work", base, by_value=True, crew=crew)
     with Repository.open(tmp_path / "work") as repository:
-        commit(repository, Wish("listening", sources["listening"]), crew)
-        commit(repository, Wish("quiet", sources["quiet"], "base", aside=True), crew)
-        checkout(repository, "HEAD", tmp_path / "out", keep_head=True, crew=crew)
-        checkout(repository, "base", tmp_path / "out", keep_head=True, crew=crew)
+        commit(repository, Wish("listening"), CheckpointSource(sources["listening"]), crew)
+        commit(
+            repository, Wish("quiet", "base", aside=True), CheckpointSource(sources["quiet"]), crew
+        )
+        checkout(repository, "HEAD", DirectoryTarget(tmp_path / "out"), keep_head=True, crew=crew)
+        checkout(repository, "base", DirectoryTarget(tmp_path / "out"), keep_head=True, crew=crew)
         diff(repository, None, None, "role", crew)
         assert fsck(repository, crew).findings == ()
     labels = {label for label, _, _ in counter.phases}
@@ -95,7 +99,8 @@ def test_phases_end_where_they_said(tmp_path: Path, base: Path, sources: dict[st
 def test_a_checkout_also_reports_what_it_verifies(made: Repository, tmp_path: Path) -> None:
     for revision in ("main", "v1"):  # a new directory, then in place
         counter = Counter()
-        done = checkout(made, revision, tmp_path / "out", keep_head=True, crew=Crew(2, counter))
+        target = DirectoryTarget(tmp_path / "out")
+        done = checkout(made, revision, target, keep_head=True, crew=Crew(2, counter))
         assert counter.steps["Writing"] == counter.steps["Verifying"] > 0
         assert done.written_bytes > 0
 
@@ -115,14 +120,19 @@ def test_a_source_that_changes_is_not_committed(
 
     for change in (write, replace):
         with pytest.raises(ChangedError):
-            commit(repository, Wish("third", source), Crew(2, Cuckoo(change, "Reading")))
+            commit(
+                repository,
+                Wish("third"),
+                CheckpointSource(source),
+                Crew(2, Cuckoo(change, "Reading")),
+            )
         assert repository.git.head() == head
         assert repository.edited() == ()
         now = models.contents(repository.folder)
         assert {name for name in now if name.startswith("packs")} == {
             name for name in stored if name.startswith("packs")
         }
-    assert commit(repository, Wish("third", source), CREW).applied
+    assert commit(repository, Wish("third"), CheckpointSource(source), CREW).applied
 
 
 class Interrupt(BaseException):
@@ -139,19 +149,24 @@ def test_interrupted_commits_and_checkouts(
     before = git(made.root, "rev-parse", "HEAD"), git(made.root, "status", "--porcelain")
     source = models.save(tmp_path / "new", models.tuned(models.model(), 31))
     with pytest.raises(Interrupt):
-        commit(made, Wish("third", source, aside=True), Crew(2, Cuckoo(interrupt, "Reading")))
+        commit(
+            made,
+            Wish("third", aside=True),
+            CheckpointSource(source),
+            Crew(2, Cuckoo(interrupt, "Reading")),
+        )
     for known in (False, True):
         for step, share in (("Writing", 0.25), ("Verifying", 0.75)):
             with pytest.raises(Interrupt):
                 checkout(
-                    made, "v1", tmp_path / "out", keep_head=False,
+                    made, "v1", DirectoryTarget(tmp_path / "out"), keep_head=False,
                     crew=Crew(2, Cuckoo(interrupt, step, share)),
                 )  # fmt: skip
             if known:
                 assert models.contents(tmp_path / "out") == models.contents(sources["suggesting"])
             else:
                 assert not (tmp_path / "out").exists()
-        checkout(made, "main", tmp_path / "out", keep_head=False, crew=CREW)
+        checkout(made, "main", DirectoryTarget(tmp_path / "out"), keep_head=False, crew=CREW)
     after = git(made.root, "rev-parse", "HEAD"), git(made.root, "status", "--porcelain")
     assert after == before
     found = status(made)

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from pvc.codec import block as block_module
 from pvc.parallel import Crew
 from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import DirectoryTarget
 from pvc.repo.commands.commit import NothingChangedError, Wish, commit
+from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.init import initialise
 from pvc.repo.repository import Repository
@@ -86,19 +88,18 @@ def test_any_history_can_be_checked_out(history: list[Saved], by_value: bool) ->
         states = {"HEAD": base.files}
         with Repository.open(top / "work") as repository:
             for number, each in enumerate(results, 1):
-                wish = Wish(
-                    f"v{number}", top / str(number), onto="HEAD", message="", allow_nonfinite=True
-                )
+                wish = Wish(f"v{number}", onto="HEAD", message="", allow_nonfinite=True)
+                source = CheckpointSource(top / str(number))
                 try:
-                    states[commit(repository, wish, CREW).commit] = each.files
+                    states[commit(repository, wish, source, CREW).commit] = each.files
                 except NothingChangedError:
                     continue
             out = top / "out"
             for revision in [*states, *reversed(states)]:
-                checkout(repository, revision, out, keep_head=True, crew=CREW)
+                checkout(repository, revision, DirectoryTarget(out), keep_head=True, crew=CREW)
                 if revision != "HEAD":
                     assert models.contents(out) == states[revision]
-            checkout(repository, "base", out, keep_head=False, crew=CREW)
+            checkout(repository, "base", DirectoryTarget(out), keep_head=False, crew=CREW)
             assert models.contents(out) == base.files
             assert fsck(repository, CREW).findings == ()
 
@@ -109,18 +110,18 @@ def test_chain_and_rollback_in_place(
     first = models.tuned(base_model, 1)
     second = models.tuned(first, 2, names=["model.norm.weight"])
     one, two = models.save(tmp_path / "one", first), models.save(tmp_path / "two", second, shards=3)
-    commit(repository, Wish("listening", one), CREW)
-    commit(repository, Wish("suggesting", two, onto="HEAD"), CREW)
+    commit(repository, Wish("listening"), CheckpointSource(one), CREW)
+    commit(repository, Wish("suggesting", onto="HEAD"), CheckpointSource(two), CREW)
     out = tmp_path / "out"
-    assert checkout(repository, "HEAD", out, keep_head=False, crew=CREW).created
+    assert checkout(repository, "HEAD", DirectoryTarget(out), keep_head=False, crew=CREW).created
     assert models.contents(out) == models.contents(two)
-    rollback = checkout(repository, "HEAD~1", None, keep_head=False, crew=CREW)
+    rollback = checkout(repository, "HEAD~1", DirectoryTarget(), keep_head=False, crew=CREW)
     assert rollback.head_moved
     assert rollback.directory == out
     assert models.contents(out) == models.contents(one)
-    checkout(repository, "base", None, keep_head=False, crew=CREW)
+    checkout(repository, "base", DirectoryTarget(), keep_head=False, crew=CREW)
     assert models.contents(out) == models.contents(base)
-    checkout(repository, "main", None, keep_head=False, crew=CREW)
+    checkout(repository, "main", DirectoryTarget(), keep_head=False, crew=CREW)
     assert models.contents(out) == models.contents(two)
 
 
@@ -128,11 +129,13 @@ def test_only_what_differs_is_written(
     repository: Repository, base_model: Model, tmp_path: Path
 ) -> None:
     after = models.tuned(base_model, 1, names=["model.norm.weight"])
-    commit(repository, Wish("small", models.save(tmp_path / "new", after)), CREW)
+    commit(repository, Wish("small"), CheckpointSource(models.save(tmp_path / "new", after)), CREW)
     out = tmp_path / "out"
-    checkout(repository, "base", out, keep_head=True, crew=CREW)
+    checkout(repository, "base", DirectoryTarget(out), keep_head=True, crew=CREW)
     before = stamp_now(out / "config.json"), (out / "model.safetensors").stat()
-    written = checkout(repository, "HEAD", out, keep_head=True, crew=CREW).written_bytes
+    written = checkout(
+        repository, "HEAD", DirectoryTarget(out), keep_head=True, crew=CREW
+    ).written_bytes
     assert written == len(after["model.norm.weight"].data)
     assert stamp_now(out / "config.json") == before[0]
     assert (out / "model.safetensors").stat().st_ino == before[1].st_ino
@@ -142,19 +145,19 @@ def test_trained_in_place_and_extended(
     repository: Repository, base_model: Model, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    checkout(repository, "HEAD", out, keep_head=False, crew=CREW)
+    checkout(repository, "HEAD", DirectoryTarget(out), keep_head=False, crew=CREW)
     first = models.tuned(base_model, 1)
     models.save(out, first)
-    assert commit(repository, Wish("listening", out), CREW).action == "captured"
+    assert commit(repository, Wish("listening"), CheckpointSource(out), CREW).action == "captured"
     once = models.contents(out)
     models.save(out, models.tuned(first, 2))
-    done = commit(repository, Wish("listening", out), CREW)
+    done = commit(repository, Wish("listening"), CheckpointSource(out), CREW)
     assert done.action == "extended"
     assert done.vector.from_tree == repository.head().config.base_tree
     twice = models.contents(out)
-    checkout(repository, "HEAD~1", None, keep_head=False, crew=CREW)
+    checkout(repository, "HEAD~1", DirectoryTarget(), keep_head=False, crew=CREW)
     assert models.contents(out) == once
-    checkout(repository, "main", None, keep_head=False, crew=CREW)
+    checkout(repository, "main", DirectoryTarget(), keep_head=False, crew=CREW)
     assert models.contents(out) == twice
 
 
@@ -216,13 +219,13 @@ def test_full_precision_over_a_narrow_base(dtype: str, tmp_path: Path) -> None:
     initialise(tmp_path / "work", base, by_value=True, crew=CREW)
     out = tmp_path / "out"
     with Repository.open(tmp_path / "work") as repository:
-        done = commit(repository, Wish("fine", new), CREW)
+        done = commit(repository, Wish("fine"), CheckpointSource(new), CREW)
         assert done.vector.statistics.amount.changed_share > 0.5
-        checkout(repository, "HEAD", out, keep_head=True, crew=CREW)
+        checkout(repository, "HEAD", DirectoryTarget(out), keep_head=True, crew=CREW)
         assert models.contents(out) == models.contents(new)
         # and back to the narrow type, measured from the wide one, and in place
-        commit(repository, Wish("coarse", third, onto="HEAD"), CREW)
-        checkout(repository, "HEAD", out, keep_head=True, crew=CREW)
+        commit(repository, Wish("coarse", onto="HEAD"), CheckpointSource(third), CREW)
+        checkout(repository, "HEAD", DirectoryTarget(out), keep_head=True, crew=CREW)
         assert models.contents(out) == models.contents(third)
         assert fsck(repository, CREW).findings == ()
 

@@ -11,8 +11,10 @@ import pytest
 
 from pvc.repo.commands.branches import create_branch, create_tag, delete_branch, delete_tag, switch
 from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import DirectoryTarget
 from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.commands.commit_edits import commit_edits
+from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.diff_trees import diff
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.log import log, show
@@ -57,8 +59,8 @@ def test_changes_are_refused_soon(
     made: Repository, held: subprocess.Popen[str], sources: dict[str, Path], tmp_path: Path
 ) -> None:
     changes: list[Callable[[], object]] = [
-        lambda: commit(made, Wish("third", sources["quiet"], aside=True), CREW),
-        lambda: checkout(made, "v1", tmp_path / "out", keep_head=False, crew=CREW),
+        lambda: commit(made, Wish("third", aside=True), CheckpointSource(sources["quiet"]), CREW),
+        lambda: checkout(made, "v1", DirectoryTarget(tmp_path / "out"), keep_head=False, crew=CREW),
         lambda: commit_edits(made, "x"),
         lambda: remove(made, "quiet"),
         lambda: rename(made, "quiet", "calm"),
@@ -116,10 +118,12 @@ COMMITTER = """
 import sys
 from pathlib import Path
 from pvc.repo.commands.commit import Wish, commit
+from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.repository import Repository
 from pvc.parallel import Crew
 with Repository.open(Path(sys.argv[1])) as repository:
-    commit(repository, Wish(sys.argv[2], Path(sys.argv[3]), "base", aside=True), Crew(1))
+    wish, source = Wish(sys.argv[2], "base", aside=True), CheckpointSource(Path(sys.argv[3]))
+    commit(repository, wish, source, Crew(1))
 """
 BEGINNER = """
 import sys

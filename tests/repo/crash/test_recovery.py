@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import DirectoryTarget
 from pvc.repo.history.journal import DirectoryWrite, Journal, JournalFile
 from pvc.repo.history.recovery import position, recover
 from pvc.repo.targets.directory_record import DirectoryRecord
@@ -35,7 +36,7 @@ def begin_update(repository: Repository, served: Path) -> None:
     assert before is not None
     built = models.built(head)
     after = DirectoryRecord(served, built.tree, built.layout, "main", head.personality.terms, {})
-    origin = repository.root / head.config.base_origin
+    origin = repository.root / head.config.base_path
     writing = DirectoryWrite(after, before, head.config.base_tree, origin)
     at = position(repository.git)
     JournalFile(repository.folder).begin(Journal(repository.root, at, at, writing))
@@ -49,7 +50,7 @@ def test_the_base_is_known_where_head_has_none(
     made: Repository, tmp_path: Path, sources: dict[str, Path], leaves: str
 ) -> None:
     served = tmp_path / "served"
-    checkout(made, "v1", served, keep_head=True, crew=CREW)
+    checkout(made, "v1", DirectoryTarget(served), keep_head=True, crew=CREW)
     begin_update(made, served)
     file = JournalFile(made.folder)
     journal = file.read()
@@ -71,7 +72,7 @@ def test_a_malformed_record_of_the_target_is_mended(
     made: Repository, tmp_path: Path, sources: dict[str, Path]
 ) -> None:
     served = tmp_path / "served"
-    checkout(made, "v1", served, keep_head=True, crew=CREW)
+    checkout(made, "v1", DirectoryTarget(served), keep_head=True, crew=CREW)
     begin_update(made, served)
     (record,) = (made.folder / "targets").iterdir()
     record.write_text("{")

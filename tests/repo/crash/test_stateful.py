@@ -27,8 +27,10 @@ from pvc.errors import PvcError
 from pvc.parallel import Crew
 from pvc.repo.commands.branches import create_branch, create_tag, switch
 from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import DirectoryTarget
 from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.commands.commit_edits import commit_edits
+from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.init import initialise
 from pvc.repo.commands.remove import remove
@@ -202,10 +204,10 @@ class Histories(RuleBasedStateMachine):
         start = head if head is not None and on_head else self.ledger.base
         place = f"result-{self.number()}"
         content = self.trained(place, start.tree, seed, shards)
-        wish = Wish(name, self.folder / place, onto, aside)
+        source = CheckpointSource(self.folder / place)
         done = self.attempt(
             lambda: self.ledger.commit(name, content, None, onto, aside),
-            lambda: commit(self.repository, wish, CREW),
+            lambda: commit(self.repository, Wish(name, onto, aside), source, CREW),
         )
         self.committed(done and done[0])
 
@@ -234,7 +236,7 @@ class Histories(RuleBasedStateMachine):
             return
         done = self.attempt(
             lambda: self.ledger.commit(name, source, path, None, aside),
-            lambda: commit(self.repository, Wish(name, path, aside=aside), CREW),
+            lambda: commit(self.repository, Wish(name, aside=aside), CheckpointSource(path), CREW),
         )
         if done is not None:
             self.committed(done[0])
@@ -256,7 +258,9 @@ class Histories(RuleBasedStateMachine):
         to = None if place is None else self.places[place]
         done = self.attempt(
             lambda: self.ledger.checkout(revision, to, keep_head),
-            lambda: checkout(self.repository, revision, to, keep_head=keep_head, crew=CREW),
+            lambda: checkout(
+                self.repository, revision, DirectoryTarget(to), keep_head=keep_head, crew=CREW
+            ),
         )
         if done is None:
             return
@@ -455,7 +459,7 @@ class Histories(RuleBasedStateMachine):
             key = built.tree, built.layout
             if key not in written:
                 path = self.folder / f"again-{len(written)}"
-                checkout(self.repository, head, path, keep_head=True, crew=CREW)
+                checkout(self.repository, head, DirectoryTarget(path), keep_head=True, crew=CREW)
                 written[key] = models.contents(path)
             assert built.tree == wanted.tree
             assert written[key] == wanted.files

@@ -30,8 +30,10 @@ from pvc.parallel import Crew
 from pvc.repo.commands.branches import create_branch, switch
 from pvc.repo.commands.build import build
 from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import DirectoryTarget
 from pvc.repo.commands.combine import Combination, combine
 from pvc.repo.commands.commit import Wish, commit
+from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.editing import DependentError, NameTakenError
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.init import initialise
@@ -300,7 +302,7 @@ class Sums(RuleBasedStateMachine):
         name, base = f"v{self.count}", self.weights.models[self.weights.base]
         result = self.weights.add(models.tuned(base, seed, 3e-3))
         place = models.save(self.folder / name, self.weights.models[result])
-        commit(self.repository, Wish(name, place, onto="base", aside=True), CREW)
+        commit(self.repository, Wish(name, onto="base", aside=True), CheckpointSource(place), CREW)
         self.committed(self.with_vector(name, Pair(self.weights.base, result)))
 
     @rule(seed=INDEX)
@@ -308,13 +310,13 @@ class Sums(RuleBasedStateMachine):
         """Train what HEAD is, be it a sum or not: from then on HEAD is the result, bit for bit."""
         self.count += 1
         name, place = f"v{self.count}", self.folder / f"target-{self.count}"
-        checkout(self.repository, "HEAD", place, keep_head=False, crew=CREW)
+        checkout(self.repository, "HEAD", DirectoryTarget(place), keep_head=False, crew=CREW)
         start = total(self.weights.base, self.now.parts())
         origin = self.weights.build(start)
         result = self.weights.add(models.tuned(self.weights.models[origin], seed, 3e-3))
         (place / "model.safetensors").unlink()
         models.save(place, self.weights.models[result])
-        commit(self.repository, Wish(name, place), CREW)
+        commit(self.repository, Wish(name), CheckpointSource(place), CREW)
         after = self.with_vector(name, Pair(origin, result, start if start.parts else None))
         self.committed(replace(after, terms=(*after.terms, (name, 1.0))))
         assert build(self.repository, "HEAD", CREW).built.tree == result
@@ -468,7 +470,7 @@ class Sums(RuleBasedStateMachine):
         if write:
             self.count += 1
             place = self.folder / f"written-{self.count}"
-            checkout(self.repository, text, place, keep_head=True, crew=CREW)
+            checkout(self.repository, text, DirectoryTarget(place), keep_head=True, crew=CREW)
             found = models.contents(place)["model.safetensors"]
             model = self.weights.models[tree]
             assert found == models.safetensors(model, list(model))

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pvc.parallel import Crew
-from pvc.repo.commands.checkout import BadPlaceError, checkout
+from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import BadPlaceError, DirectoryTarget
 from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.commands.commit_origin import NearerBaseError
+from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.editing import NameTakenError
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.log import log, show
@@ -62,10 +64,10 @@ def test_head_moves_while_a_checkpoint_is_read(
     }
     crew = Crew(1, Meddler(lambda: git(repository.root, *moves[how])))
     with pytest.raises(HeadMovedError):
-        commit(repository, Wish("listening", source), crew)
+        commit(repository, Wish("listening"), CheckpointSource(source), crew)
     assert git(repository.root, "log", "--format=%s", "--all").count("listening") == 0
     assert repository.edited() == ()
-    assert commit(repository, Wish("listening", source), CREW).applied
+    assert commit(repository, Wish("listening"), CheckpointSource(source), CREW).applied
 
 
 def test_a_refilled_target_is_not_what_was_checked_out_there(
@@ -73,13 +75,15 @@ def test_a_refilled_target_is_not_what_was_checked_out_there(
 ) -> None:
     do_commit("listening", models.tuned(base_model, 1))
     served = tmp_path / "served"
-    checkout(repository, "HEAD", served, keep_head=False, crew=CREW)
+    checkout(repository, "HEAD", DirectoryTarget(served), keep_head=False, crew=CREW)
     shutil.rmtree(served)
     models.save(served, models.tuned(base_model, 2, step=1e-4))
     with pytest.raises(NearerBaseError) as caught:
-        commit(repository, Wish("suggesting", served), CREW)
+        commit(repository, Wish("suggesting"), CheckpointSource(served), CREW)
     assert caught.value.distances.base < caught.value.distances.head
-    done = commit(repository, Wish("suggesting", served, onto="base", aside=True), CREW)
+    done = commit(
+        repository, Wish("suggesting", onto="base", aside=True), CheckpointSource(served), CREW
+    )
     assert done.vector.from_tree == done.vector.base
 
 
@@ -90,19 +94,21 @@ def test_a_refilled_target_is_not_what_was_checked_out_there(
 def test_no_target_lies_in_something_else(
     repository: Repository, base: Path, tmp_path: Path, place: str
 ) -> None:
-    checkout(repository, "HEAD", repository.root / "served", keep_head=False, crew=CREW)
+    checkout(
+        repository, "HEAD", DirectoryTarget(repository.root / "served"), keep_head=False, crew=CREW
+    )
     where = base / "x" if place.startswith("../base") else repository.root / place
     before = models.contents(base)
     with pytest.raises(BadPlaceError):
-        checkout(repository, "HEAD", where, keep_head=False, crew=CREW)
+        checkout(repository, "HEAD", DirectoryTarget(where), keep_head=False, crew=CREW)
     assert models.contents(base) == before
     assert repository.edited() == ()
 
 
 def test_no_target_lies_around_another(repository: Repository, tmp_path: Path) -> None:
-    checkout(repository, "HEAD", tmp_path / "a" / "b", keep_head=False, crew=CREW)
+    checkout(repository, "HEAD", DirectoryTarget(tmp_path / "a" / "b"), keep_head=False, crew=CREW)
     with pytest.raises(BadPlaceError):
-        checkout(repository, "HEAD", tmp_path / "a", keep_head=False, crew=CREW)
+        checkout(repository, "HEAD", DirectoryTarget(tmp_path / "a"), keep_head=False, crew=CREW)
 
 
 def test_where_git_would_refuse_no_weights_are_written(
@@ -114,11 +120,11 @@ def test_where_git_would_refuse_no_weights_are_written(
     git(repository.root, "add", "mine")
     git(repository.root, "commit", "-qm", "mine")
     served = tmp_path / "served"
-    checkout(repository, "HEAD", served, keep_head=False, crew=CREW)
+    checkout(repository, "HEAD", DirectoryTarget(served), keep_head=False, crew=CREW)
     mine.write_text("two")
     before = {file: file.stat().st_mtime_ns for file in served.rglob("*")}
     with pytest.raises(BlockedMoveError):
-        checkout(repository, "HEAD~1", served, keep_head=False, crew=CREW)
+        checkout(repository, "HEAD~1", DirectoryTarget(served), keep_head=False, crew=CREW)
     assert {file: file.stat().st_mtime_ns for file in served.rglob("*")} == before
     assert mine.read_text() == "two"
 
@@ -131,7 +137,9 @@ def test_a_hook_that_fails_after_the_move_changes_nothing(
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\nexit 1\n")
     hook.chmod(0o755)
-    done = checkout(repository, "HEAD~1", tmp_path / "served", keep_head=False, crew=CREW)
+    done = checkout(
+        repository, "HEAD~1", DirectoryTarget(tmp_path / "served"), keep_head=False, crew=CREW
+    )
     assert done.head_moved
     assert repository.head().commit == done.revision.state.commit
     assert not fsck(repository, CREW).findings

@@ -11,8 +11,10 @@ import pytest
 
 from pvc.repo.commands.branches import switch
 from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import DirectoryTarget
 from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.commands.commit_edits import commit_edits
+from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.log import log
 from pvc.repo.commands.remove import remove
@@ -53,9 +55,9 @@ def test_merge_of_branches_that_add_vectors(
     assert made.head().names == ("listening", "ours", "quiet", "suggesting", "theirs")
     assert str(made.head().personality) == "base + listening + suggesting"
     for name in ("ours", "theirs"):
-        checkout(made, name, tmp_path / name, keep_head=True, crew=CREW)
+        checkout(made, name, DirectoryTarget(tmp_path / name), keep_head=True, crew=CREW)
         assert models.contents(tmp_path / name) == models.contents(tmp_path / f"out-{name}")
-    checkout(made, "HEAD", tmp_path / "served", keep_head=False, crew=CREW)
+    checkout(made, "HEAD", DirectoryTarget(tmp_path / "served"), keep_head=False, crew=CREW)
     healthy(made)
     merge = next(log(made, None, 1))  # the first parent's view of it
     assert [(change.name, change.action) for change in merge.vectors] == [("theirs", "added")]
@@ -101,11 +103,11 @@ def test_stash(made: Repository, other: Path) -> None:
     (made.root / "behaviours").mkdir()
     (made.root / "behaviours" / "quiet.toml").write_text("# mine\n")
     git(made.root, "stash", "-q", "--include-untracked")
-    commit(made, Wish("aside", other, aside=True, onto="base"), CREW)
+    commit(made, Wish("aside", aside=True, onto="base"), CheckpointSource(other), CREW)
     git(made.root, "stash", "pop", "-q")
     assert file.read_text() == edited
     with pytest.raises(EditedError):
-        commit(made, Wish("again", other, aside=True, onto="base"), CREW)
+        commit(made, Wish("again", aside=True, onto="base"), CheckpointSource(other), CREW)
     assert commit_edits(made, "mine").paths == ("behaviours/quiet.toml", "personality.toml")
     healthy(made)
 
@@ -118,16 +120,16 @@ def test_worktrees_share_the_store(
     with Repository.open(second) as beside:
         assert beside.folder == made.folder
         assert str(beside.head().personality) == "base + listening"
-        commit(beside, Wish("third", other, aside=True, onto="base"), CREW)
-        checkout(beside, "HEAD", second / "served", keep_head=False, crew=CREW)
+        commit(beside, Wish("third", aside=True, onto="base"), CheckpointSource(other), CREW)
+        checkout(beside, "HEAD", DirectoryTarget(second / "served"), keep_head=False, crew=CREW)
         assert models.contents(second / "served") == models.contents(sources["listening"])
         assert git(second, "status", "--porcelain") == ""
         healthy(beside)
-    checkout(made, "third@side", tmp_path / "out", keep_head=True, crew=CREW)
+    checkout(made, "third@side", DirectoryTarget(tmp_path / "out"), keep_head=True, crew=CREW)
     assert models.contents(tmp_path / "out") == models.contents(other)
     assert made.head().names == ("listening", "quiet", "suggesting")
     with pytest.raises(GitError, match="side"):  # it is checked out beside
-        checkout(made, "side", tmp_path / "out", keep_head=False, crew=CREW)
+        checkout(made, "side", DirectoryTarget(tmp_path / "out"), keep_head=False, crew=CREW)
     assert status(made).targets[0].state == "clean"
     assert models.contents(tmp_path / "out") == models.contents(other)
     healthy(made)
@@ -135,10 +137,10 @@ def test_worktrees_share_the_store(
 
 def test_clean_leaves_the_store(made: Repository, sources: dict[str, Path]) -> None:
     served = made.root / "served"
-    checkout(made, "HEAD", served, keep_head=False, crew=CREW)
+    checkout(made, "HEAD", DirectoryTarget(served), keep_head=False, crew=CREW)
     git(made.root, "clean", "-q", "-fdx")
     assert not served.exists()
-    checkout(made, "HEAD", None, keep_head=False, crew=CREW)
+    checkout(made, "HEAD", DirectoryTarget(), keep_head=False, crew=CREW)
     assert models.contents(served) == models.contents(sources["suggesting"])
     git(made.root, "gc", "-q", "--prune=now")
     made.close()
@@ -147,7 +149,7 @@ def test_clean_leaves_the_store(made: Repository, sources: dict[str, Path]) -> N
 
 
 def test_amend(made: Repository, other: Path) -> None:
-    done = commit(made, Wish("third", other, aside=True, onto="base"), CREW)
+    done = commit(made, Wish("third", aside=True, onto="base"), CheckpointSource(other), CREW)
     git(made.root, "commit", "-q", "--amend", "-m", "better words")
     assert made.git.head() != done.commit
     assert made.head().vector("third") == done.vector
@@ -157,7 +159,7 @@ def test_amend(made: Repository, other: Path) -> None:
 
 def test_cherry_pick(made: Repository, other: Path) -> None:
     switch(made, "side", create=True, start="v1")
-    done = commit(made, Wish("third", other, aside=True, onto="base"), CREW)
+    done = commit(made, Wish("third", aside=True, onto="base"), CheckpointSource(other), CREW)
     switch(made, "main", create=False)
     git(made.root, "cherry-pick", "side")
     assert made.head().vector("third") == done.vector
@@ -169,7 +171,7 @@ def test_reset_and_reflog(made: Repository, tmp_path: Path) -> None:
     git(made.root, "reset", "-q", "--hard", "v1")
     assert made.head().names == ("listening",)
     healthy(made)
-    done = checkout(made, "main@{1}", tmp_path / "out", keep_head=False, crew=CREW)
+    done = checkout(made, "main@{1}", DirectoryTarget(tmp_path / "out"), keep_head=False, crew=CREW)
     assert str(made.head().personality) == "base + listening + suggesting"
     assert made.git.branch() is None
     assert done.head_moved
@@ -229,7 +231,7 @@ def refused(repository: Repository, other: Path, said: str) -> None:
     root, head = repository.root, repository.git.head()
     before = git(root, "status", "--porcelain"), (root / "personality.toml").read_bytes()
     with pytest.raises(GitError, match=said) as caught:
-        commit(repository, Wish("third", other, aside=True, onto="base"), CREW)
+        commit(repository, Wish("third", aside=True, onto="base"), CheckpointSource(other), CREW)
     assert caught.value.detail
     assert repository.git.head() == head
     assert (git(root, "status", "--porcelain"), (root / "personality.toml").read_bytes()) == before
@@ -244,13 +246,13 @@ def test_hooks_are_heard(made: Repository, other: Path, name: str) -> None:
     hook(made, name, "echo the house rules forbid it; exit 1")
     refused(made, other, "the house rules forbid it")
     hook(made, name, "exit 0")
-    commit(made, Wish("third", other, aside=True, onto="base"), CREW)
+    commit(made, Wish("third", aside=True, onto="base"), CheckpointSource(other), CREW)
     assert git(made.root, "status", "--porcelain") == "A  notes.txt\n"
 
 
 def test_hooks_see_what_is_committed(made: Repository, other: Path, tmp_path: Path) -> None:
     hook(made, "pre-commit", f"git diff --cached --name-only > {tmp_path}/seen")
-    commit(made, Wish("third", other, aside=True, onto="base"), CREW)
+    commit(made, Wish("third", aside=True, onto="base"), CheckpointSource(other), CREW)
     assert (tmp_path / "seen").read_text() == "vectors/third.json\n"
 
 
@@ -262,7 +264,7 @@ def test_nobody_is_named(
         git(made.root, "config", "user.useConfigOnly", "true")
         refused(made, other, "user")
     git(made.root, "config", "--unset", "user.useConfigOnly")
-    commit(made, Wish("third", other, aside=True, onto="base"), CREW)
+    commit(made, Wish("third", aside=True, onto="base"), CheckpointSource(other), CREW)
 
 
 def test_a_signer_that_fails(made: Repository, other: Path) -> None:
@@ -275,7 +277,7 @@ def test_notes_are_not_needed(made: Repository, other: Path) -> None:
     """Notes cannot be written: the commit stands all the same."""
     in_the_way = made.root / ".git" / "refs" / "notes" / "pvc.lock"
     in_the_way.mkdir()
-    done = commit(made, Wish("third", other, aside=True, onto="base"), CREW)
+    done = commit(made, Wish("third", aside=True, onto="base"), CheckpointSource(other), CREW)
     assert made.git.head() == done.commit
     assert read_note(made, done.commit) is None
     in_the_way.rmdir()
@@ -286,7 +288,7 @@ def test_a_git_killed_over_its_notes(made: Repository, other: Path) -> None:
     """Its lock does not keep later commits from theirs."""
     lock = made.root / ".git" / "refs" / "notes" / "pvc.lock"
     lock.touch()
-    done = commit(made, Wish("third", other, onto="HEAD"), CREW)
+    done = commit(made, Wish("third", onto="HEAD"), CheckpointSource(other), CREW)
     assert read_note(made, done.commit) is not None
     assert not lock.exists()
     healthy(made)
@@ -341,14 +343,16 @@ def test_a_users_configuration_changes_nothing(
     git(made.root, "checkout", "--", ".")
     assert made.edited() == ()
     source = models.save(tmp_path / "new", models.tuned(first, 9, names=["model.norm.weight"]))
-    done = commit(made, Wish("third", source, onto="HEAD", message="böse # words"), CREW)
+    done = commit(
+        made, Wish("third", onto="HEAD", message="böse # words"), CheckpointSource(source), CREW
+    )
     assert made.edited() == ()
     assert made.head().vector("third") == done.vector
     event = next(log(made, None, 1))
     assert (event.entry.subject, event.entry.commit) == ("böse # words", done.commit)
     assert [(change.name, change.action) for change in event.vectors] == [("third", "added")]
     assert len([*log(made, "third", None)]) == 1
-    checkout(made, "v1", made.root / "served", keep_head=False, crew=CREW)
+    checkout(made, "v1", DirectoryTarget(made.root / "served"), keep_head=False, crew=CREW)
     assert made.edited() == ()
     switch(made, "main", create=False)
     remove(made, "quiet")

@@ -17,7 +17,9 @@ from pvc.repo.commands.branches import (
     switch,
 )
 from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import DirectoryTarget
 from pvc.repo.commands.commit import Wish, commit
+from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.diff_trees import MixedError, diff
 from pvc.repo.commands.diff_vectors import relate
 from pvc.repo.commands.groups import GROUPS
@@ -149,7 +151,7 @@ def test_a_commit_that_is_not_pvcs(made: Repository) -> None:
     with pytest.raises(NotPvcError):
         models.built(resolve(made, "empty"))
     with pytest.raises(NotPvcError):
-        checkout(made, "empty", None, keep_head=False, crew=CREW)
+        checkout(made, "empty", DirectoryTarget(), keep_head=False, crew=CREW)
     assert made.git.branch() == "main"
 
 
@@ -188,7 +190,7 @@ def test_a_branch_and_a_tag_of_one_name(made: Repository) -> None:
     """Git prefers the branch where HEAD is to move; weights and HEAD agree."""
     git(made.root, "branch", "twice", "v1")
     git(made.root, "tag", "twice", "main")
-    checkout(made, "twice", None, keep_head=False, crew=CREW)
+    checkout(made, "twice", DirectoryTarget(), keep_head=False, crew=CREW)
     assert (made.git.branch(), str(made.head().personality)) == ("twice", "base + listening")
     assert resolve(made, "twice").state.commit == made.git.head()
 
@@ -264,7 +266,7 @@ def test_show(made: Repository) -> None:
 
 
 def test_status_of_a_detached_head(made: Repository, tmp_path: Path) -> None:
-    checkout(made, "v1", tmp_path / "out", keep_head=False, crew=CREW)
+    checkout(made, "v1", DirectoryTarget(tmp_path / "out"), keep_head=False, crew=CREW)
     found = status(made)
     assert (found.branch, found.commit) == (None, made.git.find("v1"))
     assert found.targets[0].is_head
@@ -319,7 +321,7 @@ def test_layers_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     initialise(tmp_path / "new", models.save(tmp_path / "b", start), by_value=True, crew=CREW)
     with Repository.open(tmp_path / "new") as repository:
         source = models.save(tmp_path / "a", models.tuned(start, 1, names=[max(shapes)]))
-        commit(repository, Wish("one", source), CREW)
+        commit(repository, Wish("one"), CheckpointSource(source), CREW)
         rows = diff(repository, None, None, "layer", CREW).rows
         assert [row.label for row in rows] == ["0", "2", "10"]
         assert [row.changed_tensors for row in rows] == [0, 1, 0]

@@ -11,7 +11,8 @@ import pytest
 
 from pvc.parallel import Crew
 from pvc.repo.commands.build import build
-from pvc.repo.commands.checkout import ForeignDirectoryError, checkout
+from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import DirectoryTarget, ForeignDirectoryError
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.status import status
 from pvc.repo.targets import directory as directory_module
@@ -33,7 +34,7 @@ SUM = "base + 0.5*listening"
 
 
 def go(repository: Repository, text: str, to: Path) -> Path:
-    checkout(repository, text, to, keep_head=True, crew=CREW)
+    checkout(repository, text, DirectoryTarget(to), keep_head=True, crew=CREW)
     return to
 
 

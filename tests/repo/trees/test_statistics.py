@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pvc.repo.commands.commit import Wish, commit
+from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.diff_trees import diff
 from pvc.repo.commands.init import initialise
 from pvc.repo.repository import Repository
@@ -73,7 +74,7 @@ def test_counts(tmp_path: Path, dtype: str) -> None:
     (tmp_path / "work").mkdir()
     initialise(tmp_path / "work", base, by_value=True, crew=CREW)
     with Repository.open(tmp_path / "work") as repository:
-        vector = commit(repository, Wish("listening", new), CREW).vector
+        vector = commit(repository, Wish("listening"), CheckpointSource(new), CREW).vector
         found = diff(repository, None, None, "role", CREW)
         backwards = diff(repository, "HEAD", "base", "role", CREW)
     statistics = vector.statistics
@@ -98,7 +99,7 @@ def test_counts(tmp_path: Path, dtype: str) -> None:
         assert (row.elements, row.changed_elements, row.blocks, row.changed_blocks) == counts[:4]
         assert row.tau_norm == pytest.approx(counts[4], rel=1e-6)
         assert row.from_norm == pytest.approx(counts[5], rel=1e-6)
-        assert row.changed_share == pytest.approx(counts[1] / counts[0])
+        assert row.changed_elements / row.elements == pytest.approx(counts[1] / counts[0])
     assert backwards.total.tau_norm == pytest.approx(total[4], rel=1e-6)
     assert backwards.total.from_norm == pytest.approx(counted(after, before, [*after])[5], rel=1e-6)
 
@@ -112,8 +113,12 @@ def test_counts_of_a_wider_type(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     initialise(tmp_path / "work", base, by_value=True, crew=CREW)
     with Repository.open(tmp_path / "work") as repository:
-        wide = commit(repository, Wish("wide", new), CREW).vector.statistics.amount
-        back = commit(repository, Wish("back", narrow, onto="HEAD"), CREW).vector.statistics.amount
+        wide = commit(
+            repository, Wish("wide"), CheckpointSource(new), CREW
+        ).vector.statistics.amount
+        back = commit(
+            repository, Wish("back", onto="HEAD"), CheckpointSource(narrow), CREW
+        ).vector.statistics.amount
         found = diff(repository, "HEAD~1", "HEAD", "role", CREW).total
     total = counted(before, after, [*before])
     assert (wide.elements, wide.changed_elements) == total[:2]

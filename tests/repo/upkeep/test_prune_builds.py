@@ -10,6 +10,7 @@ import pytest
 from pvc.repo.build.build_cache import BuiltTrees
 from pvc.repo.commands.build import build
 from pvc.repo.commands.checkout import checkout
+from pvc.repo.commands.checkout_directory import DirectoryTarget
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.history.journal import Journal, JournalFile
 from pvc.repo.history.recovery import position
@@ -78,7 +79,7 @@ def test_what_is_lost_is_computed_again(
     for file in files[lost]:
         file.unlink()
     with Repository.open(made.root) as again:
-        checkout(again, FORMULAS[1], tmp_path / "out", keep_head=True, crew=CREW)
+        checkout(again, FORMULAS[1], DirectoryTarget(tmp_path / "out"), keep_head=True, crew=CREW)
         assert build(again, FORMULAS[1], CREW).built.tree == trees[1]
         done = build(again, FORMULAS[1], CREW)
         assert (done.built.tree, done.computed) == (trees[1], False)
@@ -92,7 +93,7 @@ def test_use_counts(made: Repository, trees: list[bytes]) -> None:
 
 
 def test_a_checked_out_tree_stays(made: Repository, trees: list[bytes], tmp_path: Path) -> None:
-    checkout(made, FORMULAS[0], tmp_path / "served", keep_head=True, crew=CREW)
+    checkout(made, FORMULAS[0], DirectoryTarget(tmp_path / "served"), keep_head=True, crew=CREW)
     build(made, FORMULAS[2], CREW)
     prune(made, 0)
     assert [there(made, tree) for tree in trees] == [True, False, True]
@@ -105,20 +106,26 @@ def test_what_a_vector_was_trained_from_stays(
     made: Repository, trees: list[bytes], do_commit: Commit, tmp_path: Path
 ) -> None:
     served = tmp_path / "served"
-    checkout(made, FORMULAS[0], served, keep_head=True, crew=CREW)
+    checkout(made, FORMULAS[0], DirectoryTarget(served), keep_head=True, crew=CREW)
     before = models.contents(served)
-    checkout(made, "base", served, keep_head=True, crew=CREW)
+    checkout(made, "base", DirectoryTarget(served), keep_head=True, crew=CREW)
     done = do_commit("again", _directory(made, tmp_path), onto=FORMULAS[0], aside=True)
     assert done.vector.from_tree == trees[0]
     prune(made, 0)
     assert there(made, trees[0])
     assert fsck(made, CREW).findings == ()
-    checkout(made, FORMULAS[0], served, keep_head=True, crew=CREW)
+    checkout(made, FORMULAS[0], DirectoryTarget(served), keep_head=True, crew=CREW)
     assert models.contents(served) == before
 
 
 def _directory(made: Repository, tmp_path: Path) -> Path:
-    checkout(made, "base + 0.75*listening", tmp_path / "tuned", keep_head=True, crew=CREW)
+    checkout(
+        made,
+        "base + 0.75*listening",
+        DirectoryTarget(tmp_path / "tuned"),
+        keep_head=True,
+        crew=CREW,
+    )
     made.targets.forget(tmp_path / "tuned")
     return tmp_path / "tuned"
 
@@ -133,7 +140,7 @@ def test_packs_that_a_vector_came_to_need_stay(
     prune(made, 0)
     assert there(made, vector.to_tree)
     assert fsck(made, CREW).findings == ()
-    checkout(made, "half", tmp_path / "again", keep_head=True, crew=CREW)
+    checkout(made, "half", DirectoryTarget(tmp_path / "again"), keep_head=True, crew=CREW)
     assert models.contents(tmp_path / "again") == models.contents(tmp_path / "tuned")
 
 

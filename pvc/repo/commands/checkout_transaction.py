@@ -1,0 +1,195 @@
+"""A checkout as a transaction: HEAD moves once the target is written, or all is as it was.
+
+    with CheckoutTransaction.open(...) as transaction:      the repository is locked
+        built = transaction.find()                          the tree is known
+        with transaction.begin(...):                        the journal begins
+            ...                                             the target is written and verified
+                                                            HEAD moves, the journal ends
+
+If the inner block fails, what it wrote is undone at once; if the process is killed, the next
+command undoes it, or finishes it where HEAD has moved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pvc.errors import PvcError
+from pvc.repo.build.builds import Builds
+from pvc.repo.history.journal import DirectoryWrite, Journal, JournalFile
+from pvc.repo.history.recovery import position, recover
+from pvc.repo.history.revision import resolve
+from pvc.repo.targets.directory_record import DirectoryRecord
+from pvc.repo.upkeep.prune_builds import limit_of, prune
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+    from pvc.parallel import Crew
+    from pvc.repo.build.builds import Drafting
+    from pvc.repo.history.revision import Revision
+    from pvc.repo.personality.config import Config
+    from pvc.repo.personality.formula import Built
+    from pvc.repo.repository import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutTransaction:
+    """A checkout under way; the repository is locked.
+
+    Attributes:
+        repository: where.
+        revision: what is checked out.
+        head: branch, or commit if detached, that HEAD stands at, and its commit.
+        moves: whether HEAD moves to the revision at the end.
+        crew: does the work.
+    """
+
+    repository: Repository
+    revision: Revision
+    head: tuple[str, str]
+    moves: bool
+    crew: Crew
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(
+        cls, repository: Repository, text: str, crew: Crew, *, keep_head: bool
+    ) -> Iterator[CheckoutTransaction]:
+        """Lock the repository, resolve the revision, and make sure that HEAD can move there.
+
+        Args:
+            repository: where.
+            text: a revision, a vector, an expression or the base; HEAD moves for a revision only.
+            crew: does the work.
+            keep_head: leave HEAD where it is.
+
+        Raises:
+            UnknownRevisionError, AmbiguousError, ExpressionError: it names nothing.
+            EditedError, BlockedMoveError: HEAD would move away from edits.
+        """
+        with repository.lock():
+            recover(repository)
+            revision = resolve(repository, text)
+            moves = revision.is_commit and not keep_head
+            if moves:
+                repository.check_clean()
+                repository.git.check_move(revision.state.commit, repository.folder)
+            yield cls(repository, revision, position(repository.git), moves, crew)
+
+    @property
+    def config(self) -> Config:
+        """The configuration of the commit that the revision was found in."""
+        return self.revision.state.config
+
+    @property
+    def builds(self) -> Builds:
+        """The trees of this configuration."""
+        return Builds(self.repository, self.config, self.crew)
+
+    def find(self) -> Built:
+        """Tree and layout of the revision, computed only if they are not recorded.
+
+        Raises as `Builds.build`.
+        """
+        formula = self.revision.formula
+        built = self.builds.find(formula) or self.builds.build(formula)
+        self._prune()
+        return built
+
+    def build(self, into: Drafting | None = None) -> Built:
+        """Tree and layout of the revision, whose blocks are stored; see `Builds.build`."""
+        built = self.builds.build(self.revision.formula, into)
+        self._prune()
+        return built
+
+    def _prune(self) -> None:
+        prune(self.repository, limit_of(self.repository, self.config))
+
+    def directory_write(
+        self, path: Path, built: Built, before: DirectoryRecord | None = None
+    ) -> DirectoryWrite:
+        """The entry of the journal for a directory.
+
+        Args:
+            path: the directory.
+            built: tree and layout that it will have.
+            before: its record; None for a new one.
+        """
+        revision = self.revision
+        after = DirectoryRecord(path, built.tree, built.layout, revision.text, revision.terms, {})
+        base_path = self.repository.root / self.config.base_path
+        return DirectoryWrite(after, before, self.config.base_tree, base_path)
+
+    def begin(self, write: DirectoryWrite | None = None) -> JournalledCheckout:
+        """Begin the journal; a context, at whose end HEAD moves.
+
+        Args:
+            write: the directory that is written in the block; None for none, or an engine.
+        """
+        commit = self.revision.state.commit
+        after = (self.revision.branch or commit, commit) if self.moves else self.head
+        return JournalledCheckout(self, Journal(self.repository.root, self.head, after, write))
+
+
+class JournalledCheckout:
+    """The part of a checkout that is undone if it fails.
+
+    Args:
+        transaction: the checkout.
+        journal: what it is about to do.
+    """
+
+    def __init__(self, transaction: CheckoutTransaction, journal: Journal) -> None:
+        self._transaction = transaction
+        self._journal = journal
+        self._file = JournalFile(transaction.repository.folder)
+
+    def amend(self, write: DirectoryWrite) -> None:
+        """Write to the journal what has become known of the directory."""
+        self._journal = replace(self._journal, writing=write)
+        self._file.begin(self._journal)
+
+    def __enter__(self) -> Self:
+        try:
+            self._file.begin(self._journal)
+        except BaseException:
+            self._undo()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self._undo()
+            return
+        try:
+            self._finish()
+        except BaseException:
+            self._undo()
+            raise
+
+    def _finish(self) -> None:
+        """HEAD moves; what the directory holds is recorded then; the journal ends last."""
+        repository, revision = self._transaction.repository, self._transaction.revision
+        if self._transaction.moves:
+            name = revision.branch or revision.state.commit
+            repository.git.move(name, detach=revision.branch is None)
+        write = self._journal.writing
+        if write is not None:
+            layout = repository.store.layout(write.after.layout)
+            repository.targets.save(write.after.stamped(layout))
+        self._file.end()
+
+    def _undo(self) -> None:
+        with contextlib.suppress(PvcError, OSError):  # if this fails, the next command does it
+            recover(self._transaction.repository, failed=True)
