@@ -78,7 +78,7 @@ class Builds:
     Args:
         repository: where.
         config: names the base.
-        crew: does the work; None stands for all processors.
+        crew: threads and progress; None for a thread per processor, and no report.
     """
 
     def __init__(self, repository: Repository, config: Config, crew: Crew | None = None) -> None:

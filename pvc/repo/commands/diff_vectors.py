@@ -77,7 +77,7 @@ def relate(
         before: the first, as a revision.
         after: the second.
         group: one of `groups.GROUPS`.
-        crew: does the work.
+        crew: threads, and who is shown the progress.
 
     Returns:
         None if one of them is no vector.

@@ -40,7 +40,7 @@ def recover(
 
     Args:
         repository: where.
-        crew: does the work.
+        crew: threads, and who is shown the progress.
         failed: the operation is one of this process, and failed just now: nobody can have begun to
             use a directory that it made.
 
