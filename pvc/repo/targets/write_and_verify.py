@@ -51,7 +51,7 @@ class Filling:
         fd: the open file.
         path: its name, for messages.
         blocks: gives what is to be written.
-        crew: does the work.
+        crew: threads, and who is shown the progress.
         fresh: whether nothing was there before, so that nothing can be right already.
     """
 
@@ -93,14 +93,9 @@ class Filling:
 
 def key_at(fd: int, stretch: Stretch, index: int, out: NDArray[np.uint8]) -> bytes:
     """Key of what the file holds at a block's place; b"" where the file ends before."""
-    done, start = 0, stretch.offset + index * BLOCK_BYTES
-    with atomic.naming(fd):
-        while done < len(out):
-            count = os.preadv(fd, [out[done:].data], start + done)
-            if not count:
-                return b""
-            done += count
-    return block_key(out.data)
+    start = stretch.offset + index * BLOCK_BYTES
+    whole = atomic.read_all(fd, out.data, start) == len(out)
+    return block_key(out.data) if whole else b""
 
 
 @contextlib.contextmanager
