@@ -69,7 +69,7 @@ STORY = (
      "pvc negate suggesting",
      "pvc checkout main",
      "measure served"),
-    ("Two that were trained apart: how they lie to each other, and what their sum does.",
+    ("Two that were trained apart: how similar they are, and what their sum does.",
      "pvc diff listening polite",
      "pvc checkout 'base + listening + polite'",
      "measure served"),

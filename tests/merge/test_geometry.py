@@ -1,4 +1,4 @@
-"""How two vectors lie to each other, against float64."""
+"""Norms, cosine and conflicts of two vectors, against float64."""
 
 from __future__ import annotations
 
