@@ -77,7 +77,7 @@ class Crew:
 
     Attributes:
         threads: how many jobs are done at a time.
-        progress: is told how far they are.
+        progress: receives how far they are.
     """
 
     threads: int = field(default_factory=default_threads)

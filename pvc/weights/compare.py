@@ -40,7 +40,7 @@ class TensorForm(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CheckpointDifference:
-    """One tensor that is not the same in two sets, in words by `str`.
+    """One tensor that differs between two sets; `str` gives a phrase.
 
     Attributes:
         name: the tensor.

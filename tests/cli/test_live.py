@@ -70,7 +70,7 @@ def test_the_story(pvc: Pvc, engine: EngineProcess) -> None:
 
     engine.ask("train")
     drifted = (
-        "written to since (turned, embed.weight, up.weight and 2 more): `pvc live verify chat`"
+        "written to since (turned, embed.weight, up.weight and 2 more), see `pvc live verify chat`"
     )
     assert drifted in engine_line(pvc)
     differs = pvc("live", "verify")
@@ -215,7 +215,7 @@ def test_an_interrupt_after_the_commit(pvc: Pvc, engine: EngineProcess) -> None:
     done = pvc("commit", "listening", "--live")
     thread.join()
     assert done.code == 0
-    assert "the engine chat was not told of this commit" in done.err
+    assert "the engine chat did not record this commit" in done.err
     assert pvc("log").out.splitlines()[0].endswith("listening: captured")
     assert engine_line(pvc).startswith("chat (listening, ")
     let_it_write(engine)

@@ -100,10 +100,10 @@ def test_the_surroundings_of_a_git_hook(work: Path, tmp_path: Path) -> None:
         "GIT_INDEX_FILE": str(other / ".git" / "index"),
         "GIT_WORK_TREE": str(other),
     }
-    for words in (("status",), ("rm", "quiet"), ("log", "-n", "1")):
-        done = spawn("-C", work, *words, cwd=other, env=hook)
-        assert (done.code, done.err) == (0, "")
-    assert "Remove quiet" in done.out
+    commands = (("status",), ("rm", "quiet"), ("log", "-n", "1"))
+    done = [spawn("-C", work, *words, cwd=other, env=hook) for words in commands]
+    assert [(one.code, one.err) for one in done] == [(0, "")] * 3
+    assert "Remove quiet" in done[-1].out
     assert git(work, "status", "--porcelain") == ""
     assert not (other / ".git" / "index").exists()
 

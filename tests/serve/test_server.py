@@ -131,7 +131,7 @@ def test_a_model_that_is_none_is_said_in_one_sentence(tmp_path: Path) -> None:
     assert done.code == 19
     assert done.out == ""
     warning, error = done.err.splitlines()
-    assert warning.startswith("warning: whoever reaches 0.0.0.0 can ask")
+    assert warning.startswith("warning: anyone who can reach 0.0.0.0 can use this model: ")
     assert error.startswith("error: nothing/at/all cannot be served: ")
 
 

@@ -121,9 +121,9 @@ def _written(done: CheckedOut, seconds: float) -> list[str]:
         return []
     checked = "verified as far as possible" if done.unread else "verified"
     rescue = done.rescue
-    kept = [] if rescue is None else [f"{where}: previous weights saved at the tag {rescue.tag}"]
+    saved = [] if rescue is None else [f"{where}: previous weights saved at the tag {rescue.tag}"]
     return [
-        *kept,
+        *saved,
         f"{where}: tree {short(done.built.tree)}, {size(done.written_bytes)} {how} and {checked}, "
         f"{seconds:.1f} s",
         *([f"{where}: {unread(done.unread)}"] if done.unread else []),

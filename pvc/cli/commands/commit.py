@@ -131,8 +131,8 @@ def _lines(done: Committed, seconds: float) -> list[str]:
             f"  distance  {norm(done.distances.base)} from the base, "
             f"{norm(done.distances.head)} from {other}: the origin is {start}"
         )
-    kept = "" if done.applied else f" ({done.name} is not applied)"
-    return [*lines, f"[{done.commit[:10]}] {done.personality}{kept}"]
+    aside = "" if done.applied else f" ({done.name} is not applied)"
+    return [*lines, f"[{done.commit[:10]}] {done.personality}{aside}"]
 
 
 def _warnings(output: Output, done: Committed) -> None:
@@ -148,6 +148,6 @@ def _warnings(output: Output, done: Committed) -> None:
         output.note(f"left out: {one.path} ({one.reason})")
     if not done.clean:
         output.warn(
-            f"the engine {done.engine} was not told of this commit: its weights changed meanwhile, "
+            f"the engine {done.engine} did not record this commit: its weights changed meanwhile, "
             "it has ended, or it belongs to another repository"
         )

@@ -85,13 +85,13 @@ def _models() -> LabModels:
 
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     with Reporter(terminal=terminal(sys.stderr), unit="steps") as reporter:
-        told: dict[str, int] = {}
+        seen: dict[str, int] = {}
 
         def progress(label: str, done: int, total: int) -> None:
-            if label not in told:
+            if label not in seen:
                 reporter.start(f"Training {label}", total)
-            reporter.advance(done - told.get(label, 0))
-            told[label] = done
+            reporter.advance(done - seen.get(label, 0))
+            seen[label] = done
 
         return prepare(Path(home) / "pvc" / "lab", progress=progress)
 

@@ -76,10 +76,10 @@ def _row(one: AnnouncedEngine) -> tuple[str, str, str, str]:
         return one.name, "", "", one.problem or ""
     state, origin = one.state, one.state.origin
     dirty = ", written to since" if state.dirty else ""
-    held = "as it was loaded" if origin is None else f"{origin.revision} of {origin.repository}"
+    content = "as it was loaded" if origin is None else f"{origin.revision} of {origin.repository}"
     trouble = state.pause if state.torn is None else f"TORN: {state.torn}"
-    told = trouble or f"{held}{dirty}"
-    return one.name, one.manifest.model, f"process {one.manifest.process.pid}", told
+    process = f"process {one.manifest.process.pid}"
+    return one.name, one.manifest.model, process, trouble or f"{content}{dirty}"
 
 
 @command.command(

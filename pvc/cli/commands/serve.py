@@ -55,16 +55,16 @@ def command(model: str, name: str, host: str, port: int, device: str | None) -> 
     if host not in LOCAL:
         output.warn(f"anyone who can reach {host} can use this model: there is no authentication")
 
-    def ready(told: Serving) -> None:
+    def ready(serving: Serving) -> None:
         document = {
-            "name": told.name,
-            "url": told.url,
-            "model": told.model,
-            "device": told.device,
-            "dtype": told.dtype,
+            "name": serving.name,
+            "url": serving.url,
+            "model": serving.model,
+            "device": serving.device,
+            "dtype": serving.dtype,
         }
-        what = f"{told.model}, {told.dtype}, {told.device}"
-        output.answer(document, [f"{told.name}: {told.url} ({what})"])
+        what = f"{serving.model}, {serving.dtype}, {serving.device}"
+        output.answer(document, [f"{serving.name}: {serving.url} ({what})"])
         sys.stdout.flush()
 
     serve.serve(

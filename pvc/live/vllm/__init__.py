@@ -8,6 +8,6 @@ depend on old weights are reset.  `refusals` says which configurations cannot be
 lie where vLLM's own loader put them (`tracing`); those that it changed go through it again
 (`loader`).
 
-Only `binding` and `loader.vllm_modules` import vLLM; `plugin` says which versions.
+Only `vllm_api` imports vLLM; `plugin` says which versions.
 Tests: tests/live/vllm/.
 """

@@ -16,19 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import vllm
-import vllm.model_executor.layers.utils as layer_utils
 from huggingface_hub import snapshot_download
-from vllm import envs
-from vllm.config.vllm import get_current_vllm_config_or_none
-from vllm.distributed.parallel_state import get_pp_group, get_tp_group, get_world_group
-from vllm.distributed.weight_transfer.base import (
-    WeightTransferEngine,
-    WeightTransferInitInfo,
-    WeightTransferUpdateInfo,
-)
-from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
-from vllm.platforms import current_platform
 
 from pvc.live.vllm.loader.vllm_modules import LINEAR, VllmModules
 from pvc.live.vllm.ranks.rank import Rank
@@ -41,11 +29,25 @@ from pvc.live.vllm.refusals import (
     keeps_packing,
 )
 from pvc.live.vllm.tracing.cache import LoaderSetting, TraceCache
+from pvc.live.vllm.vllm_api import (
+    VERSION,
+    WeightTransferEngine,
+    WeightTransferEngineFactory,
+    WeightTransferInitInfo,
+    WeightTransferUpdateInfo,
+    current_platform,
+    envs,
+    get_current_vllm_config_or_none,
+    get_pp_group,
+    get_tp_group,
+    get_world_group,
+    layer_utils,
+)
 
 if TYPE_CHECKING:
     import torch
-    from vllm.config import VllmConfig
-    from vllm.config.weight_transfer import WeightTransferConfig
+
+    from pvc.live.vllm.vllm_api import VllmConfig, WeightTransferConfig
 
 log = logging.getLogger("vllm.pvc")
 
@@ -123,7 +125,7 @@ def _setting(config: VllmConfig) -> LoaderSetting:
     tensor, pipeline = get_tp_group(), get_pp_group()
     return LoaderSetting(
         model=config.model_config.compute_hash(),
-        engine=f"vllm {vllm.__version__}",
+        engine=f"vllm {VERSION}",
         tensor_rank=tensor.rank_in_group,
         tensor_size=tensor.world_size,
         pipeline_rank=pipeline.rank_in_group,

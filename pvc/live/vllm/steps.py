@@ -1,4 +1,4 @@
-"""The steps of a vLLM: paused for an update, and resumed with new weights.
+"""The steps of a vLLM: paused for an update, and resumed once its caches are reset.
 
 Requests stay where they are while it pauses.  Caches that depend on the old weights are dropped:
 the prefix cache, with requests that run (they are computed anew, their text stays), and the cache

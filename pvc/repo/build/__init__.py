@@ -4,7 +4,7 @@ A formula is a stored tree and vectors to add to it. `builds` looks whether its 
 was computed before (`build_cache`). If not:
 
 1. `tensor_routes` decides for each tensor: stored already, or computed.
-2. `ties_facts` finds what a merge method needs to know of a whole tensor or model before any
+2. `merge_facts` finds what a merge method needs to know of a whole tensor or model before any
    block can be combined; `threshold_passes` reads the taus for it.
 3. `compute` goes through the tensors block by block, on all threads: `taus` decodes the blocks and
    calls the kernels of `pvc.merge`; the sum is rounded once and goes to the store or to a file.

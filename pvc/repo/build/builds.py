@@ -78,7 +78,7 @@ class Builds:
     Args:
         repository: where.
         config: names the base.
-        crew: does the work; None stands for all processors.
+        crew: threads and progress; None for a thread per processor, and no report.
     """
 
     def __init__(self, repository: Repository, config: Config, crew: Crew | None = None) -> None:
@@ -197,8 +197,8 @@ class Builds:
 
     def _compute(self, formula: Formula, into: Drafting | None) -> Built:
         from pvc.repo.build.compute import Storing, compute
+        from pvc.repo.build.merge_facts import MergeFacts
         from pvc.repo.build.tensor_routes import Router
-        from pvc.repo.build.ties_facts import TiesFacts
 
         repository, crew = self._repository, self._crew
         store = repository.store
@@ -208,7 +208,7 @@ class Builds:
             routes = Router(formula, base, trees).routes()
             forms = {name: route.form for name, route in routes.items() if route.form is not None}
             layout = self._layout(formula, forms)
-            facts = TiesFacts(repository.folder, blocks, trees, crew)
+            facts = MergeFacts(repository.folder, blocks, trees, crew)
             for part in formula.parts:
                 facts.add(part.operand)
             sink = Storing(blocks, writing) if into is None else into(store.layout(layout))

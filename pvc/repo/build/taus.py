@@ -62,7 +62,7 @@ class BlockPlace:
 
 
 @dataclass(frozen=True, slots=True)
-class TiesFact:
+class TrimFacts:
     """What was found of the taus of a combination that trims.
 
     Attributes:
@@ -127,7 +127,7 @@ class Taus:
     """
 
     def __init__(
-        self, blocks: Blocks, tree: Callable[[bytes], Tree], facts: Mapping[Mix, TiesFact]
+        self, blocks: Blocks, tree: Callable[[bytes], Tree], facts: Mapping[Mix, TrimFacts]
     ) -> None:
         self._blocks = blocks
         self.tree = cache(tree)

@@ -82,7 +82,7 @@ def checkout(
         text: a revision, a vector, an expression or the base; HEAD moves for a revision only.
         target: where its weights go.
         keep_head: leave HEAD where it is.
-        crew: does the work.
+        crew: threads, and who is shown the progress.
 
     Raises:
         UnknownRevisionError, AmbiguousError, ExpressionError: the text names nothing.

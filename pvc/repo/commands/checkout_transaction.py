@@ -44,7 +44,7 @@ class CheckoutTransaction:
         revision: what is checked out.
         head: branch, or commit if detached, that HEAD stands at, and its commit.
         moves: whether HEAD moves to the revision at the end.
-        crew: does the work.
+        crew: threads, and who is shown the progress.
     """
 
     repository: Repository
@@ -63,7 +63,7 @@ class CheckoutTransaction:
         Args:
             repository: where.
             text: a revision, a vector, an expression or the base; HEAD moves for a revision only.
-            crew: does the work.
+            crew: threads, and who is shown the progress.
             keep_head: leave HEAD where it is.
 
         Raises:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pvc.merge.parameters import Value
     from pvc.parallel import Crew
-    from pvc.repo.build.taus import TiesFact
+    from pvc.repo.build.taus import TrimFacts
     from pvc.repo.repository import Repository
     from pvc.repo.snapshot import Snapshot
 
@@ -70,7 +70,7 @@ class Combined:
     edited: Edited
     name: str
     vector: DerivedVector
-    trim: TiesFact | None
+    trim: TrimFacts | None
 
 
 def combine(repository: Repository, wish: Combination, crew: Crew) -> Combined:
@@ -128,22 +128,22 @@ def _replaced(before: Personality, terms: tuple[Term, ...], name: str) -> Person
 
 def _facts(
     repository: Repository, head: Snapshot, made: DerivedVector, crew: Crew
-) -> TiesFact | None:
+) -> TrimFacts | None:
     recipe = made.recipe
     if recipe.rule.facts is None:
         return None
-    from pvc.repo.build.ties_facts import TiesFacts
+    from pvc.repo.build.merge_facts import MergeFacts
 
     names = Names(head.config, head.vector)
     parts = tuple(names.part(term.vector, term.scale) for term in recipe.terms)
     mix = Mix(recipe.rule, parts)
     with repository.blocks(head.config) as blocks:
-        facts = TiesFacts(repository.folder, blocks, repository.store.tree, crew)
+        facts = MergeFacts(repository.folder, blocks, repository.store.tree, crew)
         facts.add(mix)
         return facts.get(mix)
 
 
-def _counts(terms: tuple[Term, ...], trim: TiesFact) -> tuple[tuple[str, int], ...]:
+def _counts(terms: tuple[Term, ...], trim: TrimFacts) -> tuple[tuple[str, int], ...]:
     counts = {"elements": trim.elements}
     for term, kept, outvoted in zip(terms, trim.kept, trim.outvoted, strict=True):
         counts[f"kept {term.vector}"] = kept

@@ -123,7 +123,7 @@ def commit(repository: Repository, wish: Wish, source: CommitSource, crew: Crew)
         repository: where.
         wish: the vector to make of it.
         source: the checkpoint or engine that holds it.
-        crew: does the work.
+        crew: threads, and who is shown the progress.
 
     Raises:
         OtherBaseError, NothingChangedError, NonFiniteError: see there.

@@ -62,7 +62,7 @@ class CommitSource(Protocol):
         Args:
             repository: where it is to be committed.
             head: HEAD.
-            crew: does the work.
+            crew: threads, and who is shown the progress.
             aside: whether the personality will stay as it is.
         """
         ...

@@ -100,7 +100,7 @@ def diff(
             alone is shown from where it starts to where it leads.
         after: a revision.
         group: one of `groups.GROUPS`.
-        crew: does the work.
+        crew: threads, and who is shown the progress.
 
     Raises:
         MixedError: one is a vector and the other is not.

@@ -16,8 +16,8 @@ from pvc.codec.numbers import float_type, from_numbers, is_real, keep_untouched
 from pvc.merge import arithmetic, geometry
 from pvc.merge.geometry import Pair
 from pvc.merge.methods import SUM
+from pvc.repo.build.merge_facts import MergeFacts
 from pvc.repo.build.taus import BlockPlace, Taus
-from pvc.repo.build.ties_facts import TiesFacts
 from pvc.repo.commands.groups import grouped
 from pvc.repo.history.revision import resolve
 from pvc.repo.personality.formula import Mix, links
@@ -77,7 +77,7 @@ def relate(
         before: the first, as a revision.
         after: the second.
         group: one of `groups.GROUPS`.
-        crew: does the work.
+        crew: threads, and who is shown the progress.
 
     Returns:
         None if one of them is no vector.
@@ -91,7 +91,7 @@ def relate(
     config = repository.head().config
     trees = cache(repository.store.tree)
     with repository.blocks(config) as blocks:
-        trims = TiesFacts(repository.folder, blocks, trees, crew)
+        trims = MergeFacts(repository.folder, blocks, trees, crew)
         operands = tuple(Mix(SUM, found.added) for found in (a, b))
         for operand in operands:
             trims.add(operand)

@@ -90,7 +90,7 @@ def initialise(directory: Path, base: Path, *, by_value: bool, crew: Crew) -> In
         directory: an existing directory, empty or the top of a git repository.
         base: the checkpoint that everything will be relative to.
         by_value: store the base's bytes; else only `base` holds them.
-        crew: does the work.
+        crew: threads, and who is shown the progress.
 
     Raises:
         ExistsError: there is a pvc repository already.

@@ -50,35 +50,35 @@ class ObjectReader:
     def get(self, name: str) -> GitObject | None:
         """The object of a name, or None if there is none.
 
+        A process that ended since the last question is replaced: an interrupt hits it too.
+
         Args:
             name: an id or a revision, without a newline.
 
         Raises:
-            ReaderEndedError: the process was ended; the next question starts another.
+            ReaderEndedError: the process ended before it answered.
         """
+        is_new = self._process is None
+        try:
+            return self._answer(name)
+        except ReaderEndedError:
+            if is_new:
+                raise
+        return self._answer(name)
+
+    def _answer(self, name: str) -> GitObject | None:
         if self._process is None:
             self._process = self._start()
-        reading, asking = self._process.stdout, self._process.stdin
-        assert reading is not None  # noqa: S101 - it was started with pipes
-        assert asking is not None  # noqa: S101
         try:
-            asking.write(name.encode(errors="surrogateescape") + b"\n")
-            asking.flush()
-            header = reading.readline()
-        except BrokenPipeError:
-            header = b""
-        if not header:
-            raise ReaderEndedError(self.close())
-        if header.endswith((b" missing\n", b" ambiguous\n")):
-            return None
-        identity, sort, size = header.split()
-        data = reading.read(int(size) + 1)
-        if len(data) <= int(size):
-            raise ReaderEndedError(self.close())
-        return GitObject(identity.decode(), sort.decode(), data[:-1])
+            return _ask(self._process, name)
+        except EOFError:
+            raise ReaderEndedError(self.close()) from None
+        except BaseException:
+            self.close()  # of an answer that was interrupted, the rest is still in the pipe
+            raise
 
     def close(self) -> int:
-        """End the process, if it runs.  Returns its exit code."""
+        """End the process, if one runs.  Returns its exit code."""
         process, self._process = self._process, None
         if process is None:
             return 0
@@ -87,6 +87,32 @@ class ObjectReader:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
         return process.wait()
+
+
+def _ask(process: subprocess.Popen[bytes], name: str) -> GitObject | None:
+    """Ask for one object.
+
+    Raises:
+        EOFError: the process ended.
+    """
+    asking, answering = process.stdin, process.stdout
+    assert asking is not None  # noqa: S101 - both are pipes
+    assert answering is not None  # noqa: S101
+    try:
+        asking.write(name.encode(errors="surrogateescape") + b"\n")
+        asking.flush()
+    except BrokenPipeError:
+        raise EOFError from None
+    header = answering.readline()
+    if header.endswith((b" missing\n", b" ambiguous\n")):
+        return None
+    if not header.endswith(b"\n"):
+        raise EOFError
+    identity, sort, size = header.split()
+    data = answering.read(int(size) + 1)
+    if len(data) <= int(size):
+        raise EOFError
+    return GitObject(identity.decode(), sort.decode(), data[:-1])
 
 
 def tree_entries(data: bytes) -> dict[str, tuple[bool, str]]:

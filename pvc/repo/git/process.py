@@ -120,10 +120,6 @@ class GitProcess:
         """End the process that reads objects."""
         self._objects.close()
 
-    def restart(self) -> None:
-        """Let a new process read objects: an interrupt hit the old one too."""
-        self._objects.close()
-
     def ask(self, *arguments: str) -> str:
         """Standard output of a git command that changes nothing, without the last newline.
 
@@ -148,13 +144,14 @@ class GitProcess:
         return git.Git(self.root)
 
     def _start_reader(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            ["git", "cat-file", "--batch"],  # noqa: S607
-            cwd=self.root,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
+        with _installed("cat-file"):
+            return subprocess.Popen(
+                ["git", "cat-file", "--batch"],  # noqa: S607
+                cwd=self.root,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
 
 
 def _places(directory: Path) -> list[str]:
@@ -167,7 +164,7 @@ def _places(directory: Path) -> list[str]:
     paths = ("--path-format=relative", "--show-toplevel", "--git-dir", "--git-common-dir")
     across = {"GIT_DISCOVERY_ACROSS_FILESYSTEM": "1"}
     try:
-        return _ask(directory, ("rev-parse", *paths, "--show-object-format"), across).splitlines()
+        return _ask(directory, ("rev-parse", *paths, "--show-object-format"), across).split("\n")
     except GitError as error:
         if "must be run in a work tree" in error.detail:
             detail = "a bare git repository has no working tree"
@@ -183,7 +180,7 @@ def _ask(
 ) -> str:
     """Standard output of a git command, without the last newline."""
     command = _named(arguments)
-    try:
+    with _installed(command):
         done = subprocess.run(  # noqa: S603
             ["git", *arguments],  # noqa: S607
             cwd=directory,
@@ -192,12 +189,21 @@ def _ask(
             capture_output=True,
             check=False,
         )
-    except FileNotFoundError:
-        raise GitError(command, NOT_INSTALLED) from None
     if done.returncode:
         said = os.fsdecode(done.stderr or done.stdout)
         raise GitError(command, _plain(said), done.returncode)
     return os.fsdecode(done.stdout.removesuffix(b"\n"))
+
+
+@contextlib.contextmanager
+def _installed(command: str) -> Iterator[None]:
+    """If git is not there to be started, a `GitError` says so."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if error.filename != "git":  # but the directory
+            raise
+        raise GitError(command, NOT_INSTALLED) from None
 
 
 def _initialise(directory: Path) -> None:

@@ -42,7 +42,7 @@ def recover(
 
     Args:
         repository: where.
-        crew: does the work.
+        crew: threads, and who is shown the progress.
         failed: the operation is one of this process, and failed just now: nobody can have begun to
             use a directory that it made.
 
@@ -56,8 +56,6 @@ def recover(
         return None
     with contextlib.ExitStack() as stack:
         git = _git_of(journal, repository, stack)
-        if git is not None:
-            git.restart()
         moved = git is not None and position(git) != journal.head_before
         if git is not None:
             git.remove_locks(file.began())

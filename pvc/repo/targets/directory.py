@@ -115,7 +115,7 @@ def create(
         directory: empty, or a draft: its files with tensors have their sizes and headers.
         content: what it is to hold.
         blocks: gives what is to be written.
-        crew: does the work.
+        crew: threads, and who is shown the progress.
         written: names of the tensors that the draft holds already.
 
     Raises:

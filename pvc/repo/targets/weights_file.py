@@ -165,7 +165,7 @@ def complete(
         file: what it is to hold.
         written: names of the tensors that it holds already.
         blocks: gives the others.
-        crew: does the work.
+        crew: threads, and who is shown the progress.
 
     Raises:
         VerificationError: it does not read back as written.

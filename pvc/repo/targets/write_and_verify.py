@@ -51,7 +51,7 @@ class Filling:
         fd: the open file.
         path: its name, for messages.
         blocks: gives what is to be written.
-        crew: does the work.
+        crew: threads, and who is shown the progress.
         fresh: whether nothing was there before, so that nothing can be right already.
     """
 

@@ -65,7 +65,7 @@ def capture(
         blocks: raw blocks of stored trees; without a base, its tree is empty.
         writing: where new blocks go.
         goal: what to count and to keep.
-        crew: does the work.
+        crew: threads, and who is shown the progress.
 
     Raises:
         ChangedError: a file changed while it was read.

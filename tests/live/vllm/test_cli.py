@@ -117,7 +117,7 @@ def scene(
         assert pvc("live", "ls").out == "no engine is running\n"
         early = pvc("checkout", "main", "--live")
         assert (early.code, early.err.splitlines()[0]) == (13, "error: No engine runs.")
-        assert "a vLLM once it has loaded its model" in early.err
+        assert "(vLLM appears once its model is loaded)" in early.err
         server.wait()
         yield Scene(pvc, server, server.outputs())
     finally:
@@ -175,7 +175,7 @@ def test_what_was_changed_in_place_is_found_and_kept(scene: Scene) -> None:
     assert differs.out.endswith("\n  model.layers.1.self_attn.q_proj.weight\n")
     refused = scene.pvc("checkout", "base", "--live")
     assert refused.code == 13
-    assert "hint: `pvc commit NAME --live chat` keeps what it holds" in refused.err
+    assert "hint: Commit them with `pvc commit NAME --live chat`" in refused.err
     done = scene.pvc("commit", "poked", "--live")
     assert done.code == 0
     assert done.out.splitlines()[-1].endswith("] base + a + poked")
@@ -194,7 +194,7 @@ def test_mistakes(scene: Scene) -> None:
         assert refused.err.startswith("error: No engine called chap runs; there are chat.")
     unknown = scene.pvc("checkout", "base + c", "--live")
     assert unknown.code == 14
-    assert "`pvc log NAME` finds" in unknown.err
+    assert "`pvc log NAME` to find" in unknown.err.replace("\n", " ")
 
 
 def test_under_load(scene: Scene) -> None:
@@ -260,7 +260,7 @@ def test_a_fresh_server_says_the_same(restarted: Scene) -> None:
 def test_a_server_from_a_directory_is_recognised_by_content(restarted: Scene) -> None:
     pvc, line = restarted.pvc, restarted.status()
     assert line.startswith("chat restarted since the checkout of main, ")
-    assert line.endswith(": it holds what it loaded")
+    assert line.endswith("; has the weights it loaded")
     restarted.verified()
     done = pvc.json("checkout", "main", "--live")
     assert (done["written_bytes"], done["rescue"]) == (0, None)

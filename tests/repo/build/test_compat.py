@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pvc.merge.parameters import Value
-    from pvc.repo.build.taus import TiesFact
+    from pvc.repo.build.taus import TrimFacts
     from tests.support.models import Model
 
 CREW = Crew(threads=2)
@@ -101,7 +101,7 @@ class World:
         stack = np.stack(found) - np.where(np.isfinite(old), old, 0).ravel()
         return np.where(np.isfinite(stack), stack, 0)
 
-    def combine(self, compat: str, density: float, factor: float = 1.0) -> tuple[str, TiesFact]:
+    def combine(self, compat: str, density: float, factor: float = 1.0) -> tuple[str, TrimFacts]:
         name = f"{compat}_{density}_{factor}".translate({ord("."): "_", ord("-"): "m"})
         wish = Combination(NAMES, "ties", trimmed(density, factor, compat), name)
         trim = combine(self.repository, wish, CREW).trim

@@ -1,7 +1,4 @@
-"""What vLLM does with the modules of a model before and after they are loaded.
-
-This and `pvc.live.vllm.binding` are the modules of pvc that import vLLM.
-"""
+"""What vLLM does with the modules of a model before and after they are loaded."""
 
 from __future__ import annotations
 
@@ -9,29 +6,29 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from vllm.config import CompilationMode, set_current_vllm_config
-from vllm.model_executor.layers.attention import is_deferred_attention_layer
-from vllm.model_executor.layers.fused_moe.unquantized_fused_moe_method import (
+
+from pvc.live.vllm.vllm_api import (
+    CompilationMode,
+    QuantizeMethodBase,
+    UnquantizedEmbeddingMethod,
     UnquantizedFusedMoEMethod,
-)
-from vllm.model_executor.layers.linear import UnquantizedLinearMethod
-from vllm.model_executor.layers.quantization.base_config import QuantizeMethodBase
-from vllm.model_executor.layers.vocab_parallel_embedding import UnquantizedEmbeddingMethod
-from vllm.model_executor.model_loader.reload.layerwise import (
-    _get_original_loader,
+    UnquantizedLinearMethod,
+    current_platform,
     get_layerwise_info,
+    get_original_loader,
+    is_deferred_attention_layer,
+    materialize_layer,
+    restore_layer_on_meta,
+    set_current_vllm_config,
 )
-from vllm.model_executor.model_loader.reload.meta import materialize_layer, restore_layer_on_meta
-from vllm.platforms import current_platform
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
-    from vllm.config import VllmConfig
-
     from pvc.live.vllm.tracing.cache import LoaderSetting, TraceCache
     from pvc.live.vllm.tracing.trace import TensorDescription, Trace
+    from pvc.live.vllm.vllm_api import VllmConfig
 
 METHODS = {UnquantizedLinearMethod, UnquantizedEmbeddingMethod, UnquantizedFusedMoEMethod}
 """Classes of vLLM whose processing of a module is known to give the same each time."""
@@ -98,7 +95,7 @@ class VllmModules:
         restore_layer_on_meta(module, info)
         for one in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
             if hasattr(one, "weight_loader"):  # vLLM's own `reload_weights` leaves its loaders here
-                one.weight_loader = _get_original_loader(one)
+                one.weight_loader = get_original_loader(one)
         if real:
             materialize_layer(module, info)
 

@@ -229,13 +229,13 @@ def test_commands(
     assert pvc("commit", "tuned", "--from", checkpoint("moe tuned")).code == 0
     done = pvc("checkout", "main", "--live", moe.key, "--force")
     assert done.code == 0, done.err
-    assert " ms and verified as far as it can be read, " in done.out
-    assert "24 tensors are kept in another form and cannot be read" in done.out
+    assert " ms and verified as far as possible, " in done.out
+    assert "24 tensors are stored in another form and cannot be read" in done.out
     assert moe.outputs() == moe.after
     verified = pvc("live", "verify", moe.key)
     assert verified.code == 0
     assert ", as far as it can be read; " in verified.out
-    assert "24 tensors are kept in another form" in verified.out
+    assert "24 tensors are stored in another form" in verified.out
     moe.llms.ask("poke", key=moe.key, parameter="model.norm.weight")
     assert pvc("live", "verify", moe.key).code == 1
     moe.llms.ask("reset", key=moe.key)
@@ -266,7 +266,7 @@ def test_packed_weights_that_were_written_to_cannot_be_kept(
         refused = pvc(*command, "--live", moe.key)
         assert refused.code == 13
         assert "does not have what it was made of" in refused.err
-        assert "end it and start it again" in refused.err.replace("\n", " ")
+        assert "otherwise restart the engine" in refused.err.replace("\n", " ")
     with moe.connect() as connection:
         overwrite(connection, moe.base, take=True)
     assert moe.outputs() == moe.before

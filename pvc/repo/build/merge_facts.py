@@ -1,4 +1,4 @@
-"""Facts of TIES combinations, needed before any block can be combined: found once, and kept.
+"""Facts that merge methods need of a whole tensor or model, found once and kept: trim thresholds.
 
 <store>/trims/<digest of the combination>.json:
   trim     thresholds, majority and counts; `tensors`, where each tensor has thresholds of its own
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pvc import parallel
 from pvc.codec.numbers import is_real
 from pvc.merge import ties_votes
-from pvc.repo.build.taus import BlockPlace, Taus, TiesFact
+from pvc.repo.build.taus import BlockPlace, Taus, TrimFacts
 from pvc.repo.build.threshold_passes import ThresholdPasses
 from pvc.repo.personality.formula import Link, Mix, Operand
 from pvc.repo.trees.checked_file import CheckedFiles, with_check, without_check
@@ -39,7 +39,7 @@ SAMPLED_SHARE = 32
 """Of the blocks of a tensor that is trimmed by itself, one of so many."""
 
 
-class TiesFacts:
+class MergeFacts:
     """The facts of combinations: read where they are kept, found where not.
 
     Args:
@@ -55,7 +55,7 @@ class TiesFacts:
         self._files = CheckedFiles(folder / "trims", _dump, _load)
         self._blocks = blocks
         self._crew = crew
-        self._known: dict[Mix, TiesFact] = {}
+        self._known: dict[Mix, TrimFacts] = {}
         self.taus = Taus(blocks, tree, self._known)
 
     def add(self, operand: Operand) -> None:
@@ -73,11 +73,11 @@ class TiesFacts:
             found = self._files.read(operand.digest())
             self._known[operand] = found or self._find(operand, needed)
 
-    def get(self, mix: Mix) -> TiesFact | None:
+    def get(self, mix: Mix) -> TrimFacts | None:
         """The facts of a combination that was added; None if its method needs none."""
         return self._known.get(mix)
 
-    def _find(self, mix: Mix, needed: Trimming) -> TiesFact:
+    def _find(self, mix: Mix, needed: Trimming) -> TrimFacts:
         real = [tensor for tensor in self._blocks.base.values() if is_real(tensor.kind)]
         real.sort(key=lambda tensor: -tensor.nbytes)
         find = self._by_tensor if needed.dialect.per_tensor else self._whole
@@ -85,7 +85,7 @@ class TiesFacts:
         self._files.write(mix.digest(), found)
         return found
 
-    def _whole(self, mix: Mix, needed: Trimming, real: list[Tensor]) -> TiesFact:
+    def _whole(self, mix: Mix, needed: Trimming, real: list[Tensor]) -> TrimFacts:
         """One threshold for each vector; all threads work on the blocks of the model."""
         passes = ThresholdPasses(mix.parts, needed, self.taus, real, SAMPLED_BLOCKS)
         return _fact(needed, real, passes.find(self._all_threads))
@@ -101,7 +101,7 @@ class TiesFacts:
         self._crew.progress.start(label, sum(place.nbytes for place in places))
         parallel.run(places, one, self._crew.threads)
 
-    def _by_tensor(self, mix: Mix, needed: Trimming, real: list[Tensor]) -> TiesFact:
+    def _by_tensor(self, mix: Mix, needed: Trimming, real: list[Tensor]) -> TrimFacts:
         """Thresholds of their own for tensors that change; each is one thread's."""
         changed = [tensor for tensor in real if self.taus.changes(mix, tensor.name)]
         found: dict[str, tuple[float, ...]] = {}
@@ -121,7 +121,7 @@ class TiesFacts:
         return _fact(needed, real, (none, tally), dict(sorted(found.items())))
 
 
-def _dump(digest: bytes, trim: TiesFact) -> str:
+def _dump(digest: bytes, trim: TrimFacts) -> str:
     found: dict[str, Any] = {
         "thresholds": [threshold.hex() for threshold in trim.thresholds],
         "majority": trim.majority,
@@ -137,9 +137,9 @@ def _dump(digest: bytes, trim: TiesFact) -> str:
     return json.dumps(with_check({FIELD: found}, digest, FIELD))
 
 
-def _load(digest: bytes, data: bytes) -> TiesFact:
+def _load(digest: bytes, data: bytes) -> TrimFacts:
     found = without_check(json.loads(data), digest, FIELD)[FIELD]
-    return TiesFact(
+    return TrimFacts(
         thresholds=tuple(map(float.fromhex, found["thresholds"])),
         majority=found["majority"],
         elements=found["elements"],
@@ -157,10 +157,10 @@ def _fact(
     real: list[Tensor],
     found: tuple[tuple[float, ...], ties_votes.Tally],
     tensors: Mapping[str, tuple[float, ...]] = MappingProxyType({}),
-) -> TiesFact:
+) -> TrimFacts:
     thresholds, tally = found
     sign = needed.dialect.zero_sum
-    return TiesFact(
+    return TrimFacts(
         thresholds=thresholds,
         majority=ties_votes.majority(tally.positive, tally.negative) if sign is None else sign,
         elements=sum(tensor.nbytes * 8 // tensor.kind.bits for tensor in real),
