@@ -13,13 +13,12 @@ command undoes it, or finishes it where HEAD has moved.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pvc.errors import PvcError
 from pvc.repo.build.builds import Builds
-from pvc.repo.history.journal import DirectoryWrite, Journal, JournalFile
-from pvc.repo.history.recovery import position, recover
+from pvc.repo.history.journal import DirectoryWrite, Journal
+from pvc.repo.history.recovery import Journalled, position, recover
 from pvc.repo.history.revision import resolve
 from pvc.repo.targets.directory_record import DirectoryRecord
 from pvc.repo.upkeep.prune_builds import limit_of, prune
@@ -27,8 +26,6 @@ from pvc.repo.upkeep.prune_builds import limit_of, prune
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from types import TracebackType
-    from typing import Self
 
     from pvc.parallel import Crew
     from pvc.repo.build.builds import Drafting
@@ -137,7 +134,7 @@ class CheckoutTransaction:
         return JournalledCheckout(self, Journal(self.repository.root, self.head, after, write))
 
 
-class JournalledCheckout:
+class JournalledCheckout(Journalled):
     """The part of a checkout that is undone if it fails.
 
     Args:
@@ -146,50 +143,16 @@ class JournalledCheckout:
     """
 
     def __init__(self, transaction: CheckoutTransaction, journal: Journal) -> None:
+        super().__init__(transaction.repository, journal)
         self._transaction = transaction
-        self._journal = journal
-        self._file = JournalFile(transaction.repository.folder)
 
-    def amend(self, write: DirectoryWrite) -> None:
-        """Write to the journal what has become known of the directory."""
-        self._journal = replace(self._journal, writing=write)
-        self._file.begin(self._journal)
-
-    def __enter__(self) -> Self:
-        try:
-            self._file.begin(self._journal)
-        except BaseException:
-            self._undo()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is not None:
-            self._undo()
-            return
-        try:
-            self._finish()
-        except BaseException:
-            self._undo()
-            raise
-
-    def _finish(self) -> None:
-        """HEAD moves; what the directory holds is recorded then; the journal ends last."""
+    def conclude(self) -> None:
+        """HEAD moves; then the record of the directory is saved."""
         repository, revision = self._transaction.repository, self._transaction.revision
         if self._transaction.moves:
             name = revision.branch or revision.state.commit
             repository.git.move(name, detach=revision.branch is None)
-        write = self._journal.writing
+        write = self.journal.writing
         if write is not None:
             layout = repository.store.layout(write.after.layout)
             repository.targets.save(write.after.stamped(layout))
-        self._file.end()
-
-    def _undo(self) -> None:
-        with contextlib.suppress(PvcError, OSError):  # if this fails, the next command does it
-            recover(self._transaction.repository, failed=True)

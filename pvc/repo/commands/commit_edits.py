@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from pvc.errors import PvcError
 from pvc.repo.commands.editing import Edited, checked, recorded
 from pvc.repo.git import UnfinishedError
-from pvc.repo.history.journal import Journal, JournalFile
+from pvc.repo.history.journal import Journal
 from pvc.repo.history.recording import at, check_ready, note_quietly
-from pvc.repo.history.recovery import recover, recovering
+from pvc.repo.history.recovery import Journalled, recover
 
 if TYPE_CHECKING:
     from pvc.repo.repository import Repository
@@ -74,12 +74,9 @@ def _conclude(repository: Repository, head: Snapshot, after: Snapshot, message: 
         raise UnresolvedError(tuple(sorted(unresolved)))
     built = checked(repository, head, after)
     git.stage(sorted(changes))
-    file = JournalFile(repository.folder)
-    with recovering(repository):
-        file.begin(Journal(repository.root, at(head), None))
+    with Journalled(repository, Journal(repository.root, at(head), None)):
         commit = git.conclude_merge(message)
         note_quietly(repository, commit, built)
-        file.end()
     return Edited(commit, message, after.personality, tuple(sorted(changes)))
 
 

@@ -13,9 +13,9 @@ from pvc.errors import PvcError
 from pvc.repo.commands.editing import Edited, checked, ready
 from pvc.repo.commands.merge_sides import Sides, conflicts, is_own, marked, own_files
 from pvc.repo.git import UnfinishedError
-from pvc.repo.history.journal import Journal, JournalFile
+from pvc.repo.history.journal import Journal
 from pvc.repo.history.recording import at, note_quietly
-from pvc.repo.history.recovery import recover, recovering
+from pvc.repo.history.recovery import Journalled, recover
 from pvc.repo.history.revision import resolve
 from pvc.repo.snapshot import PATHS, Snapshot
 from pvc_store import atomic
@@ -124,11 +124,8 @@ def _merge(repository: Repository, sides: Sides, favour: Side | None, message: s
 def _forward(repository: Repository, head: Snapshot, commit: str) -> None:
     """Move HEAD's branch to a commit; killed in between, the next command finishes or undoes it."""
     before = at(head)
-    file = JournalFile(repository.folder)
-    with recovering(repository):
-        file.begin(Journal(repository.root, before, (before[0], commit)))
+    with Journalled(repository, Journal(repository.root, before, (before[0], commit))):
         repository.git.forward(commit)
-        file.end()
 
 
 def _differences(before: Snapshot, after: Snapshot) -> Changes:

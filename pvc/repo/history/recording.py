@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.repo.git import GitError
-from pvc.repo.history.journal import Journal, JournalFile
+from pvc.repo.history.journal import Journal
 from pvc.repo.history.notes import write_note
-from pvc.repo.history.recovery import position, recovering
+from pvc.repo.history.recovery import Journalled, position
 from pvc.repo.snapshot import PATHS, Snapshot
 
 if TYPE_CHECKING:
@@ -109,15 +109,12 @@ def record(repository: Repository, change: PendingCommit) -> Snapshot:
     git, before = repository.git, change.before
     if position(git) != before:
         raise HeadMovedError(before, position(git))
-    file = JournalFile(repository.folder)
-    with recovering(repository):
-        file.begin(Journal(repository.root, before, None, records=change.records))
+    with Journalled(repository, Journal(repository.root, before, None, records=change.records)):
         commit = git.commit(change.files, change.message, repository.folder)
         git.follow_head(PATHS, [before[1]])
         for target in change.records:
             repository.save_record(target)
         note_quietly(repository, commit, change.built)
-        file.end()
     return Snapshot(git, commit)
 
 

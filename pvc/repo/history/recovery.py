@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
@@ -19,7 +20,8 @@ from pvc.repo.snapshot import PATHS
 from pvc.repo.targets.records import RecordError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from types import TracebackType
+    from typing import Self
 
     from pvc.repo.repository import Repository
     from pvc.repo.targets.directory_record import DirectoryRecord
@@ -71,15 +73,59 @@ def recover(
     return "finished" if moved else "undone"
 
 
-@contextlib.contextmanager
-def recovering(repository: Repository) -> Iterator[None]:
-    """If the block fails, finish or undo at once what it has begun."""
-    try:
-        yield
-    except BaseException:
+class Journalled:
+    """A context for an operation: the journal begins before its block, and ends after it.
+
+    If the block fails, what it has begun is undone at once, or finished if HEAD has moved.
+
+    Args:
+        repository: where; the caller holds its lock.
+        journal: what the block is about to do.
+
+    Attributes:
+        journal: the journal as it is now.
+    """
+
+    def __init__(self, repository: Repository, journal: Journal) -> None:
+        self._repository = repository
+        self._file = JournalFile(repository.folder)
+        self.journal = journal
+
+    def amend(self, write: DirectoryWrite) -> None:
+        """Write to the journal what has become known of the directory that is written."""
+        self.journal = replace(self.journal, writing=write)
+        self._file.begin(self.journal)
+
+    def conclude(self) -> None:
+        """The last part of the operation, once the block has succeeded."""
+
+    def __enter__(self) -> Self:
+        try:
+            self._file.begin(self.journal)
+        except BaseException:
+            self._undo()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self._undo()
+            return
+        try:
+            self.conclude()
+            self._file.end()
+        except BaseException:
+            self._undo()
+            raise
+
+    def _undo(self) -> None:
         with contextlib.suppress(PvcError, OSError):  # if this fails, the next command does it
-            recover(repository)
-        raise
+            recover(self._repository, failed=True)
 
 
 def _git_of(journal: Journal, repository: Repository, stack: contextlib.ExitStack) -> Git | None:
