@@ -70,7 +70,7 @@ def test_the_story(pvc: Pvc, engine: EngineProcess) -> None:
 
     engine.ask("train")
     drifted = (
-        "written to since (turned, embed.weight, up.weight and 2 more): `pvc live verify chat`"
+        "written to since (turned, embed.weight, up.weight and 2 more), see `pvc live verify chat`"
     )
     assert drifted in engine_line(pvc)
     differs = pvc("live", "verify")
