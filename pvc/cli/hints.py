@@ -206,7 +206,6 @@ HINTS: dict[str, Hint] = {
     "Run `pvc fsck` to check the store.",
     "pvc.repo.trees.blocks:MissingBaseError": "Put the base's files back, or use a repository that "
     "stores its base.",
-    "pvc.weights.folder:NoFolderError": _SAVED,
     "pvc.weights.folder:NoWeightsError": _no_weights,
     "pvc.weights.folder:PickleError": "Load it where you trust it, and save it with "
     "`save_pretrained`.",
