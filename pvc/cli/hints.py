@@ -86,7 +86,6 @@ def _repair(error: Any) -> str:
 
 
 REFUSED: dict[str, Hint] = {
-    "AfterwardsError": _repair,
     "BusyError": "Wait until the other process has finished.",
     "MovedOnError": "Run the command again.",
     "NoPauseError": "Nothing was written. Run the command again when the steps are shorter.",
@@ -126,7 +125,6 @@ HINTS: dict[str, Hint] = {
     "pvc.live.protocol.engine_state:OtherRepositoryError": "Use `pvc checkout REV --live --force` "
     "to take it over, which saves its weights at a tag first, or `pvc commit NAME --live --aside` "
     "to commit them.",
-    "pvc.repo.build.builds:OtherTreeComputedError": _COPY,
     "pvc.repo.build.builds:UnkeptTreeError": _COPY,
     "pvc.repo.commands.branches:BranchAndTagError": "Choose another name, or delete the existing "
     "one with `-d`.",
