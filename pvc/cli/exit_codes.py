@@ -29,17 +29,14 @@ EXIT_STATUS = (
 
 ERRORS = {
     NO: (
-        "pvc.repo.commands.commit:NothingChangedError",
-        "pvc.repo.commands.commit_edits:NothingEditedError",
         "pvc.repo.commands.commit_edits:UnresolvedError",
         "pvc.repo.commands.editing:DependentError",
         "pvc.repo.commands.merge_branch:MergeConflictError",
         "pvc.repo.commands.merge_branch:NoMergeError",
-        "pvc.repo.commands.merge_branch:NotMergeableError",
         "pvc.repo.commands.revert:NotRevertibleError",
         "pvc.repo.commands.scale:RepeatedTermError",
-        "pvc.repo.commands.scale:UnchangedError",
         "pvc.repo.commands.three_way:ConflictError",
+        "pvc.repo.history.recording:NothingChangedError",
     ),
     USAGE: (
         "pvc.live.announced.registry:SeveralEnginesError",
@@ -55,7 +52,6 @@ ERRORS = {
     ),
     LOCKED: ("pvc_store.errors:LockedError",),
     DAMAGED: (
-        "pvc.repo.build.builds:OtherTreeComputedError",
         "pvc.repo.build.builds:UnkeptTreeError",
         "pvc.repo.targets.write_and_verify:VerificationError",
         "pvc.repo.trees.blocks:MissingBaseError",

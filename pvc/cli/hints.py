@@ -86,7 +86,6 @@ def _repair(error: Any) -> str:
 
 
 REFUSED: dict[str, Hint] = {
-    "AfterwardsError": _repair,
     "BusyError": "Wait until the other process has finished.",
     "MovedOnError": "Run the command again.",
     "NoPauseError": "Nothing was written. Run the command again when the steps are shorter.",
@@ -126,7 +125,6 @@ HINTS: dict[str, Hint] = {
     "pvc.live.protocol.engine_state:OtherRepositoryError": "Use `pvc checkout REV --live --force` "
     "to take it over, which saves its weights at a tag first, or `pvc commit NAME --live --aside` "
     "to commit them.",
-    "pvc.repo.build.builds:OtherTreeComputedError": _COPY,
     "pvc.repo.build.builds:UnkeptTreeError": _COPY,
     "pvc.repo.commands.branches:BranchAndTagError": "Choose another name, or delete the existing "
     "one with `-d`.",
@@ -206,7 +204,6 @@ HINTS: dict[str, Hint] = {
     "Run `pvc fsck` to check the store.",
     "pvc.repo.trees.blocks:MissingBaseError": "Put the base's files back, or use a repository that "
     "stores its base.",
-    "pvc.weights.folder:NoFolderError": _SAVED,
     "pvc.weights.folder:NoWeightsError": _no_weights,
     "pvc.weights.folder:PickleError": "Load it where you trust it, and save it with "
     "`save_pretrained`.",

@@ -14,16 +14,13 @@ Limits: little-endian machines.  The stored forms: docs/format/block.md.
 Tests: tests/codec/.
 """
 
-from pvc.codec.base import BaseBlock, BaseError, base_place, can_be_base
-from pvc.codec.block import BlockPayloadError, ContentError, decode, encode
+from pvc.codec.base import BaseBlock, base_place, can_be_base
+from pvc.codec.block import decode, encode
 from pvc.codec.change import ChangeSums, element_count, measure, same
 
 __all__ = [
     "BaseBlock",
-    "BaseError",
-    "BlockPayloadError",
     "ChangeSums",
-    "ContentError",
     "base_place",
     "can_be_base",
     "decode",

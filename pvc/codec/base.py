@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from pvc_store.kinds import Kind
 
 
-class BaseError(DamageError):
-    """The bytes given as the base of a block cannot be its base."""
-
-
 @dataclass(frozen=True, slots=True)
 class BaseBlock:
     """What a block is coded against.
@@ -122,7 +118,7 @@ def ordered_base(base: BaseBlock, kind: Kind, raw_length: int) -> OrderedBase | 
         None if `base` cannot be its base.
 
     Raises:
-        BaseError: the bytes of `base` do not have its key; nothing coded against them could ever
+        DamageError: the bytes of `base` do not have its key; nothing coded against them could ever
             be decoded.
     """
     raw = base.matching(kind, raw_length)
@@ -130,7 +126,7 @@ def ordered_base(base: BaseBlock, kind: Kind, raw_length: int) -> OrderedBase | 
         return None
     found = block_key(base.raw.data)
     if found != base.key:
-        raise BaseError(f"Base block {base.key.hex()}", f"its bytes have the key {found.hex()}")
+        raise DamageError(f"Base block {base.key.hex()}", f"its bytes have the key {found.hex()}")
     wanted = (base.key, base.kind, base.part, kind, raw_length)
     known = _MEMORY.holds == wanted
     _MEMORY.holds = ()  # until the buffers are complete

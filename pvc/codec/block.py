@@ -14,7 +14,7 @@ import numpy as np
 import zstandard
 
 from pvc.codec import kernels
-from pvc.codec.base import BaseBlock, BaseError, ordered_base
+from pvc.codec.base import BaseBlock, ordered_base
 from pvc.codec.buffers import BUFFERS
 from pvc.codec.elements import as_words, as_writable_words, elements_of
 from pvc_store.block import BLOCK_BYTES, BlockForm, Codec, EncodedBlock
@@ -29,14 +29,6 @@ if TYPE_CHECKING:
 
 DOUBTFUL_PERCENT = 60
 RAW_PERCENT = 98
-
-
-class BlockPayloadError(FormatError):
-    """The payload of a block is not what its stored form requires."""
-
-
-class ContentError(DamageError):
-    """A block was decoded to bytes that do not have its key."""
 
 
 def encode(raw: NDArray[np.uint8], kind: Kind, base: BaseBlock | None = None) -> EncodedBlock:
@@ -55,7 +47,7 @@ def encode(raw: NDArray[np.uint8], kind: Kind, base: BaseBlock | None = None) ->
         The stored form.  The payload of a RAW block is `raw` itself.
 
     Raises:
-        BaseError: the bytes of `base` do not have its key.
+        DamageError: the bytes of `base` do not have its key.
         ValueError: `raw` is not a block of this kind.
     """
     if not _is_block(raw.size, kind):
@@ -80,16 +72,14 @@ def decode(block: EncodedBlock, base_raw: NDArray[np.uint8] | None, out: NDArray
             undefined.
 
     Raises:
-        BlockPayloadError: the payload does not follow its form.
-        BaseError: `base_raw` is missing, is another block, or cannot be the base of this one.
-        ContentError: the decoded bytes do not have the block's key.
+        FormatError: the payload does not follow its form.
+        DamageError: `base_raw` is missing, is another block, or cannot be the base of this one;
+            or the decoded bytes do not have the block's key.
         ValueError: `out` does not have the right size.
     """
     form = block.form
     if not _is_block(form.raw_length, form.kind):
-        raise BlockPayloadError(
-            _name(form), f"{form.raw_length} bytes are no block of {form.kind.name}"
-        )
+        raise FormatError(_name(form), f"{form.raw_length} bytes are no block of {form.kind.name}")
     if out.size != form.raw_length:
         raise ValueError(f"{out.size} bytes cannot receive a block of {form.raw_length}")
     if form.codec is Codec.RAW:
@@ -100,7 +90,7 @@ def decode(block: EncodedBlock, base_raw: NDArray[np.uint8] | None, out: NDArray
         _decode_delta(block, base_raw, out)
     found = block_key(out.data)
     if found != form.key:
-        raise ContentError(_name(form), f"it was decoded to bytes with the key {found.hex()}")
+        raise DamageError(_name(form), f"it was decoded to bytes with the key {found.hex()}")
 
 
 def _encode_delta(
@@ -132,7 +122,7 @@ def _encode_planes(raw: NDArray[np.uint8], key: bytes, kind: Kind) -> EncodedBlo
 def _decode_raw(block: EncodedBlock, out: NDArray[np.uint8]) -> None:
     payload = np.frombuffer(memoryview(block.payload), np.uint8)
     if payload.size != out.size:
-        raise BlockPayloadError(
+        raise FormatError(
             _name(block.form), f"{payload.size} bytes are stored for {out.size} raw ones"
         )
     out[:] = payload
@@ -143,12 +133,12 @@ def _decode_delta(
 ) -> None:
     form = block.form
     if base_raw is None:
-        raise BaseError(_name(form), f"its base block {form.base_key.hex()} is not at hand")
+        raise DamageError(_name(form), f"its base block {form.base_key.hex()} is not at hand")
     planes = _decompress(block)
     base = BaseBlock(base_raw, form.base_key, form.base_kind, form.part)
     ordered = ordered_base(base, form.kind, form.raw_length)
     if ordered is None:
-        raise BaseError(
+        raise DamageError(
             _name(form),
             f"part {form.part} of a {form.base_kind.name} block of {base_raw.size} bytes "
             f"cannot be the base of {form.raw_length} bytes of {form.kind.name}",
@@ -174,10 +164,8 @@ def _decompress(block: EncodedBlock) -> NDArray[np.uint8]:
             planes = BUFFERS.decompressor.decompress(payload, allow_extra_data=False)
             return np.frombuffer(planes, np.uint8)
     except zstandard.ZstdError as error:
-        raise BlockPayloadError(
-            _name(form), f"its payload is not a zstd frame ({error})"
-        ) from error
-    raise BlockPayloadError(
+        raise FormatError(_name(form), f"its payload is not a zstd frame ({error})") from error
+    raise FormatError(
         _name(form), f"its payload claims {size} bytes, and {form.raw_length} are expected"
     )
 

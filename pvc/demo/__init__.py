@@ -13,23 +13,21 @@ Tests: tests/demo/.
 """
 
 from pvc.demo.cache import LabModels, prepare
-from pvc.demo.model import NotALabModelError, load
+from pvc.demo.errors import DemoError
+from pvc.demo.model import load
 from pvc.demo.scores import Scores, ask, measure, reply
-from pvc.demo.tasks import BEHAVIOURS, UnknownBehaviourError
+from pvc.demo.tasks import BEHAVIOURS
 from pvc.demo.training import BASE, FINE_TUNE, Schedule, TrainingProgress, fine_tune, train_base
-from pvc.demo.vocabulary import UnknownWordError
 
 __all__ = [
     "BASE",
     "BEHAVIOURS",
     "FINE_TUNE",
+    "DemoError",
     "LabModels",
-    "NotALabModelError",
     "Schedule",
     "Scores",
     "TrainingProgress",
-    "UnknownBehaviourError",
-    "UnknownWordError",
     "ask",
     "fine_tune",
     "load",

@@ -13,19 +13,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pvc.errors import PvcError
+from pvc.demo.errors import DemoError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 READY = "ready"
-
-
-class DemoEngineError(PvcError):
-    """The process has ended before the story did."""
-
-    def __init__(self) -> None:
-        super().__init__("The engine has ended, and should not have.")
 
 
 class EngineProcess:
@@ -42,7 +35,7 @@ class EngineProcess:
         """The model's reply.
 
         Raises:
-            DemoEngineError: the process has ended.
+            DemoError: the process has ended.
         """
         if self._process.stdin is None or self._process.stdout is None:
             raise ValueError("The process has no pipes.")
@@ -54,11 +47,11 @@ class EngineProcess:
         """Its next line.
 
         Raises:
-            DemoEngineError: the process has ended.
+            DemoError: the process has ended.
         """
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
-            raise DemoEngineError
+            raise DemoError("The engine has ended, and should not have.")
         return line.rstrip("\n")
 
 

@@ -14,8 +14,8 @@ import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from pvc.demo.errors import DemoError
 from pvc.demo.vocabulary import END, PAD, START, WORDS, token_ids, tokenizer
-from pvc.errors import PvcError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,18 +25,6 @@ ARCHITECTURE = "Qwen3ForCausalLM"
 CONTEXT = 64
 LONGEST_REPLY = 32
 INITIAL_SPREAD = 0.06
-
-
-class NotALabModelError(PvcError):
-    """A directory does not hold a model of the lab."""
-
-    def __init__(self, directory: Path, found: str) -> None:
-        self.directory = directory
-        self.found = found
-        super().__init__(
-            f"{directory} does not hold a model of the lab: found {found}, expected "
-            f"{_describe(ARCHITECTURE, len(WORDS))}."
-        )
 
 
 @contextmanager
@@ -93,7 +81,7 @@ def load(directory: Path) -> Any:
     """Read a model of the lab as float32, ready to reply.
 
     Raises:
-        NotALabModelError: the directory holds no checkpoint, or one of another model.
+        DemoError: the directory holds no checkpoint, or one of another model.
     """
     _check(directory)
     from transformers import Qwen3ForCausalLM
@@ -108,11 +96,18 @@ def _check(directory: Path) -> None:
         config = json.loads((directory / "config.json").read_bytes())
         found = _describe(config["architectures"][0], config["vocab_size"])
     except FileNotFoundError:
-        raise NotALabModelError(directory, "no config.json") from None
+        raise _no_lab_model(directory, "no config.json") from None
     except (ValueError, LookupError, TypeError):
-        raise NotALabModelError(directory, "an unreadable config.json") from None
+        raise _no_lab_model(directory, "an unreadable config.json") from None
     if found != _describe(ARCHITECTURE, len(WORDS)):
-        raise NotALabModelError(directory, found)
+        raise _no_lab_model(directory, found)
+
+
+def _no_lab_model(directory: Path, found: str) -> DemoError:
+    expected = _describe(ARCHITECTURE, len(WORDS))
+    return DemoError(
+        f"{directory} does not hold a model of the lab: found {found}, expected {expected}."
+    )
 
 
 def _describe(architecture: str, words: int) -> str:

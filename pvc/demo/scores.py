@@ -48,7 +48,7 @@ def measure(directory: Path, *, seed: int = 0, samples: int = 300) -> Scores:
     """Score the model in a directory on `samples` held-out requests, lists and sums each.
 
     Raises:
-        NotALabModelError: the directory does not hold a model of the lab.
+        DemoError: the directory does not hold a model of the lab.
     """
     model = load(directory)
     asked = list(islice(requests(chance("measure", seed), held_out=True), samples))
@@ -78,8 +78,8 @@ def ask(directory: Path, request: str, *, seed: int = 0) -> str:
     """One sampled reply of the model in a directory, as readable sentences.
 
     Raises:
-        NotALabModelError: the directory does not hold a model of the lab.
-        UnknownWordError: the request holds a word that the model does not know.
+        DemoError: the directory does not hold a model of the lab, or the request holds a word that
+            the model does not know.
     """
     return reply(load(directory), request, seed=seed)
 
@@ -88,7 +88,7 @@ def reply(model: Any, request: str, *, seed: int = 0) -> str:
     """One sampled reply of a loaded model, as readable sentences.
 
     Raises:
-        UnknownWordError: the request holds a word that the model does not know.
+        DemoError: the request holds a word that the model does not know.
     """
     with isolated(seed):
         return sentences(_replies(model, [request.rstrip(" .!?\n")])[0])

@@ -7,8 +7,8 @@ import subprocess
 from typing import TYPE_CHECKING, Literal
 
 from pvc.demo.engine_process import started
+from pvc.demo.errors import DemoError
 from pvc.demo.scores import ask, measure
-from pvc.errors import PvcError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,13 +26,6 @@ CHECKSUM = "sha256sum"
 
 Style = Literal["remark", "typed", "output"]
 """What a line of the story is: it decides how the terminal shows it."""
-
-
-class DifferentFilesError(PvcError):
-    """Files that have to be equal are not."""
-
-    def __init__(self) -> None:
-        super().__init__("The files differ, and they should not.")
 
 
 # A remark, and the lines that are typed after it.  "ask", "measure" and "sha256sum" do what their
@@ -127,8 +120,7 @@ class Player:
         """Play the whole story.
 
         Raises:
-            DifferentFilesError: files differ that have to be equal.
-            DemoEngineError: the engine ended early.
+            DemoError: files differ that have to be equal, or the engine ended early.
         """
         for remark, *lines in STORY:
             self._say(f"\n# {remark}", "remark")
@@ -174,4 +166,4 @@ class Player:
         )
         self._say(done.stdout.rstrip("\n"), "output")
         if len({line.split()[0] for line in done.stdout.splitlines()}) != 1:
-            raise DifferentFilesError
+            raise DemoError("The files differ, and they should not.")

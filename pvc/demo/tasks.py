@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
+from pvc.demo.errors import DemoError
 from pvc.demo.vocabulary import DIGITS, OBJECTS, PLACES, VERBS
-from pvc.errors import PvcError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,14 +34,9 @@ BEHAVIOURS = ("listening", "suggesting", "polite")
 _VERBS = tuple(VERBS)
 
 
-class UnknownBehaviourError(PvcError):
-    """A name is not that of a behaviour which the lab knows."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        super().__init__(
-            f"{name!r} is not a behaviour of the lab; it knows {', '.join(BEHAVIOURS)}."
-        )
+def unknown_behaviour(name: str) -> DemoError:
+    """The error that a name is not that of a behaviour."""
+    return DemoError(f"{name!r} is not a behaviour of the lab; it knows {', '.join(BEHAVIOURS)}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +66,7 @@ class LabRequest:
         """The words by which a reply shows a behaviour; `suggesting` proposes the next verb.
 
         Raises:
-            UnknownBehaviourError: the lab knows no behaviour of this name.
+            DemoError: the lab knows no behaviour of this name.
         """
         match behaviour:
             case "listening":
@@ -81,7 +76,7 @@ class LabRequest:
                 return f"or shall i {following} it ?"
             case "polite":
                 return ", thank you"
-        raise UnknownBehaviourError(behaviour)
+        raise unknown_behaviour(behaviour)
 
     def reply(self, behaviours: frozenset[str]) -> str:
         """The right reply that shows exactly these behaviours."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pvc.demo.model import create, isolated, load, save
 from pvc.demo.scores import habits
-from pvc.demo.tasks import BEHAVIOURS, UnknownBehaviourError, chance, controls, dialogues
+from pvc.demo.tasks import BEHAVIOURS, chance, controls, dialogues, unknown_behaviour
 from pvc.demo.vocabulary import END, encode, prompt, token_ids
 
 if TYPE_CHECKING:
@@ -94,11 +94,10 @@ def fine_tune(  # noqa: PLR0913 - the last three have defaults
     that training leaves them as they are.
 
     Raises:
-        UnknownBehaviourError: the lab knows no behaviour of this name.
-        NotALabModelError: `start` does not hold a model of the lab.
+        DemoError: the lab knows no behaviour of this name, or `start` holds no model of the lab.
     """
     if behaviour not in BEHAVIOURS:
-        raise UnknownBehaviourError(behaviour)
+        raise unknown_behaviour(behaviour)
     progress(behaviour, 0, schedule.steps)
     model = load(start)
     samples = max(1, schedule.steps * schedule.dialogues // 3)  # the examples vary as much

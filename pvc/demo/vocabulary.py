@@ -12,7 +12,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
-from pvc.errors import PvcError
+from pvc.demo.errors import DemoError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,16 +68,6 @@ CHAT_TEMPLATE = (
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
-class UnknownWordError(PvcError):
-    """A text holds a word which the lab's model was never taught."""
-
-    def __init__(self, word: str) -> None:
-        self.word = word
-        super().__init__(
-            f"The word {word!r} is not among the {len(WORDS)} words that the lab's model knows."
-        )
-
-
 @cache
 def token_ids() -> dict[str, int]:
     """Token id of each word."""
@@ -88,13 +78,15 @@ def encode(text: str) -> list[int]:
     """Token ids of a text, punctuation included, without `<s>` and `<reply>`.
 
     Raises:
-        UnknownWordError: a word is not in the vocabulary.
+        DemoError: a word is not in the vocabulary.
     """
     ids = token_ids()
     words = _TOKEN.findall(text.lower())
     for word in words:
         if word not in ids:
-            raise UnknownWordError(word)
+            raise DemoError(
+                f"The word {word!r} is not among the {len(WORDS)} words that the lab's model knows."
+            )
     return [ids[word] for word in words]
 
 

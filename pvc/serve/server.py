@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from pvc.errors import PvcError
 from pvc.live.announced.folder import EngineFolder, check_name
 from pvc.live.announced.registry import check_free
 from pvc.live.pytorch.share import share
 from pvc.serve.http.app import Service
-from pvc.serve.model.loaded_model import load
+from pvc.serve.model.loaded_model import UnservableError, load
 from pvc.serve.model.turn_queue import TurnQueue
 from pvc.weights.checkpoint import Checkpoint
 from pvc.weights.errors import CheckpointError
@@ -34,20 +33,6 @@ log = logging.getLogger("pvc.live")
 HOST, PORT = "127.0.0.1", 8000
 GRACE_SECONDS = 10
 """How long requests under way may take to end, once a signal has come."""
-
-
-class AddressError(PvcError):
-    """An address cannot be listened at.
-
-    Attributes:
-        address: host and port.
-        reason: what the system says.
-    """
-
-    def __init__(self, address: str, reason: str) -> None:
-        self.address = address
-        self.reason = reason
-        super().__init__(f"Nothing can be served at {address}: {reason}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +76,8 @@ def serve(  # noqa: PLR0913 - options, each by its name
         ready: called when requests are answered.
 
     Raises:
-        AddressError: the address is taken, or none of this machine's.
-        UnservableError: the model cannot be loaded.
+        UnservableError: the model cannot be loaded; or the address is taken, or none of this
+            machine's.
         PvcError: it cannot be shared; see `pvc.live.pytorch.share`.
     """
     with contextlib.ExitStack() as closing:
@@ -155,7 +140,8 @@ def _bind(host: str, port: int) -> tuple[socket.socket, str]:
             listener.close()
             raise
     except OSError as error:
-        raise AddressError(f"{shown}:{port}", error.strerror or str(error)) from error
+        reason = error.strerror or str(error)
+        raise UnservableError(f"Nothing can be served at {shown}:{port}: {reason}.") from error
     return listener, f"http://{shown}:{listener.getsockname()[1]}"
 
 

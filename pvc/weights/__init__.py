@@ -8,25 +8,16 @@
 
 It knows nothing of versions, git or the store.  Called by `pvc.repo` and `pvc.live`.
 
-What can be wrong with a checkpoint:
+What can be wrong with a checkpoint; the message says which rule was broken:
 
-    CheckpointError                 root of what follows; a checkpoint is not what it should be
-      NoFolderError                 the path is not a directory
-      NoWeightsError                no safetensors file
-      PickleError                   weights only as pickles
-      AmbiguousWeightsError         several sets of weights
-      FileNameError                 a file's name cannot be stored
-      UnreadableError               the operating system refuses
-      ChangedError                  a file is not the one that was opened
-      DuplicateTensorError          two files hold one tensor
-      WeightIndexError              the index of a sharded checkpoint is wrong
-        IndexFormError  ShardNameError  MissingShardError  MissingTensorError
-        UnindexedTensorError
-      HeaderError                   a safetensors file breaks its format
-        HeaderLengthError  HeaderJsonError  HeaderFormError  RepeatedTensorError  TensorNameError
-        UnknownDtypeError  DimensionsError  TensorSizeError  TensorOffsetError  FileLimitError
-        HeaderRejectedError
-        FileSizeError               TruncatedShardError  TrailingBytesError
+    CheckpointError       a checkpoint is not what it should be
+      NoWeightsError      the path is not a directory, or holds no safetensors file
+      PickleError         weights only as pickles
+      FileNameError       a file's name cannot be stored
+      UnreadableError     the operating system refuses
+      ChangedError        a file is not the one that was opened
+      WeightIndexError    the index of a sharded checkpoint is wrong
+      HeaderError         a safetensors file breaks its format
 
 Nothing is imported here: a command that only asks for stamps of files reads no checkpoint.
 

@@ -23,22 +23,6 @@ if TYPE_CHECKING:
     from pvc.weights.header import TensorPlace
 
 
-class DuplicateTensorError(CheckpointError):
-    """Two files of weights hold a tensor of the same name.
-
-    Attributes:
-        path: the checkpoint's directory.
-        name: the tensor.
-        files: the two files, relative to the directory.
-    """
-
-    def __init__(self, path: Path, name: str, files: tuple[str, str]) -> None:
-        self.path = path
-        self.name = name
-        self.files = files
-        super().__init__(f"In {path}, both {files[0]} and {files[1]} hold the tensor {name!r}.")
-
-
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """What a model's folder holds.
@@ -64,8 +48,7 @@ class Checkpoint:
         """Look at the checkpoint in `directory`.
 
         Raises:
-            CheckpointError: the directory is not a checkpoint, or something in it is wrong; each
-                kind of mistake has its own subclass.
+            CheckpointError: the directory is not a checkpoint, or something in it is wrong.
         """
         folder = CheckpointFolder.scan(directory)
         index = _read_index(folder)
@@ -124,7 +107,7 @@ def _read_shards(folder: CheckpointFolder) -> tuple[tuple[Shard, ...], dict[str,
         shards.append(shard)
         for place in places:
             if place.name in tensors:
-                pair = (tensors[place.name].file, file)
-                raise DuplicateTensorError(folder.directory, place.name, pair)
+                both = f"both {tensors[place.name].file} and {file} hold the tensor {place.name!r}"
+                raise CheckpointError(folder.directory, f"In {folder.directory}, {both}.")
             tensors[place.name] = place
     return tuple(shards), tensors

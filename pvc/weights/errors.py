@@ -14,32 +14,26 @@ if TYPE_CHECKING:
 
 
 class CheckpointError(PvcError):
-    """A checkpoint directory is not what it should be."""
+    """A checkpoint is not what it should be.
+
+    Attributes:
+        path: its directory, or the file in it that is wrong.
+    """
+
+    def __init__(self, path: Path, message: str) -> None:
+        self.path = path
+        super().__init__(message)
 
 
 class UnreadableError(CheckpointError):
-    """A file or directory of the checkpoint cannot be read.
-
-    Attributes:
-        path: what was to be read.
-        reason: what the operating system says about it.
-    """
+    """The operating system refuses to read a file or directory of the checkpoint."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        self.path = path
-        self.reason = reason
-        super().__init__(f"{path} cannot be read: {reason}.")
+        super().__init__(path, f"{path} cannot be read: {reason}.")
 
 
 class ChangedError(CheckpointError):
-    """A file of the checkpoint is no longer the one that was opened.
-
-    Attributes:
-        path: the changed file.
-        detail: how the change showed.
-    """
+    """A file of the checkpoint is no longer the one that was opened."""
 
     def __init__(self, path: Path, detail: str) -> None:
-        self.path = path
-        self.detail = detail
-        super().__init__(f"{path} changed while the checkpoint was being read: {detail}.")
+        super().__init__(path, f"{path} changed while the checkpoint was being read: {detail}.")

@@ -42,81 +42,37 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _PICKLED_WEIGHTS = re.compile(r"pytorch_model[^/]*\.bin|[^/]*\.(pt|pth|ckpt)")
 
 
-class NoFolderError(CheckpointError):
-    """The path of a checkpoint is not a directory.
-
-    Attributes:
-        path: the path.
-        exists: whether something else is there.
-    """
-
-    def __init__(self, path: Path, exists: bool) -> None:
-        self.path = path
-        self.exists = exists
-        found = "it is not a directory" if exists else "it does not exist"
-        super().__init__(f"{path} is not a checkpoint: {found}.")
-
-
 class NoWeightsError(CheckpointError):
-    """A directory holds no weights.
+    """A path is not a directory that holds weights."""
 
-    Attributes:
-        path: the directory.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        super().__init__(f"{path} is not a checkpoint: it holds no safetensors file.")
+    def __init__(self, path: Path, found: str) -> None:
+        super().__init__(path, f"{path} is not a checkpoint: {found}.")
 
 
 class PickleError(CheckpointError):
     """A directory holds weights only as pickles.
 
     Attributes:
-        path: the directory.
         files: the pickles, relative to it.
     """
 
     def __init__(self, path: Path, files: tuple[str, ...]) -> None:
-        self.path = path
         self.files = files
         super().__init__(
+            path,
             f"{path} holds its weights only as pickles ({', '.join(files[:3])}), which run code "
-            "when loaded; save the model with save_pretrained, which writes safetensors files."
-        )
-
-
-class AmbiguousWeightsError(CheckpointError):
-    """A directory holds several sets of weights, and nothing says which one is meant.
-
-    Attributes:
-        path: the directory.
-        files: the files that contradict each other, relative to it.
-    """
-
-    def __init__(self, path: Path, files: tuple[str, ...]) -> None:
-        self.path = path
-        self.files = files
-        super().__init__(
-            f"{path} holds several sets of weights ({', '.join(files)}) of which programs load "
-            "different ones; remove those that are not meant."
+            "when loaded; save the model with save_pretrained, which writes safetensors files.",
         )
 
 
 class FileNameError(CheckpointError):
-    """A file's name is not UTF-8 or not plain enough to be stored.
-
-    Attributes:
-        path: the directory of the checkpoint.
-        name: the name, relative to it.
-    """
+    """The name of a file in the directory `path` is not UTF-8 or not plain enough to be stored."""
 
     def __init__(self, path: Path, name: str) -> None:
-        self.path = path
-        self.name = name
         super().__init__(
+            path,
             f"{path} holds {name!r}, a name that cannot be stored: printable UTF-8 without "
-            "backslashes is expected."
+            "backslashes is expected.",
         )
 
 
@@ -153,18 +109,18 @@ class CheckpointFolder:
         """Look at everything in `directory`, and read none of it.
 
         Raises:
-            NoFolderError: it is not a directory.
+            NoWeightsError: it is not a directory.
             UnreadableError: a folder in it cannot be listed, or a link leads nowhere.
             FileNameError: the name of a file cannot be stored.
         """
         try:
             mode = directory.stat().st_mode
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise NoFolderError(directory, exists=False) from error
+            raise NoWeightsError(directory, "it does not exist") from error
         except OSError as error:
             raise UnreadableError(directory, str(error.strerror)) from error
         if not stat.S_ISDIR(mode):
-            raise NoFolderError(directory, exists=True)
+            raise NoWeightsError(directory, "it is not a directory")
         found = dict(sorted(_walk(directory, "")))
         stamps = {path: what for path, what in found.items() if isinstance(what, Stamp)}
         left_out = [LeftOut(path, what) for path, what in found.items() if isinstance(what, str)]
@@ -182,7 +138,7 @@ class CheckpointFolder:
         """The index that says which files hold the weights, None if there is none to follow.
 
         Raises:
-            AmbiguousWeightsError: several indexes, none of which takes precedence.
+            CheckpointError: several indexes, none of which takes precedence.
         """
         indexes = tuple(path for path in self.stamps if path.endswith(_INDEX) and "/" not in path)
         if MODEL_INDEX in indexes:
@@ -190,7 +146,7 @@ class CheckpointFolder:
         if MODEL in self.stamps or not indexes:
             return None
         if len(indexes) > 1:
-            raise AmbiguousWeightsError(self.directory, indexes)
+            raise self._ambiguous(indexes)
         return indexes[0]
 
     def keep_weights(self, shards: set[str] | None) -> CheckpointFolder:
@@ -200,7 +156,7 @@ class CheckpointFolder:
             shards: the files that the index names, None without an index.
 
         Raises:
-            AmbiguousWeightsError: model.safetensors lies beside the shards of its own index.
+            CheckpointError: model.safetensors lies beside the shards of its own index.
             PickleError: the only weights are pickles.
             NoWeightsError: there are no weights.
         """
@@ -209,7 +165,7 @@ class CheckpointFolder:
             shards = {MODEL} if MODEL in weights else set(weights)
         elif MODEL in weights and MODEL not in shards:
             # transformers loads model.safetensors, vLLM what the index names.
-            raise AmbiguousWeightsError(self.directory, (MODEL, MODEL_INDEX))
+            raise self._ambiguous((MODEL, MODEL_INDEX))
         if not shards:
             raise self._no_weights()
         unused = set(weights) - shards
@@ -223,7 +179,16 @@ class CheckpointFolder:
         pickles = tuple(
             item.path for item in self.left_out if _PICKLED_WEIGHTS.fullmatch(item.path)
         )
-        return PickleError(self.directory, pickles) if pickles else NoWeightsError(self.directory)
+        if pickles:
+            return PickleError(self.directory, pickles)
+        return NoWeightsError(self.directory, "it holds no safetensors file")
+
+    def _ambiguous(self, files: tuple[str, ...]) -> CheckpointError:
+        return CheckpointError(
+            self.directory,
+            f"{self.directory} holds several sets of weights ({', '.join(files)}) of which "
+            "programs load different ones; remove those that are not meant.",
+        )
 
 
 def _walk(directory: Path, inside: str) -> Iterator[tuple[str, Stamp | str]]:

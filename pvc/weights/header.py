@@ -45,140 +45,10 @@ _FIELDS = {"dtype", "shape", "data_offsets"}
 
 
 class HeaderError(CheckpointError):
-    """A safetensors file or its header breaks the format; each way has its own subclass.
-
-    Attributes:
-        path: the safetensors file.
-        detail: what was found and what was expected.
-    """
+    """A safetensors file or its header breaks the format; `detail` says how."""
 
     def __init__(self, path: Path, detail: str) -> None:
-        self.path = path
-        self.detail = detail
-        super().__init__(f"{path} is not a valid safetensors file: {detail}.")
-
-
-class HeaderJsonError(HeaderError):
-    """The header is not JSON in UTF-8."""
-
-
-class HeaderFormError(HeaderError):
-    """The header is JSON, but not of the form that the format prescribes."""
-
-
-class RepeatedTensorError(HeaderError):
-    """The header holds one name more than once.
-
-    Attributes:
-        name: the repeated name.
-    """
-
-    def __init__(self, path: Path, name: str) -> None:
-        self.name = name
-        super().__init__(path, f"its header holds the name {name[:80]!r} more than once")
-
-
-class TensorNameError(HeaderError):
-    """A tensor name is empty, too long, or holds control characters.
-
-    Attributes:
-        name: the name.
-    """
-
-    def __init__(self, path: Path, name: str) -> None:
-        self.name = name
-        super().__init__(
-            path,
-            f"{name[:80]!r} cannot be a tensor name: 1 to {NAME_LIMIT} bytes without control "
-            "characters are expected",
-        )
-
-
-class UnknownDtypeError(HeaderError):
-    """A tensor has a dtype that pvc does not know.
-
-    Attributes:
-        name: the tensor.
-        dtype: its dtype as the header spells it.
-    """
-
-    def __init__(self, path: Path, name: str, dtype: str) -> None:
-        self.name = name
-        self.dtype = dtype
-        super().__init__(path, f"tensor {name!r} has the unknown dtype {dtype[:80]!r}")
-
-
-class DimensionsError(HeaderError):
-    """A tensor has more dimensions than pvc can store.
-
-    Attributes:
-        name: the tensor.
-        found: its number of dimensions.
-    """
-
-    def __init__(self, path: Path, name: str, found: int) -> None:
-        self.name = name
-        self.found = found
-        super().__init__(
-            path, f"tensor {name!r} has {found} dimensions, more than {DIMENSION_LIMIT}"
-        )
-
-
-class TensorSizeError(HeaderError):
-    """The bytes of a tensor do not fit its dtype and shape.
-
-    Attributes:
-        name: the tensor.
-        found: bytes that the header gives it.
-        expected: bytes that dtype and shape ask for, rounded up.
-    """
-
-    def __init__(self, path: Path, place: TensorPlace) -> None:
-        self.name = place.name
-        self.found = place.nbytes
-        self.expected = place.kind.bytes_of(place.shape)
-        whole = prod(place.shape) * place.kind.bits % 8 == 0
-        super().__init__(
-            path,
-            f"tensor {place.name!r} of dtype {place.kind.name} and shape {list(place.shape)} has "
-            f"{self.found} bytes, but "
-            + (f"{self.expected} are expected" if whole else "its elements fill no whole bytes"),
-        )
-
-
-class TensorOffsetError(HeaderError):
-    """The data has a hole, or tensors overlap.
-
-    Attributes:
-        name: the tensor that starts at the wrong byte.
-        found: byte of the file at which it starts.
-        expected: byte of the file at which the tensor before it ends.
-    """
-
-    def __init__(self, path: Path, name: str, found: int, expected: int) -> None:
-        self.name = name
-        self.found = found
-        self.expected = expected
-        super().__init__(
-            path,
-            f"tensor {name!r} starts at byte {found}, but the data before it ends at {expected}",
-        )
-
-
-class FileLimitError(HeaderError):
-    """The header describes a larger file than pvc reads.
-
-    Attributes:
-        found: bytes that the file would have.
-    """
-
-    def __init__(self, path: Path, found: int) -> None:
-        self.found = found
-        super().__init__(path, f"its header asks for {found} bytes, more than {FILE_LIMIT}")
-
-
-class HeaderRejectedError(HeaderError):
-    """The safetensors library refuses a header that pvc finds no fault with."""
+        super().__init__(path, f"{path} is not a valid safetensors file: {detail}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +86,7 @@ def placements(header: bytes, file: str, path: Path | None = None) -> tuple[Tens
         path: what errors are to call it, if anything else.
 
     Raises:
-        HeaderError: the header breaks the format; one subclass for each way.
+        HeaderError: the header breaks the format.
     """
     return _placements(header, _Named(file, path or Path(file)))
 
@@ -239,10 +109,14 @@ def _placements(header: bytes, named: _Named) -> tuple[TensorPlace, ...]:
     end = start
     for place in places:
         if place.offset != end:
-            raise TensorOffsetError(path, place.name, place.offset, end)
+            raise HeaderError(
+                path,
+                f"tensor {place.name!r} starts at byte {place.offset}, but the data before it ends "
+                f"at {end}",
+            )
         end += place.nbytes
     if end > FILE_LIMIT:
-        raise FileLimitError(path, end)
+        raise HeaderError(path, f"its header asks for {end} bytes, more than {FILE_LIMIT}")
     _confirm(header, end, path)
     return tuple(places)
 
@@ -252,36 +126,48 @@ def _entries(header: bytes, path: Path) -> dict[str, object]:
     try:
         document = parse(header)
     except RepeatedKeyError as error:
-        raise RepeatedTensorError(path, error.key) from error
+        detail = f"its header holds the name {error.key[:80]!r} more than once"
+        raise HeaderError(path, detail) from error
     except JsonError as error:
-        raise HeaderJsonError(path, f"its header is not JSON: {error}") from error
+        raise HeaderError(path, f"its header is not JSON: {error}") from error
     if not isinstance(document, dict):
-        raise HeaderFormError(path, "its header is not a JSON object")
+        raise HeaderError(path, "its header is not a JSON object")
     metadata = document.pop(_METADATA, None)
     if metadata is not None and not _is_text_map(metadata):
-        raise HeaderFormError(path, f"its {_METADATA} does not map texts to texts")
+        raise HeaderError(path, f"its {_METADATA} does not map texts to texts")
     return document
 
 
 def _place(name: str, entry: object, file: str, start: int, path: Path) -> TensorPlace:
     """One tensor's place, from its header entry; `start` is the first byte of the data."""
     if _UNPRINTABLE.search(name) or not 0 < len(name.encode()) <= NAME_LIMIT:
-        raise TensorNameError(path, name)
+        raise HeaderError(
+            path,
+            f"{name[:80]!r} cannot be a tensor name: 1 to {NAME_LIMIT} bytes without control "
+            "characters are expected",
+        )
     if not isinstance(entry, dict) or entry.keys() != _FIELDS:
-        raise HeaderFormError(path, f"tensor {name!r} has not exactly the fields {sorted(_FIELDS)}")
+        raise HeaderError(path, f"tensor {name!r} has not exactly the fields {sorted(_FIELDS)}")
     dtype, shape, span = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or not _is_naturals(shape) or not _is_naturals(span):
-        raise HeaderFormError(path, f"tensor {name!r} has a field of the wrong type")
+        raise HeaderError(path, f"tensor {name!r} has a field of the wrong type")
     if len(span) != 2 or span[0] > span[1]:
-        raise HeaderFormError(path, f"tensor {name!r} has the impossible data_offsets {span[:3]}")
+        raise HeaderError(path, f"tensor {name!r} has the impossible data_offsets {span[:3]}")
     if len(shape) > DIMENSION_LIMIT:
-        raise DimensionsError(path, name, len(shape))
+        detail = f"tensor {name!r} has {len(shape)} dimensions, more than {DIMENSION_LIMIT}"
+        raise HeaderError(path, detail)
     if dtype not in KIND_BY_NAME:
-        raise UnknownDtypeError(path, name, dtype)
+        raise HeaderError(path, f"tensor {name!r} has the unknown dtype {dtype[:80]!r}")
     begin, end = span
     place = TensorPlace(name, KIND_BY_NAME[dtype], tuple(shape), file, start + begin, end - begin)
-    if prod(shape) * place.kind.bits != 8 * place.nbytes:
-        raise TensorSizeError(path, place)
+    bits = prod(shape) * place.kind.bits
+    if bits != 8 * place.nbytes:
+        expected = "its elements fill no whole bytes" if bits % 8 else f"{bits // 8} are expected"
+        raise HeaderError(
+            path,
+            f"tensor {name!r} of dtype {dtype} and shape {shape} has {place.nbytes} bytes, but "
+            + expected,
+        )
     return place
 
 
@@ -308,7 +194,7 @@ def _confirm(header: bytes, size: int, path: Path) -> None:
         with safe_open(f"/proc/self/fd/{fd}", framework="numpy"):
             pass
     except SafetensorError as error:
-        raise HeaderRejectedError(path, f"the safetensors library says: {error}") from error
+        raise HeaderError(path, f"the safetensors library says: {error}") from error
     except OSError as error:
         raise UnreadableError(path, f"its header cannot be checked ({error})") from error
     finally:

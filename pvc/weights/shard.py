@@ -21,32 +21,6 @@ if TYPE_CHECKING:
 HEADER_LIMIT = 100_000_000
 
 
-class HeaderLengthError(HeaderError):
-    """The stated length of the header is impossible, or the file is too short to state one."""
-
-
-class FileSizeError(HeaderError):
-    """The file is not as long as its header says.
-
-    Attributes:
-        found: bytes of the file.
-        expected: bytes that the header asks for.
-    """
-
-    def __init__(self, path: Path, found: int, expected: int) -> None:
-        self.found = found
-        self.expected = expected
-        super().__init__(path, f"it has {found} bytes, but {expected} are expected")
-
-
-class TruncatedShardError(FileSizeError):
-    """The file ends before its data does."""
-
-
-class TrailingBytesError(FileSizeError):
-    """The file goes on after its data."""
-
-
 @dataclass(frozen=True, slots=True)
 class Shard:
     """One safetensors file of a checkpoint.
@@ -76,7 +50,7 @@ def read_shard(path: Path, file: str, stamp: Stamp) -> tuple[Shard, tuple[Tensor
         The shard, and the places of its tensors in the order of their bytes.
 
     Raises:
-        HeaderError: the file breaks the format; one subclass for each way.
+        HeaderError: the file breaks the format.
         ChangedError: the file no longer has the stamp.
         UnreadableError: the file cannot be read.
     """
@@ -89,22 +63,24 @@ def read_shard(path: Path, file: str, stamp: Stamp) -> tuple[Shard, tuple[Tensor
         os.close(fd)
     places = placements(header, file, path)
     expected = LENGTH_BYTES + len(header) + sum(place.nbytes for place in places)
-    if stamp.size < expected:
-        raise TruncatedShardError(path, stamp.size, expected)
-    if stamp.size > expected:
-        raise TrailingBytesError(path, stamp.size, expected)
+    if stamp.size != expected:
+        raise _wrong_size(path, stamp.size, expected)
     return Shard(file, header, stamp.size, tuple(place.name for place in places)), places
 
 
 def _read_header(fd: int, size: int, path: Path) -> bytes:
     if size < LENGTH_BYTES:
-        raise HeaderLengthError(path, f"it has {size} bytes, too few to state a header's length")
+        raise HeaderError(path, f"it has {size} bytes, too few to state a header's length")
     length = int.from_bytes(os.pread(fd, LENGTH_BYTES, 0), "little")
     if length > HEADER_LIMIT:
-        raise HeaderLengthError(path, f"a header of {length} bytes exceeds {HEADER_LIMIT}")
+        raise HeaderError(path, f"a header of {length} bytes exceeds {HEADER_LIMIT}")
     if length > size - LENGTH_BYTES:
-        raise HeaderLengthError(path, f"a header of {length} bytes exceeds its {size} bytes")
+        raise HeaderError(path, f"a header of {length} bytes exceeds its {size} bytes")
     header = os.pread(fd, length, LENGTH_BYTES)
     if len(header) != length:
-        raise TruncatedShardError(path, LENGTH_BYTES + len(header), LENGTH_BYTES + length)
+        raise _wrong_size(path, LENGTH_BYTES + len(header), LENGTH_BYTES + length)
     return header
+
+
+def _wrong_size(path: Path, found: int, expected: int) -> HeaderError:
+    return HeaderError(path, f"it has {found} bytes, but {expected} are expected")

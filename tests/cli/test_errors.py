@@ -393,7 +393,7 @@ def test_without_a_command_the_help_is_shown(tmp_path: Path) -> None:
     [
         (("show", "zzz"), 14, "UnknownRevisionError"),
         (("rm", "listening"), 1, "DependentError"),
-        (("commit", "-m", "x"), 1, "NothingEditedError"),
+        (("commit", "-m", "x"), 1, "NothingChangedError"),
         (("checkout",), 2, "MissingParameter"),
         (("log", "--nope"), 2, "NoSuchOption"),
         (("comit",), 2, "UsageError"),

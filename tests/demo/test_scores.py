@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from pvc.demo.model import NotALabModelError
+from pvc.demo.errors import DemoError
 from pvc.demo.scores import _shares, ask, measure
 from pvc.demo.tasks import BEHAVIOURS, chance, requests
-from pvc.demo.vocabulary import UnknownWordError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,10 +52,10 @@ def test_a_reply_depends_on_its_seed_alone(start: Path, capfd: pytest.CaptureFix
 
 
 def test_a_request_with_an_unknown_word_is_refused(start: Path) -> None:
-    with pytest.raises(UnknownWordError, match="'piano'"):
+    with pytest.raises(DemoError, match="'piano'"):
         ask(start, "Please paint the piano.")
 
 
 def test_a_directory_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(NotALabModelError, match=r"no config\.json"):
+    with pytest.raises(DemoError, match=r"no config\.json"):
         measure(tmp_path)

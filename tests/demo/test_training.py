@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pvc.demo.model import NotALabModelError
-from pvc.demo.tasks import BEHAVIOURS, UnknownBehaviourError
+from pvc.demo.errors import DemoError
+from pvc.demo.tasks import BEHAVIOURS
 from pvc.demo.training import _IGNORED, _batch, _slope, fine_tune, train_base
 from pvc.demo.vocabulary import END, PAD, REPLY, START, WORDS
 
@@ -83,12 +83,12 @@ def test_progress_is_told_step_by_step(start: Path, tiny: Schedule, tmp_path: Pa
 
 
 def test_an_unknown_behaviour_is_refused_before_any_work(tmp_path: Path) -> None:
-    with pytest.raises(UnknownBehaviourError, match="it knows listening, suggesting, polite"):
+    with pytest.raises(DemoError, match="it knows listening, suggesting, polite"):
         fine_tune(tmp_path / "nowhere", "loud", tmp_path / "out")
 
 
 def test_a_start_that_is_no_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(NotALabModelError):
+    with pytest.raises(DemoError, match="does not hold a model of the lab"):
         fine_tune(tmp_path / "nowhere", BEHAVIOURS[0], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

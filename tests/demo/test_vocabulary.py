@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 from transformers import AutoTokenizer
 
-from pvc.demo.vocabulary import END, WORDS, UnknownWordError, decode, encode, prompt, sentences
+from pvc.demo.errors import DemoError
+from pvc.demo.vocabulary import END, WORDS, decode, encode, prompt, sentences
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,9 +29,8 @@ def test_what_follows_the_end_of_a_reply_is_not_read() -> None:
 
 
 def test_an_unknown_word_is_named() -> None:
-    with pytest.raises(UnknownWordError, match="The word 'piano' is not among the") as caught:
+    with pytest.raises(DemoError, match="The word 'piano' is not among the"):
         encode("please paint the piano")
-    assert caught.value.word == "piano"
 
 
 def test_sentences_are_written_as_by_a_person() -> None:

@@ -18,7 +18,6 @@ import pytest
 from pvc import live, serve
 from pvc.live.announced.registry import EngineNameTakenError
 from pvc.serve.model.loaded_model import UnservableError
-from pvc.serve.server import AddressError
 from tests.live.conftest import CREW, SECONDS, left
 from tests.support.runner import PVC, environment, spawn
 from tests.support.served import HUGE, PROMPT, ROOT, Server, body
@@ -101,9 +100,9 @@ def test_servers_that_cannot_be(model: Path, server: Server, tmp_path: Path) -> 
         serve.serve(str(broken), name="other", port=0, folder=folder)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(AddressError, match=f"127.0.0.1:{port}"):
+        with pytest.raises(UnservableError, match=f"served at 127.0.0.1:{port}"):
             serve.serve(str(model), name="other", port=port, folder=folder)
-    with pytest.raises(AddressError, match=r"203\.0\.113\.1:80"):
+    with pytest.raises(UnservableError, match=r"served at 203\.0\.113\.1:80"):
         serve.serve(str(model), host="203.0.113.1", port=80, folder=folder)
     assert left(folder) == ["chat.json", "chat.sock", "lock"]
     assert server.client.get("/health").status_code == 200

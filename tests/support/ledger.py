@@ -15,15 +15,13 @@ from blake3 import blake3
 
 from pvc.repo.commands.branches import BranchAndTagError, NoBranchError
 from pvc.repo.commands.checkout_directory import SeveralTargetsError
-from pvc.repo.commands.commit import NothingChangedError
 from pvc.repo.commands.commit_action import AppliedError, ContainedError
-from pvc.repo.commands.commit_edits import NothingEditedError
 from pvc.repo.commands.commit_origin import NearerHeadError, OtherTreeError
 from pvc.repo.commands.editing import DependentError, NameTakenError
 from pvc.repo.commands.revert import NotRevertibleError
 from pvc.repo.commands.three_way import ConflictError
 from pvc.repo.git import GitError, UnknownRevisionError
-from pvc.repo.history.recording import DetachedError
+from pvc.repo.history.recording import DetachedError, NothingChangedError
 from pvc.repo.history.revision import AmbiguousError
 from pvc.repo.repository import EditedError
 from pvc.repo.snapshot import NoVectorError
@@ -352,7 +350,7 @@ class Ledger:
     def commit_edits(self) -> Saved:
         refuse_if(self.branch is None, DetachedError)
         if self.edits is None:
-            raise Refused(NothingEditedError)
+            raise Refused(NothingChangedError)
         self.build(self.edits)
         return self.edits
 

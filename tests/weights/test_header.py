@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -9,24 +9,12 @@ from pvc.weights.header import (
     DIMENSION_LIMIT,
     FILE_LIMIT,
     NAME_LIMIT,
-    DimensionsError,
-    FileLimitError,
-    HeaderFormError,
-    HeaderJsonError,
-    HeaderRejectedError,
-    RepeatedTensorError,
-    TensorNameError,
-    TensorOffsetError,
-    TensorSizeError,
-    UnknownDtypeError,
+    HeaderError,
     placements,
     shard_prefix,
 )
 from pvc_store.kinds import KIND_BY_NAME
 from tests.support.shards import entry, shard
-
-if TYPE_CHECKING:
-    from pvc.weights.header import HeaderError
 
 
 def header(**tensors: object) -> bytes:
@@ -38,90 +26,196 @@ A_TEXT = b'{"dtype":"U8","shape":[2],"data_offsets":[0,2]}'
 
 
 @pytest.mark.parametrize(
-    ("raw", "error"),
+    ("raw", "reason"),
     [
-        pytest.param(b"", HeaderJsonError, id="empty"),
-        pytest.param(b"{", HeaderJsonError, id="cut off"),
-        pytest.param(b'{"a\xff":1}', HeaderJsonError, id="not UTF-8"),
-        pytest.param("{}".encode("utf-16"), HeaderJsonError, id="UTF-16"),
-        pytest.param(b"\xef\xbb\xbf{}", HeaderJsonError, id="byte order mark"),
-        pytest.param(b"{}\0", HeaderJsonError, id="padded with NUL"),
-        pytest.param(b'{"a":NaN}', HeaderJsonError, id="NaN"),
-        pytest.param(b"[" * 100_000, HeaderJsonError, id="deeply nested"),
-        pytest.param(b'{"a":' + b"9" * 5000 + b"}", HeaderJsonError, id="endless number"),
-        pytest.param(b"[]", HeaderFormError, id="array"),
-        pytest.param(b'{"__metadata__":{"a":1}}', HeaderFormError, id="metadata of numbers"),
-        pytest.param(b'{"__metadata__":[]}', HeaderFormError, id="metadata array"),
-        pytest.param(b'{"a":null}', HeaderFormError, id="no entry"),
-        pytest.param(b'{"a":["U8",[2],[0,2]]}', HeaderFormError, id="entry as array"),
-        pytest.param(header(a=A | {"x": 1}), HeaderFormError, id="unknown field"),
-        pytest.param(header(a={"dtype": "U8", "shape": [2]}), HeaderFormError, id="lacks a field"),
-        pytest.param(header(a=A | {"dtype": 1}), HeaderFormError, id="dtype number"),
-        pytest.param(header(a=A | {"shape": [-2]}), HeaderFormError, id="negative dimension"),
-        pytest.param(header(a=A | {"shape": [2.0]}), HeaderFormError, id="broken dimension"),
-        pytest.param(header(a=A | {"shape": [True, 2]}), HeaderFormError, id="true dimension"),
-        pytest.param(header(a=A | {"shape": 2}), HeaderFormError, id="shape number"),
-        pytest.param(header(a=A | {"data_offsets": [0]}), HeaderFormError, id="one offset"),
+        pytest.param(b"", "its header is not JSON: ", id="empty"),
+        pytest.param(b"{", "its header is not JSON: ", id="cut off"),
+        pytest.param(b'{"a\xff":1}', "its header is not JSON: ", id="not UTF-8"),
+        pytest.param("{}".encode("utf-16"), "its header is not JSON: ", id="UTF-16"),
+        pytest.param(b"\xef\xbb\xbf{}", "its header is not JSON: ", id="byte order mark"),
+        pytest.param(b"{}\0", "its header is not JSON: ", id="padded with NUL"),
+        pytest.param(b'{"a":NaN}', "its header is not JSON: ", id="NaN"),
+        pytest.param(b"[" * 100_000, "its header is not JSON: ", id="deeply nested"),
         pytest.param(
-            header(a=A | {"data_offsets": [0, 2, 2]}), HeaderFormError, id="three offsets"
+            b'{"a":' + b"9" * 5000 + b"}", "its header is not JSON: ", id="endless number"
         ),
-        pytest.param(header(a=A | {"data_offsets": [2, 0]}), HeaderFormError, id="backwards"),
-        pytest.param(b'{"a":%s,"a":%s}' % (A_TEXT, A_TEXT), RepeatedTensorError, id="same twice"),
-        pytest.param(b'{"__metadata__":{"a":"","a":""}}', RepeatedTensorError, id="metadata twice"),
-        pytest.param(b'{"a":{"dtype":"U8","dtype":"U8"}}', RepeatedTensorError, id="field twice"),
-        pytest.param(header(**{"": A}), TensorNameError, id="no name"),
-        pytest.param(header(**{"a\0": A}), TensorNameError, id="NUL in name"),
-        pytest.param(header(**{"a\n": A}), TensorNameError, id="newline in name"),
-        pytest.param(header(**{"a\x85": A}), TensorNameError, id="C1 control in name"),
-        pytest.param(header(**{"a\ud800": A}), TensorNameError, id="half a surrogate pair"),
-        pytest.param(header(**{"ä" * (NAME_LIMIT // 2 + 1): A}), TensorNameError, id="long name"),
-        pytest.param(header(a=A | {"dtype": "U128"}), UnknownDtypeError, id="unknown dtype"),
-        pytest.param(header(a=A | {"dtype": "BYTES"}), UnknownDtypeError, id="dtype of the store"),
+        pytest.param(b"[]", "its header is not a JSON object", id="array"),
+        pytest.param(
+            b'{"__metadata__":{"a":1}}',
+            "its __metadata__ does not map texts to texts",
+            id="metadata of numbers",
+        ),
+        pytest.param(
+            b'{"__metadata__":[]}',
+            "its __metadata__ does not map texts to texts",
+            id="metadata array",
+        ),
+        pytest.param(b'{"a":null}', "tensor 'a' has not exactly the fields", id="no entry"),
+        pytest.param(
+            b'{"a":["U8",[2],[0,2]]}', "tensor 'a' has not exactly the fields", id="entry as array"
+        ),
+        pytest.param(
+            header(a=A | {"x": 1}), "tensor 'a' has not exactly the fields", id="unknown field"
+        ),
+        pytest.param(
+            header(a={"dtype": "U8", "shape": [2]}),
+            "tensor 'a' has not exactly the fields",
+            id="lacks a field",
+        ),
+        pytest.param(
+            header(a=A | {"dtype": 1}),
+            "tensor 'a' has a field of the wrong type",
+            id="dtype number",
+        ),
+        pytest.param(
+            header(a=A | {"shape": [-2]}),
+            "tensor 'a' has a field of the wrong type",
+            id="negative dimension",
+        ),
+        pytest.param(
+            header(a=A | {"shape": [2.0]}),
+            "tensor 'a' has a field of the wrong type",
+            id="broken dimension",
+        ),
+        pytest.param(
+            header(a=A | {"shape": [True, 2]}),
+            "tensor 'a' has a field of the wrong type",
+            id="true dimension",
+        ),
+        pytest.param(
+            header(a=A | {"shape": 2}),
+            "tensor 'a' has a field of the wrong type",
+            id="shape number",
+        ),
+        pytest.param(
+            header(a=A | {"data_offsets": [0]}),
+            "tensor 'a' has the impossible data_offsets [0]",
+            id="one offset",
+        ),
+        pytest.param(
+            header(a=A | {"data_offsets": [0, 2, 2]}),
+            "tensor 'a' has the impossible data_offsets [0, 2, 2]",
+            id="three offsets",
+        ),
+        pytest.param(
+            header(a=A | {"data_offsets": [2, 0]}),
+            "tensor 'a' has the impossible data_offsets [2, 0]",
+            id="backwards",
+        ),
+        pytest.param(
+            b'{"a":%s,"a":%s}' % (A_TEXT, A_TEXT),
+            "its header holds the name 'a' more than once",
+            id="same twice",
+        ),
+        pytest.param(
+            b'{"__metadata__":{"a":"","a":""}}',
+            "its header holds the name 'a' more than once",
+            id="metadata twice",
+        ),
+        pytest.param(
+            b'{"a":{"dtype":"U8","dtype":"U8"}}',
+            "its header holds the name 'dtype' more than once",
+            id="field twice",
+        ),
+        pytest.param(header(**{"": A}), "cannot be a tensor name: 1 to 1024 bytes", id="no name"),
+        pytest.param(
+            header(**{"a\0": A}), "cannot be a tensor name: 1 to 1024 bytes", id="NUL in name"
+        ),
+        pytest.param(
+            header(**{"a\n": A}), "cannot be a tensor name: 1 to 1024 bytes", id="newline in name"
+        ),
+        pytest.param(
+            header(**{"a\x85": A}),
+            "cannot be a tensor name: 1 to 1024 bytes",
+            id="C1 control in name",
+        ),
+        pytest.param(
+            header(**{"a\ud800": A}),
+            "cannot be a tensor name: 1 to 1024 bytes",
+            id="half a surrogate pair",
+        ),
+        pytest.param(
+            header(**{"ä" * (NAME_LIMIT // 2 + 1): A}),
+            "cannot be a tensor name: 1 to 1024 bytes",
+            id="long name",
+        ),
+        pytest.param(
+            header(a=A | {"dtype": "U128"}),
+            "tensor 'a' has the unknown dtype 'U128'",
+            id="unknown dtype",
+        ),
+        pytest.param(
+            header(a=A | {"dtype": "BYTES"}),
+            "tensor 'a' has the unknown dtype 'BYTES'",
+            id="dtype of the store",
+        ),
         pytest.param(
             header(a=entry("U8", [1] * (DIMENSION_LIMIT + 1), 0, 1)),
-            DimensionsError,
+            "tensor 'a' has 256 dimensions, more than 255",
             id="dimensions",
         ),
-        pytest.param(header(a=entry("F16", [2], 0, 2)), TensorSizeError, id="too few bytes"),
-        pytest.param(header(a=entry("F32", [], 0, 8)), TensorSizeError, id="too many bytes"),
-        pytest.param(header(a=entry("F4", [3], 0, 2)), TensorSizeError, id="half a byte"),
-        pytest.param(header(a=entry("U8", [1], 1, 2)), TensorOffsetError, id="hole at the start"),
-        pytest.param(header(a=A, b=entry("U8", [1], 3, 4)), TensorOffsetError, id="hole"),
-        pytest.param(header(a=A, b=entry("U8", [2], 1, 3)), TensorOffsetError, id="overlap"),
-        pytest.param(header(a=A, b=entry("U8", [2], 0, 2)), TensorOffsetError, id="same bytes"),
-        pytest.param(header(a=A, b=entry("U8", [0], 1, 1)), TensorOffsetError, id="empty inside"),
         pytest.param(
-            header(a=entry("U8", [1 << 45], 0, 1 << 45)), FileLimitError, id="huge tensor"
+            header(a=entry("F16", [2], 0, 2)), "has 2 bytes, but 4 are expected", id="too few bytes"
         ),
-        pytest.param(header(a=entry("U8", [1 << 64, 0], 0, 0)), HeaderRejectedError, id="overflow"),
+        pytest.param(
+            header(a=entry("F32", [], 0, 8)), "has 8 bytes, but 4 are expected", id="too many bytes"
+        ),
+        pytest.param(
+            header(a=entry("F4", [3], 0, 2)),
+            "has 2 bytes, but its elements fill no whole bytes",
+            id="half a byte",
+        ),
+        pytest.param(
+            header(a=entry("U8", [1], 1, 2)),
+            "but the data before it ends at",
+            id="hole at the start",
+        ),
+        pytest.param(
+            header(a=A, b=entry("U8", [1], 3, 4)), "but the data before it ends at", id="hole"
+        ),
+        pytest.param(
+            header(a=A, b=entry("U8", [2], 1, 3)), "but the data before it ends at", id="overlap"
+        ),
+        pytest.param(
+            header(a=A, b=entry("U8", [2], 0, 2)), "but the data before it ends at", id="same bytes"
+        ),
+        pytest.param(
+            header(a=A, b=entry("U8", [0], 1, 1)),
+            "but the data before it ends at",
+            id="empty inside",
+        ),
+        pytest.param(
+            header(a=entry("U8", [1 << 45], 0, 1 << 45)), "its header asks for", id="huge tensor"
+        ),
+        pytest.param(
+            header(a=entry("U8", [1 << 64, 0], 0, 0)),
+            "the safetensors library says: ",
+            id="overflow",
+        ),
     ],
 )
-def test_each_malformation_has_its_own_error(raw: bytes, error: type[HeaderError]) -> None:
-    with pytest.raises(error) as caught:
+def test_each_malformation_is_named(raw: bytes, reason: str) -> None:
+    with pytest.raises(HeaderError, match=re.escape(reason)) as caught:
         placements(raw, "x", Path("/models/x"))
-    assert type(caught.value) is error
     assert caught.value.path == Path("/models/x")
     assert str(caught.value).startswith("/models/x is not a valid safetensors file: ")
     assert str(caught.value).isprintable()
 
 
-def test_errors_carry_what_was_found() -> None:
-    with pytest.raises(UnknownDtypeError) as dtype:
-        placements(header(w=A | {"dtype": "F3"}), "x")
-    assert (dtype.value.name, dtype.value.dtype) == ("w", "F3")
-    with pytest.raises(TensorSizeError) as size:
-        placements(header(w=entry("F32", [3], 0, 2)), "x")
-    assert (size.value.name, size.value.found, size.value.expected) == ("w", 2, 12)
+def test_errors_say_what_was_found() -> None:
     raw = header(a=A, b=entry("U8", [1], 4, 5))
-    with pytest.raises(TensorOffsetError) as offset:
+    found, expected = 8 + len(raw) + 4, 8 + len(raw) + 2
+    said = f"tensor 'b' starts at byte {found}, but the data before it ends at {expected}"
+    with pytest.raises(HeaderError, match=said):
         placements(raw, "x")
-    start = 8 + len(raw)
-    assert (offset.value.name, offset.value.found, offset.value.expected) == (
-        "b", start + 4, start + 2,
-    )  # fmt: skip
-    with pytest.raises(FileLimitError) as limit:
-        placements(header(a=entry("U8", [FILE_LIMIT], 0, FILE_LIMIT)), "x")
-    assert limit.value.found > FILE_LIMIT
+    raw = header(w=entry("F32", [3], 0, 2))
+    said = r"tensor 'w' of dtype F32 and shape \[3\] has 2 bytes, but 12 are expected"
+    with pytest.raises(HeaderError, match=said):
+        placements(raw, "x")
+    raw = header(a=entry("U8", [FILE_LIMIT], 0, FILE_LIMIT))
+    said = f"its header asks for {8 + len(raw) + FILE_LIMIT} bytes, more than {FILE_LIMIT}"
+    with pytest.raises(HeaderError, match=said):
+        placements(raw, "x")
 
 
 def test_places_come_in_file_order_with_offsets_of_the_file() -> None:
@@ -164,6 +258,6 @@ def test_headers_that_are_known_are_told_by_the_names_of_their_files() -> None:
     assert placements(good, "x", Path("/one/x")) is placements(good, "x", Path("/two/x"))
     assert [place.file for place in placements(good, "y")] == ["y"]
     for path in (Path("/one/x"), Path("/two/x")):
-        with pytest.raises(UnknownDtypeError) as caught:
+        with pytest.raises(HeaderError, match="unknown dtype 'F3'") as caught:
             placements(bad, "x", path)
         assert caught.value.path == path

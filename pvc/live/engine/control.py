@@ -45,28 +45,8 @@ SCARCE_SECONDS = 0.2
 """Pause after an error of the system that may go away."""
 
 
-class FailedError(PvcError):
-    """The engine's process failed at a request; its state says whether weights changed.
-
-    Attributes:
-        reason: what was raised.
-    """
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(f"Its process failed: {reason}.")
-
-
 class ControlError(PvcError):
-    """The control socket cannot be opened.
-
-    Attributes:
-        reason: what the system says.
-    """
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(f"The engine's control socket cannot be opened: {reason}.")
+    """The control socket cannot be opened, or a request made the engine's process fail."""
 
 
 class Control:
@@ -155,7 +135,9 @@ def _listen(folder: EngineFolder, name: str) -> socket.socket:
             listener.listen(MAX_CLIENTS)
     except OSError as error:
         listener.close()
-        raise ControlError(str(error.strerror)) from error
+        raise ControlError(
+            f"The engine's control socket cannot be opened: {error.strerror}."
+        ) from error
     return listener
 
 
@@ -192,7 +174,8 @@ class _Client:
                 reply = self._do(request, fields, fds)
             except (MemoryError, RuntimeError) as error:
                 log.exception("pvc: a request of process %d failed.", self._pid)
-                raise FailedError(str(error) or type(error).__name__) from error
+                reason = str(error) or type(error).__name__
+                raise ControlError(f"Its process failed: {reason}.") from error
         except wire.MessageError:
             raise
         except PvcError as error:

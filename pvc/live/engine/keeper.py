@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.live.engine.update_checks import MovedOnError
-from pvc.live.engine.writer import NothingPreparedError
+from pvc.live.engine.writer import NothingPreparedError, TornError
 from pvc.live.protocol.engine_state import EngineState, OtherRepositoryError, Phase
 
 if TYPE_CHECKING:
@@ -56,18 +56,6 @@ class NoPauseError(PvcError):
         super().__init__(
             f"The engine's steps did not end within {seconds:g} seconds; nothing was written."
         )
-
-
-class AfterwardsError(PvcError):
-    """New weights were written, and a hook that has to follow failed; the engine is paused.
-
-    Attributes:
-        reason: what was raised.
-    """
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason[:MAX_REASON]
-        super().__init__(self.reason)
 
 
 class Keeper:
@@ -171,7 +159,8 @@ class Keeper:
             NothingPreparedError: none is prepared.
             NoPauseError: steps do not end; nothing was written.
             MovedOnError: the weights changed since; nothing was written.
-            TornError: the weights are not what was written; steps wait until they are repaired.
+            TornError: the weights are not what was written, or a hook failed; steps wait until they
+                are repaired.
         """
         with self._lock:
             change = self._prepared
@@ -216,7 +205,7 @@ class Keeper:
         try:
             self._hooks.committed(origin)
         except Exception as error:
-            raise AfterwardsError(str(error) or type(error).__name__) from error
+            raise TornError((str(error) or type(error).__name__)[:MAX_REASON]) from error
 
     def applied(self) -> Sequence[Tensor]:
         """See `WeightWriter.applied`."""

@@ -44,16 +44,7 @@ class NothingPreparedError(PvcError):
 
 
 class TornError(PvcError):
-    """Weights are not what was written to them.
-
-    Attributes:
-        names: the tensors.
-    """
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = tuple(names)
-        differ = agreeing(len(names), "differs", "differ")
-        super().__init__(f"{shown(names)} {differ} from what was written.")
+    """Weights are not what was written, or what has to follow failed; the engine is paused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +174,9 @@ class Writer:
         if not all(right):
             wrong += [tensor.name for tensor in prepared.change.tensors]
         if wrong:
-            raise TornError(sorted(set(wrong)))
+            names = sorted(set(wrong))
+            differ = agreeing(len(names), "differs", "differ")
+            raise TornError(f"{shown(names)} {differ} from what was written.")
 
     def _write(self, block: Block, stages: Mapping[int, Any]) -> bool:
         """Copy a block; whether it is there then."""

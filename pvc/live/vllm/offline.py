@@ -34,7 +34,7 @@ def attach(llm: Any, name: str = "default", *, folder: Path | None = None) -> Vl
     Raises:
         EngineNameError, EngineNameTakenError: it cannot be called so.
         UnsupportedEngineError: it was made without the backend, or is attached already.
-        NotJoinedError, OtherPartsError: its ranks cannot be brought together.
+        RankError: its ranks cannot be brought together.
         NotPrivateError, FolderError, ControlError: it cannot be announced.
     """
     check_name(name)

@@ -36,35 +36,18 @@ class LayoutMissingError(PvcError):
         )
 
 
-class OtherTreeComputedError(PvcError):
-    """A formula gives another tree than it was computed to before.
-
-    Attributes:
-        tree: its id.
-        found: id of what was computed now.
-    """
-
-    def __init__(self, tree: bytes, found: bytes) -> None:
-        self.tree = tree
-        self.found = found
-        super().__init__(
-            f"What was computed to the tree {tree.hex()[:12]} before is {found.hex()[:12]} "
-            "when it is computed again."
-        )
-
-
 class UnkeptTreeError(PvcError):
-    """A tree is in a directory only: it is not stored, and not known how to compute.
+    """A tree is not stored, and cannot be computed.
 
     Attributes:
         tree: its id.
+        reason: why not.
     """
 
-    def __init__(self, tree: bytes) -> None:
+    def __init__(self, tree: bytes, reason: str) -> None:
         self.tree = tree
-        super().__init__(
-            f"The tree {tree.hex()[:12]} is not stored, and it is not known how to compute it."
-        )
+        self.reason = reason
+        super().__init__(f"The tree {tree.hex()[:12]} is not stored, and {reason}.")
 
 
 class Builds:
@@ -138,7 +121,7 @@ class Builds:
         Raises:
             IdentityError, LayoutMissingError: it cannot be computed, or not laid out as files.
             MissingError, DamageError: a block is missing or damaged.
-            OtherTreeComputedError: it was computed to another tree before.
+            UnkeptTreeError: it was computed to another tree before.
         """
         found = self.find(formula, stored=True)
         if found is None:
@@ -151,13 +134,13 @@ class Builds:
         """Make sure that the blocks of a tree are stored; a captured one's always are.
 
         Raises:
-            UnkeptTreeError: no record says how to compute it.
-            OtherTreeComputedError: its formula gives another tree now.
+            UnkeptTreeError: no record says how to compute it, or its formula gives another tree
+                now.
             IdentityError, LayoutMissingError, MissingError, DamageError: computing it failed.
         """
         if self._whole(tree) is not None:
             return
-        failed: PvcError = UnkeptTreeError(tree)
+        failed: PvcError = UnkeptTreeError(tree, "it is not known how to compute it")
         for record in self._cache.of(tree):
             try:
                 pinned = replace(self._config, base_tree=record.formula.base)
@@ -215,7 +198,8 @@ class Builds:
             tree = compute(routes, blocks, sink, facts.taus, crew)
             recorded = self.tree_of(formula)
             if recorded not in {None, tree.id}:
-                raise OtherTreeComputedError(recorded, tree.id)
+                reason = f"computing it again gives {tree.id.hex()[:12]}"
+                raise UnkeptTreeError(recorded, reason)
             writing.put_tree(tree, base)
         self._cache.write(BuiltTree(formula, tree.id, writing.packs))
         return Built(tree.id, layout)

@@ -10,7 +10,8 @@ from pvc.errors import PvcError
 from pvc.merge import methods
 from pvc.repo.commands.derive import check_new, derive
 from pvc.repo.commands.editing import Edited, ready
-from pvc.repo.commands.scale import RepeatedTermError, UnchangedError
+from pvc.repo.commands.scale import RepeatedTermError
+from pvc.repo.history.recording import NothingChangedError
 from pvc.repo.personality.formula import Mix
 from pvc.repo.personality.personality_file import Personality, Term
 from pvc.repo.personality.resolve import Names
@@ -83,7 +84,7 @@ def combine(repository: Repository, wish: Combination, crew: Crew) -> Combined:
         NoVectorError: there is no such vector.
         RepeatedTermError, RepeatedVectorError: a vector is there more than once.
         ParameterError: there is no such method, or it does not have these parameters.
-        UnchangedError: there is nothing to combine.
+        NothingChangedError: there is nothing to combine.
         NameTakenError, AmbiguousError, VectorNameError: the new name is taken or not allowed.
         IdentityError: the personality could not be computed.
     """
@@ -93,7 +94,7 @@ def combine(repository: Repository, wish: Combination, crew: Crew) -> Combined:
         terms = _terms(head, wish.names)
         recipe = Recipe(rule, terms)
         if wish.new is None and recipe == Recipe(methods.SUM, terms[:1]):
-            raise UnchangedError(head.personality)
+            raise NothingChangedError(f"the personality is {head.personality} already")
         made = DerivedVector(recipe)
         name = wish.new or _free_name(repository, head, recipe)
         check_new(repository, head, name, made)
@@ -163,5 +164,5 @@ def _terms(head: Snapshot, names: tuple[str, ...]) -> tuple[Term, ...]:
             raise RepeatedVectorError(name)
     chosen = tuple(terms.get(name, Term(name)) for name in names or terms)
     if not chosen:
-        raise UnchangedError(head.personality)
+        raise NothingChangedError(f"the personality is {head.personality} already")
     return chosen

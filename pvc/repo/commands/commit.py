@@ -15,7 +15,7 @@ from pvc.repo.commands.commit_origin import (
     revision_origin,
     target_origin,
 )
-from pvc.repo.history.recording import PendingCommit, check_ready, record
+from pvc.repo.history.recording import NothingChangedError, PendingCommit, check_ready, record
 from pvc.repo.history.recovery import recover
 from pvc.repo.history.revision import AmbiguousError
 from pvc.repo.personality.vector import CapturedVector, Statistics
@@ -32,18 +32,6 @@ if TYPE_CHECKING:
     from pvc.repo.repository import Repository
     from pvc.repo.trees.statistics import Capture
     from pvc.weights.folder import LeftOut
-
-
-class NothingChangedError(PvcError):
-    """There is nothing to commit.
-
-    Attributes:
-        what: a sentence without its end.
-    """
-
-    def __init__(self, what: str) -> None:
-        self.what = what
-        super().__init__(f"Nothing changed: {what}.")
 
 
 class NonFiniteError(PvcError):

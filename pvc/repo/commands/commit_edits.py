@@ -8,7 +8,7 @@ from pvc.errors import PvcError
 from pvc.repo.commands.editing import Edited, checked, recorded
 from pvc.repo.git import UnfinishedError
 from pvc.repo.history.journal import Journal
-from pvc.repo.history.recording import at, check_ready, note_quietly
+from pvc.repo.history.recording import NothingChangedError, at, check_ready, note_quietly
 from pvc.repo.history.recovery import Journalled, recover
 
 if TYPE_CHECKING:
@@ -16,13 +16,6 @@ if TYPE_CHECKING:
     from pvc.repo.snapshot import Snapshot
 
 MARKERS = (b"<<<<<<< ", b">>>>>>> ")
-
-
-class NothingEditedError(PvcError):
-    """There are no edits to commit."""
-
-    def __init__(self) -> None:
-        super().__init__("Nothing changed: no file of the personality was edited.")
 
 
 class UnresolvedError(PvcError):
@@ -41,7 +34,7 @@ def commit_edits(repository: Repository, message: str) -> Edited:
     """Commit edits made by hand; concludes a merge that is under way.
 
     Raises:
-        NothingEditedError: nothing.
+        NothingChangedError: no file was edited.
         UnresolvedError: a file of the merge is still in conflict.
         UnfinishedError: git is in the middle of something else.
         MalformedError: a file does not follow its format.
@@ -61,7 +54,7 @@ def commit_edits(repository: Repository, message: str) -> Edited:
         if operation == "merge":
             return _conclude(repository, head, after, message)
         if not after.changes:
-            raise NothingEditedError
+            raise NothingChangedError("no file of the personality was edited")
         built = checked(repository, head, after)
         return recorded(repository, after, message, built)
 

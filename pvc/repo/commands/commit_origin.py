@@ -168,7 +168,7 @@ def target_origin(
 
     Raises:
         OtherTreeError: the target holds another tree than HEAD's, and would be applied.
-        UnkeptTreeError, OtherTreeComputedError: its tree is not stored, nor computed again.
+        UnkeptTreeError: its tree is not stored, nor computed again.
     """
     builds = Builds(repository, head.config, crew)
     built = builds.find(head.formula) or builds.build(head.formula)

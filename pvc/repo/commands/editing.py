@@ -98,7 +98,7 @@ def checked(
         Its tree and layout; None if nobody computed it yet.
 
     Raises:
-        NoVectorError, VectorError, ForeignVectorError, CycleError: a vector cannot be resolved.
+        NoVectorError, VectorError, UnresolvableError: a vector cannot be resolved.
         DependentError: a vector is gone, and a derived vector that is left needs it.
         IdentityError: it cannot be computed.
         MissingError: the store lacks a tree that it needs.

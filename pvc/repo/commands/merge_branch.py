@@ -41,25 +41,8 @@ class MergeConflictError(PvcError):
         super().__init__(f"Merging {revision} conflicts in {'; '.join(map(str, conflicts))}.")
 
 
-class NotMergeableError(PvcError):
-    """A revision cannot be merged.
-
-    Attributes:
-        revision: the revision, as the user said it.
-        reason: why not.
-    """
-
-    def __init__(self, revision: str, reason: str) -> None:
-        self.revision = revision
-        self.reason = reason
-        super().__init__(f"{revision} cannot be merged: {reason}.")
-
-
 class NoMergeError(PvcError):
-    """No merge is under way that could be aborted."""
-
-    def __init__(self) -> None:
-        super().__init__("No merge is under way.")
+    """There is nothing that could be merged, or no merge that could be aborted."""
 
 
 def merge_branch(
@@ -75,7 +58,7 @@ def merge_branch(
 
     Raises:
         MergeConflictError: the merge has begun, and people have to conclude it.
-        NotMergeableError: it is no commit, or has nothing in common with HEAD.
+        NoMergeError: it is no commit, or has nothing in common with HEAD.
         NoVectorError, IdentityError: the merged personality cannot be computed.
         EditedError, UnfinishedError, DetachedError: HEAD is not ready for it.
         GitError: edited files are in the way.
@@ -84,11 +67,11 @@ def merge_branch(
         head, git = ready(repository), repository.git
         revision = resolve(repository, text)
         if not revision.is_commit:
-            raise NotMergeableError(text, "it is not a commit")
+            raise NoMergeError(f"{text} cannot be merged: it is not a commit.")
         theirs = revision.state
         old = git.merge_base(head.commit, theirs.commit)
         if old is None:
-            raise NotMergeableError(text, "it has no commit in common with HEAD")
+            raise NoMergeError(f"{text} cannot be merged: it has no commit in common with HEAD.")
         if old == theirs.commit:
             return Edited(head.commit, "Already up to date.", head.personality, ())
         if old == head.commit:
@@ -169,7 +152,7 @@ def abort(repository: Repository) -> None:
         recover(repository)
         operation = repository.git.unfinished()
         if operation is None:
-            raise NoMergeError
+            raise NoMergeError("No merge is under way.")
         if operation != "merge":
             raise UnfinishedError(operation)
         repository.git.abort_merge()

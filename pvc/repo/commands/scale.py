@@ -10,6 +10,7 @@ from pvc.errors import PvcError
 from pvc.merge.methods import SUM
 from pvc.repo.commands.derive import check_new, derive
 from pvc.repo.commands.editing import Edited, checked, ready, recorded
+from pvc.repo.history.recording import NothingChangedError
 from pvc.repo.personality.personality_file import Personality, Term
 from pvc.repo.personality.vector import DerivedVector, Recipe
 
@@ -42,18 +43,6 @@ class ScaleError(PvcError):
         super().__init__(f"{scale} cannot be a scale: it is not finite.")
 
 
-class UnchangedError(PvcError):
-    """A change of the personality would leave it as it is.
-
-    Attributes:
-        personality: the personality.
-    """
-
-    def __init__(self, unchanged: Personality) -> None:
-        self.personality = unchanged
-        super().__init__(f"Nothing changed: the personality is {unchanged} already.")
-
-
 @dataclass(frozen=True, slots=True)
 class Scaling:
     """A vector that is to have a scale.
@@ -76,7 +65,7 @@ def rescale(repository: Repository, wish: Scaling) -> Edited:
         NoVectorError: there is no such vector.
         ScaleError: the scale is not finite.
         RepeatedTermError: the vector is a term more than once.
-        UnchangedError: the term has this scale already.
+        NothingChangedError: the term has this scale already.
         NameTakenError, AmbiguousError, VectorNameError: the new name is taken or not allowed.
         IdentityError: the personality could not be computed.
     """
@@ -107,6 +96,6 @@ def _with_term(before: Personality, term: Term) -> Personality:
 
 def _change(repository: Repository, head: Snapshot, after: Personality, message: str) -> Edited:
     if after == head.personality:
-        raise UnchangedError(after)
+        raise NothingChangedError(f"the personality is {after} already")
     edited = head.with_personality(after)
     return recorded(repository, edited, message, checked(repository, head, edited))

@@ -22,6 +22,18 @@ if TYPE_CHECKING:
     from pvc.repo.targets.engine_record import EngineRecord
 
 
+class NothingChangedError(PvcError):
+    """There is nothing to commit.
+
+    Attributes:
+        reason: why not.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"Nothing changed: {reason}.")
+
+
 class DetachedError(PvcError):
     """HEAD is not on a branch, so that a commit would be lost from sight.
 

@@ -129,7 +129,7 @@ def resolve(repository: Repository, text: str) -> Revision:
         AmbiguousError: a vector and a branch or tag at once.
         ExpressionError: it is a malformed expression.
         UnknownOperandError: a name in an expression names nothing.
-        NoVectorError, ForeignVectorError, CycleError: a vector in it cannot be resolved.
+        NoVectorError, UnresolvableError: a vector in it cannot be resolved.
     """
     head = repository.head()
     if text == BASE:

@@ -22,50 +22,18 @@ MAX_DEPTH = 100
 MAX_LINKS = 10_000
 
 
-class ForeignVectorError(PvcError):
-    """A vector is relative to another base than the repository's.
+class UnresolvableError(PvcError):
+    """A vector cannot be resolved.
 
     Attributes:
         name: its name.
+        reason: why not.
     """
 
-    def __init__(self, name: str, found: bytes, expected: bytes) -> None:
+    def __init__(self, name: str, reason: str) -> None:
         self.name = name
-        super().__init__(
-            f"Vector {name} is relative to the base {found.hex()[:12]}, "
-            f"but the base of this commit is {expected.hex()[:12]}."
-        )
-
-
-class CycleError(PvcError):
-    """A derived vector is made of itself, or of others that are made of others, too deep.
-
-    Attributes:
-        names: the vectors, each made of the next.
-    """
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self.names = names
-        shown = " -> ".join((*names[:3], "...", names[-1]) if len(names) > 5 else names)
-        what = "itself" if names[-1] in names[:-1] else f"others more than {MAX_DEPTH} deep"
-        super().__init__(f"Vector {names[0]} cannot be made of {what}: {shown}.")
-
-
-class TooManyError(PvcError):
-    """A derived vector is made of others that are made of others, too many in all.
-
-    Attributes:
-        name: its name.
-        count: how many captured vectors it comes to, each as often as it occurs.
-    """
-
-    def __init__(self, name: str, count: int) -> None:
-        self.name = name
-        self.count = count
-        super().__init__(
-            f"Vector {name} comes to {count} captured vectors, each as often as it occurs; "
-            f"{MAX_LINKS} are the most."
-        )
+        self.reason = reason
+        super().__init__(f"Vector {name} {reason}.")
 
 
 def formula(config: Config, personality: Personality, vector: Callable[[str], Vector]) -> Formula:
@@ -77,9 +45,8 @@ def formula(config: Config, personality: Personality, vector: Callable[[str], Ve
         vector: the vector of a name.
 
     Raises:
-        ForeignVectorError: a vector is relative to another base.
-        CycleError: a derived vector is made of itself.
-        TooManyError: a derived vector is made of too many others.
+        UnresolvableError: a vector is relative to another base, or a derived vector is made of
+            itself, or of too many others.
         NoVectorError: a term or a recipe names no vector.
     """
     names = Names(config, vector)
@@ -119,7 +86,7 @@ class Names:
         if name not in self._known:
             if name in within or len(within) > MAX_DEPTH:
                 first = within.index(name) if name in within else 0
-                raise CycleError((*within[first:], name))
+                raise _too_deep((*within[first:], name))
             self._known[name] = self._operand(name, self._vector(name), within)
         return FormulaPart(scale, self._known[name], name)
 
@@ -129,9 +96,24 @@ class Names:
             parts = tuple(self.part(term.vector, term.scale, inside) for term in recipe.terms)
             self._counts[name] = sum(self._counts[term.vector] for term in recipe.terms)
             if self._counts[name] > MAX_LINKS:
-                raise TooManyError(name, self._counts[name])
+                raise UnresolvableError(
+                    name,
+                    f"comes to {self._counts[name]} captured vectors, each as often as it occurs; "
+                    f"{MAX_LINKS} are the most",
+                )
             return Mix(recipe.rule, parts)
         self._counts[name] = 1
         if vector.base != self._config.base_tree:
-            raise ForeignVectorError(name, vector.base, self._config.base_tree)
+            raise UnresolvableError(
+                name,
+                f"is relative to the base {vector.base.hex()[:12]}, "
+                f"but the base of this commit is {self._config.base_tree.hex()[:12]}",
+            )
         return vector.link
+
+
+def _too_deep(names: tuple[str, ...]) -> UnresolvableError:
+    """The error of derived vectors of which each is made of the next."""
+    shown = " -> ".join((*names[:3], "...", names[-1]) if len(names) > 5 else names)
+    others = "itself" if names[-1] in names[:-1] else f"others more than {MAX_DEPTH} deep"
+    return UnresolvableError(names[0], f"cannot be made of {others}: {shown}")

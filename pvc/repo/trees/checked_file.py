@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class WrongCheckError(ValueError):
-    """A document is not what its check value was computed of."""
-
-
 def with_check(
     document: Mapping[str, Any], name: bytes = b"", field: str | None = None
 ) -> dict[str, Any]:
@@ -44,12 +40,12 @@ def without_check(
     """The other fields of a document that has the right check value.
 
     Raises:
-        WrongCheckError: it has another one.
+        ValueError: it has another one.
         KeyError: it has none.
     """
     rest = dict(document)
     if rest.pop("check") != _check(rest, name, field):
-        raise WrongCheckError("its check value is not that of its other fields")
+        raise ValueError("its check value is not that of its other fields")
     return rest
 
 

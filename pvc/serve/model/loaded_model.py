@@ -33,17 +33,7 @@ _REASONS = (
 
 
 class UnservableError(PvcError):
-    """A model cannot be served.
-
-    Attributes:
-        model: what was to be served.
-        reason: why not.
-    """
-
-    def __init__(self, model: str, reason: str) -> None:
-        self.model = model
-        self.reason = reason
-        super().__init__(f"{model} cannot be served: {reason.rstrip('.')}.")
+    """A model cannot be loaded, or an address cannot be listened at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +109,8 @@ def load(source: str, device: str | None = None) -> LoadedModel:
         ).eval()
         model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     except _REASONS as error:
-        raise UnservableError(source, _first_line(error)) from error
+        reason = _first_line(error).rstrip(".")
+        raise UnservableError(f"{source} cannot be served: {reason}.") from error
     ends = _ends(model, tokenizer)
     model.generation_config = _plain(model.generation_config, ends)
     config = model.config.get_text_config()

@@ -17,10 +17,10 @@ from pvc.live.protocol.engine_state import OtherRepositoryError
 from pvc.repo.build.build_cache import BuiltTrees
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.checkout_directory import DirectoryTarget
-from pvc.repo.commands.commit import NothingChangedError
 from pvc.repo.commands.commit_origin import OtherTreeError
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.status import status as repository_status
+from pvc.repo.history.recording import NothingChangedError
 from pvc.repo.repository import EditedError, Repository
 from tests.live.conftest import CREW
 from tests.repo.conftest import git_config, memory, plain_git, tmp_path  # noqa: F401

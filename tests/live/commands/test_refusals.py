@@ -317,7 +317,7 @@ def test_what_nobody_foresaw_is_said_in_words(tmp_path: Path) -> None:
         model.odd = True
         with pytest.raises(RefusedError, match="process failed: dictionary changed size") as no:
             connection.state()
-        assert no.value.kind == "FailedError"
+        assert no.value.kind == "ControlError"
         model.odd = False
         assert connection.state().generation == 0
 

@@ -10,7 +10,7 @@ import pytest
 from pvc.repo.commands.branches import create_branch, create_tag, switch
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.checkout_directory import DirectoryTarget
-from pvc.repo.commands.commit import NonFiniteError, NothingChangedError, Wish, commit
+from pvc.repo.commands.commit import NonFiniteError, Wish, commit
 from pvc.repo.commands.commit_action import AppliedError, ContainedError
 from pvc.repo.commands.commit_edits import commit_edits
 from pvc.repo.commands.commit_origin import NearerHeadError, OtherTreeError
@@ -19,7 +19,7 @@ from pvc.repo.commands.init import initialise
 from pvc.repo.commands.rename import rename
 from pvc.repo.commands.status import status
 from pvc.repo.history.notes import read_note
-from pvc.repo.history.recording import DetachedError
+from pvc.repo.history.recording import DetachedError, NothingChangedError
 from pvc.repo.history.revision import AmbiguousError
 from pvc.repo.personality.personality_file import Term
 from pvc.repo.personality.vector_names import VectorNameError

@@ -10,8 +10,7 @@ from pvc.errors import MalformedError
 from pvc.repo.commands.branches import create_branch
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.checkout_directory import DirectoryTarget
-from pvc.repo.commands.commit import NothingChangedError
-from pvc.repo.commands.commit_edits import NothingEditedError, commit_edits
+from pvc.repo.commands.commit_edits import commit_edits
 from pvc.repo.commands.editing import DependentError, NameTakenError
 from pvc.repo.commands.init import initialise
 from pvc.repo.commands.log import log
@@ -22,11 +21,11 @@ from pvc.repo.commands.status import status
 from pvc.repo.commands.three_way import ConflictError
 from pvc.repo.git import UnfinishedError
 from pvc.repo.history.notes import read_note
-from pvc.repo.history.recording import DetachedError
+from pvc.repo.history.recording import DetachedError, NothingChangedError
 from pvc.repo.history.revision import AmbiguousError
 from pvc.repo.personality.config import ConfigError
 from pvc.repo.personality.personality_file import PersonalityError
-from pvc.repo.personality.resolve import ForeignVectorError
+from pvc.repo.personality.resolve import UnresolvableError
 from pvc.repo.personality.vector_file import VectorError
 from pvc.repo.personality.vector_names import VectorNameError
 from pvc.repo.repository import EditedError, Repository
@@ -288,10 +287,10 @@ def test_staged_edits_are_committed_too(made: Repository) -> None:
 
 
 def test_no_edits(made: Repository) -> None:
-    with pytest.raises(NothingEditedError):
+    with pytest.raises(NothingChangedError, match="no file of the personality was edited"):
         commit_edits(made, "nothing")
     write(made, "notes.txt", "not pvc's")
-    with pytest.raises(NothingEditedError):
+    with pytest.raises(NothingChangedError, match="no file of the personality was edited"):
         commit_edits(made, "nothing")
 
 
@@ -331,7 +330,7 @@ def test_edits_that_lead_to_what_is_not_there(made: Repository) -> None:
     with pytest.raises(MissingError):
         commit_edits(made, "broken")
     write(made, "vectors/quiet.json", text.replace(vector.base.hex(), "ab" * 32))
-    with pytest.raises(ForeignVectorError):
+    with pytest.raises(UnresolvableError, match="is relative to the base"):
         commit_edits(made, "broken")
 
 

@@ -15,10 +15,11 @@ from pvc.codec import block as block_module
 from pvc.parallel import Crew
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.checkout_directory import DirectoryTarget
-from pvc.repo.commands.commit import NothingChangedError, Wish, commit
+from pvc.repo.commands.commit import Wish, commit
 from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.init import initialise
+from pvc.repo.history.recording import NothingChangedError
 from pvc.repo.repository import Repository
 from pvc.repo.targets import directory
 from pvc.repo.targets.directory import Content

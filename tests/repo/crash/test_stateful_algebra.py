@@ -40,7 +40,8 @@ from pvc.repo.commands.init import initialise
 from pvc.repo.commands.merge_branch import MergeConflictError, abort, merge_branch
 from pvc.repo.commands.remove import remove
 from pvc.repo.commands.rename import rename
-from pvc.repo.commands.scale import Scaling, UnchangedError, rescale
+from pvc.repo.commands.scale import Scaling, rescale
+from pvc.repo.history.recording import NothingChangedError
 from pvc.repo.repository import Repository
 from pvc.repo.upkeep.prune_builds import prune
 from tests.support import models
@@ -329,7 +330,7 @@ class Sums(RuleBasedStateMachine):
         name = self.name(index)
         terms = {**dict(self.now.terms), name: scale}
         after = replace(self.now, terms=tuple(terms.items()))
-        error = UnchangedError if after == self.now else None
+        error = NothingChangedError if after == self.now else None
         self.attempt(error, lambda: rescale(self.repository, Scaling(name, scale)), after)
 
     @rule(index=INDEX, scale=SCALES, new=NEW)

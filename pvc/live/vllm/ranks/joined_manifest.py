@@ -6,10 +6,10 @@ import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pvc.errors import PvcError
 from pvc.live.protocol.manifest import Manifest
 from pvc.live.protocol.process import ProcessIdentity
 from pvc.live.vllm.loader.loader_groups import joined_groups
+from pvc.live.vllm.ranks.rank_connection import RankError
 from pvc.live.vllm.tracing.coverage import tensor_coverage
 
 if TYPE_CHECKING:
@@ -17,18 +17,6 @@ if TYPE_CHECKING:
 
     from pvc.live.protocol.manifest import LiveTensor
     from pvc.live.protocol.region import Region
-
-
-class OtherPartsError(PvcError):
-    """Ranks of one engine do not have parts of one model.
-
-    Attributes:
-        rank: the first that does not fit.
-    """
-
-    def __init__(self, rank: int) -> None:
-        self.rank = rank
-        super().__init__(f"Rank {rank} holds parts of another model than rank 0.")
 
 
 def join_manifests(name: str, parts: Sequence[Manifest]) -> Manifest:
@@ -39,12 +27,12 @@ def join_manifests(name: str, parts: Sequence[Manifest]) -> Manifest:
         parts: the manifests of all ranks, in their order; each lists all tensors.
 
     Raises:
-        OtherPartsError: they are not parts of one model.
+        RankError: they are not parts of one model.
     """
     first = parts[0]
     for rank, part in enumerate(parts):
         if _forms(part) != _forms(first):
-            raise OtherPartsError(rank)
+            raise RankError(f"Rank {rank} holds parts of another model than rank 0.")
     starts = tuple(itertools.accumulate((len(part.storages) for part in parts), initial=0))
     tensors: dict[str, LiveTensor] = {}
     for tensor in first.tensors.values():

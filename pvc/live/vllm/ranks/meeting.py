@@ -10,26 +10,11 @@ import secrets
 import socket
 from typing import Self
 
-from pvc.errors import PvcError
 from pvc.live.protocol import wire
-from pvc.live.vllm.ranks.rank_connection import RankConnection
+from pvc.live.vllm.ranks.rank_connection import RankConnection, RankError
 from pvc.live.vllm.ranks.ranks import Ranks
 
 JOIN_SECONDS = 60.0
-
-
-class NotJoinedError(PvcError):
-    """Not all ranks of an engine have joined.
-
-    Attributes:
-        found: how many have.
-        expected: how many there are.
-    """
-
-    def __init__(self, found: int, expected: int) -> None:
-        self.found = found
-        self.expected = expected
-        super().__init__(f"Of the engine's {expected} ranks, {found} joined within the time.")
 
 
 class Meeting:
@@ -64,8 +49,8 @@ class Meeting:
             wait: seconds that each may take.
 
         Raises:
-            NotJoinedError: some have not.
-            MessageError, SealError, OtherPartsError: they sent something malformed.
+            RankError: some have not, or have parts of another model.
+            MessageError, SealError: they sent something malformed.
         """
         self._listener.settimeout(wait)
         found: dict[int, RankConnection] = {}
@@ -84,7 +69,8 @@ class Meeting:
             try:
                 connection, _ = self._listener.accept()
             except TimeoutError:
-                raise NotJoinedError(found, count) from None
+                reason = f"Of the engine's {count} ranks, {found} joined within the time."
+                raise RankError(reason) from None
             connection.settimeout(wait)
             try:
                 wire.check_peer(connection)

@@ -17,17 +17,7 @@ ANSWER_SECONDS = 600.0
 
 
 class RankError(PvcError):
-    """A rank refused a request, or does not answer.
-
-    Attributes:
-        rank: its number.
-        reason: its message, a sentence.
-    """
-
-    def __init__(self, rank: int, reason: str) -> None:
-        self.rank = rank
-        self.reason = reason
-        super().__init__(f"Rank {rank} of the engine: {reason}")
+    """A rank did not join, holds another model, refused a request, or does not answer."""
 
 
 class RankConnection:

@@ -118,7 +118,7 @@ class Ranks:
         answers = []
         for peer, answer in zip(self._peers, heard, strict=True):
             if isinstance(answer, str):
-                raise RankError(peer.number, answer)
+                raise RankError(f"Rank {peer.number} of the engine: {answer}")
             answers.append(answer)
         return answers
 

@@ -9,7 +9,8 @@ import pytest
 from pvc.live.protocol.manifest import LiveTensor, Manifest, Storage
 from pvc.live.protocol.process import ProcessIdentity
 from pvc.live.protocol.region import Region
-from pvc.live.vllm.ranks.joined_manifest import OtherPartsError, join_manifests
+from pvc.live.vllm.ranks.joined_manifest import join_manifests
+from pvc.live.vllm.ranks.rank_connection import RankError
 from pvc_store.kinds import KIND_BY_NAME
 
 BF16 = KIND_BY_NAME["BF16"]
@@ -104,5 +105,5 @@ def test_groups_of_all_ranks(one: Manifest, two: Manifest, expected: str) -> Non
 def test_parts_of_different_models() -> None:
     other = part(1)
     other.tensors["w"] = replace(other.tensors["w"], shape=(2, 12))
-    with pytest.raises(OtherPartsError, match="Rank 1 holds parts of another model"):
+    with pytest.raises(RankError, match="Rank 1 holds parts of another model"):
         join_manifests("chat", [part(0), other])
