@@ -334,7 +334,7 @@ def test_parameters_that_were_emptied() -> None:
     model = Model(load, packed=(4, 4), kept=(4,))
     model.packed = nn.Parameter(torch.empty(0, dtype=torch.bfloat16), requires_grad=False)
     found = traced(model, packed=(4, 4), kept=(4,))
-    assert "1 parameters of the model are empty, as packed" in found.problems["packed"]
+    assert "1 parameter of the model is empty, such as packed" in found.problems["packed"]
     assert set(found.regions) == {"kept"}
 
 
