@@ -158,10 +158,6 @@ class Fields:
         except IdError as reason:
             raise self.wrong(f"its {name} is no object id ({reason})") from None
 
-    def optional_id(self, name: str) -> bytes | None:
-        """The same, or null."""
-        return None if self.is_null(name) else self.id(name)
-
     def part(self, name: str) -> Fields:
         """An object."""
         return Fields(self._take(name, dict), self._where, self._error)
