@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pvc.repo.git import locks
-from tests.store.children import ROOT
+from tests.support.store_children import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

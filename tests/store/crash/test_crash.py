@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from pvc_store import pack
 from pvc_store.files import FileStore
-from tests.store.children import ROOT
-from tests.store.crash import AGAINST_BASE, BASE, BEFORE, put
+from tests.support.store_children import ROOT
+from tests.support.store_crash import AGAINST_BASE, BASE, BEFORE, put
 
 if TYPE_CHECKING:
     import pytest
 
 
 def counts(kind: str, folder: Path) -> list[int]:
-    """What `tests.store.crash` counts after each death."""
+    """What `tests.support.store_crash` counts after each death."""
     found = subprocess.run(
-        [sys.executable, "-m", "tests.store.crash", kind, folder],
+        [sys.executable, "-m", "tests.support.store_crash", kind, folder],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""What tests let other processes do: `python -m tests.store.children NAME ARGUMENT...`.
+"""What tests let other processes do: `python -m tests.support.store_children NAME ARGUMENT...`.
 
 A child says "ready" once it has come to the interesting point, and waits there for a line.
 """
@@ -30,7 +30,7 @@ class Child:
     """A child process; killed at the end if it still runs."""
 
     def __init__(self, name: str, *arguments: object, prefix: tuple[str, ...] = ()) -> None:
-        command = [*prefix, sys.executable, "-m", "tests.store.children", name]
+        command = [*prefix, sys.executable, "-m", "tests.support.store_children", name]
         self.process = subprocess.Popen(
             [*command, *map(str, arguments)],
             cwd=ROOT,

@@ -15,8 +15,8 @@ from pvc_store import files
 from pvc_store.errors import LockedError, MissingError
 from pvc_store.files import FileStore
 from pvc_store.lock import hold
-from tests.store.children import Child
 from tests.store.samples import layout, raw_block, tree
+from tests.support.store_children import Child
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A process that dies again and again: `python -m tests.store.crash store|backend FOLDER`.
+"""A process that dies again and again: `python -m tests.support.store_crash store|backend FOLDER`.
 
 It makes a store, forks a child that changes it, and lets the child die at its first call that
 changes the disk; then at the second; and so on until a child comes to its end.  After each death
