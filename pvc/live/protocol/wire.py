@@ -103,12 +103,12 @@ def receive(connection: socket.socket, peer: str) -> tuple[Fields, list[int]]:
     try:
         (length,) = _LENGTH.unpack(_read(connection, _LENGTH.size, fds, peer))
         if length > MAX_MESSAGE_BYTES:
-            raise MessageError(f"A message of {peer}", f"it has {length} bytes")
+            raise MessageError(f"{peer}'s message", f"it has {length} bytes")
         body = _read(connection, length, fds, peer)
         try:
-            return Fields(parse(body), f"A message of {peer}", MessageError), fds
+            return Fields(parse(body), f"{peer}'s message", MessageError), fds
         except JsonError as error:
-            raise MessageError(f"A message of {peer}", f"it is not JSON ({error})") from None
+            raise MessageError(f"{peer}'s message", f"it is not JSON ({error})") from None
     except BaseException:
         close_all(fds)
         raise
@@ -136,6 +136,6 @@ def _read(connection: socket.socket, length: int, fds: list[int], peer: str) -> 
         if not part:
             raise HungUpError(peer)
         if flags & socket.MSG_CTRUNC or len(fds) > MAX_DESCRIPTORS:
-            raise MessageError(f"A message of {peer}", "it brings too many descriptors")
+            raise MessageError(f"{peer}'s message", "it brings too many descriptors")
         data += part
     return bytes(data)

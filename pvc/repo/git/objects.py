@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pvc.errors import PvcError
 from pvc.repo.git.locks import remove_stale
 from pvc.repo.git.object_reader import ReaderEndedError, tree_entries
-from pvc.repo.git.process import ENDED, GitError, GitProcess
+from pvc.repo.git.process import ENDED, GAVE_UP, GitError, GitProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -154,7 +154,8 @@ class Objects(GitProcess):
         try:
             return self._objects.get(name)
         except ReaderEndedError as error:
-            raise GitError("cat-file", ENDED, error.status) from None
+            detail = GAVE_UP if error.status > 0 else ENDED
+            raise GitError("cat-file", detail, error.status) from None
 
     def read_head(self, path: str) -> bytes | None:
         """The bytes of a file at HEAD, or None; also before the first commit."""

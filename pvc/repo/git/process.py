@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import git
 
 ENDED = "the process that reads objects was ended"
+GAVE_UP = "the process that reads objects gave up; `git fsck` may find a damaged one"
 NOT_INSTALLED = "the program git is not installed"
 TEMPORARY = ".pvc-tmp"
 
@@ -161,18 +162,34 @@ def _places(directory: Path) -> list[str]:
     """
     if not directory.is_dir():
         raise NoRepositoryError(directory, "it is no directory")
-    paths = ("--path-format=relative", "--show-toplevel", "--git-dir", "--git-common-dir")
-    across = {"GIT_DISCOVERY_ACROSS_FILESYSTEM": "1"}
+    options = ("--show-toplevel", "--git-dir", "--git-common-dir", "--show-object-format")
     try:
-        return _ask(directory, ("rev-parse", *paths, "--show-object-format"), across).split("\n")
+        found = _rev_parse(directory, *options).split("\n")
+        if len(found) > len(options):  # paths contain newlines
+            found = [_rev_parse(directory, option) for option in options]
     except GitError as error:
         if "must be run in a work tree" in error.detail:
-            detail = "a bare git repository has no working tree"
-        elif "not a git repository" in error.detail:
+            around = _around(directory)
+            *paths, names = _places(around)
+            return [*(str(around / path) for path in paths), names]
+        if "not a git repository" in error.detail:
             detail = "no git repository is there or above"
-        else:
-            raise
-    raise NoRepositoryError(directory, detail)
+            raise NoRepositoryError(directory, detail) from None
+        raise
+    return found
+
+
+def _around(directory: Path) -> Path:
+    """The working tree around a directory within its `.git`."""
+    own = Path(_rev_parse(directory, "--absolute-git-dir"))
+    if own.name != ".git" or _rev_parse(own, "--is-bare-repository") == "true":
+        raise NoRepositoryError(directory, "a bare git repository has no working tree")
+    return own.parent
+
+
+def _rev_parse(directory: Path, *options: str) -> str:
+    across = {"GIT_DISCOVERY_ACROSS_FILESYSTEM": "1"}
+    return _ask(directory, ("rev-parse", "--path-format=relative", *options), across)
 
 
 def _ask(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
-from types import UnionType
 from typing import TYPE_CHECKING, Any
 
 from pvc.errors import MalformedError
@@ -12,10 +11,13 @@ from pvc_store.ids import IdError, parse_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import UnionType
 
 PATH = "pvc.toml"
 FORMAT = 1
 MAX_GIGABYTES = 10**9
+
+_KINDS: dict[type | UnionType, str] = {dict: "a table", int: "a whole number", str: "text"}
 
 _TEMPLATE = """\
 # The base that everything in this repository is relative to.
@@ -113,11 +115,9 @@ def _exactly(
     if unknown:
         raise ConfigError(where, f"it holds {unknown[0]!r}, which has no meaning here")
     for name, kind in kinds.items():
-        value = table.get(name)
+        if name not in table:
+            raise ConfigError(where, f"{name} is missing")
+        value = table[name]
         if not isinstance(value, kind) or isinstance(value, bool):
-            raise ConfigError(where, f"{name} is {value!r}, not {_worded(kind)}")
+            raise ConfigError(where, f"{name} is {value!r}, not {_KINDS.get(kind, 'a number')}")
     return table
-
-
-def _worded(kind: type | UnionType) -> str:
-    return "a number" if isinstance(kind, UnionType) else kind.__name__

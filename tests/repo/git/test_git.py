@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.log import log
 from pvc.repo.commands.remove import remove
 from pvc.repo.commands.status import status
-from pvc.repo.git import GitError, NoRepositoryError, UnfinishedError
+from pvc.repo.git import Git, GitError, NoRepositoryError, UnfinishedError
 from pvc.repo.history.notes import read_note
 from pvc.repo.repository import EditedError, Repository
 from tests.repo.conftest import CREW, git
@@ -183,6 +184,27 @@ def test_a_clone_without_the_store(made: Repository, tmp_path: Path) -> None:
         Repository.open(tmp_path / "clone")
     with pytest.raises(NoRepositoryError):
         Repository.open(tmp_path)
+
+
+def test_a_command_within_gits_own_directory(made: Repository) -> None:
+    for directory in (made.git.directory, made.git.directory / "objects", made.folder):
+        with Repository.open(directory) as found:
+            assert (found.root, found.folder) == (made.root, made.folder)
+            assert found.git.directory == made.git.directory
+            assert found.head().commit == made.head().commit
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "a\u2028b", "a\x1cb", "a\rb"])
+def test_separators_of_lines_in_the_paths_of_worktrees(tmp_path: Path, name: str) -> None:
+    main = tmp_path / name
+    main.mkdir()
+    git(main, "init", "-q")
+    git(main, "commit", "-q", "--allow-empty", "-m", "first")
+    git(main, "worktree", "add", "-q", "-b", "side", str(tmp_path / f"side {name}"))
+    with contextlib.closing(Git(tmp_path / f"side {name}")) as found:
+        assert found.root == tmp_path / f"side {name}"
+        assert found.common == main / ".git"
+        assert found.directory.parent == main / ".git" / "worktrees"
 
 
 def test_no_working_tree_and_no_git(

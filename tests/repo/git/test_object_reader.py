@@ -51,6 +51,15 @@ def test_files_are_read_as_they_are(opened: Git) -> None:
     assert opened.files(commit, "big") == opened.files(commit, "nothing") == []
 
 
+def test_an_object_that_is_damaged_is_an_error(opened: Git) -> None:
+    blob = git(opened.root, "rev-parse", "HEAD:a/b/deep.txt").strip()
+    file = opened.root / ".git" / "objects" / blob[:2] / blob[2:]
+    file.chmod(0o600)
+    file.write_bytes(b"damaged")
+    with pytest.raises(GitError, match="gave up; `git fsck` may find a damaged one"):
+        opened.read_bytes("HEAD", "a/b/deep.txt")
+
+
 def test_an_object_that_is_missing_is_an_error(opened: Git) -> None:
     for path in ("a/b/deep.txt", "a/b"):
         blob = git(opened.root, "rev-parse", f"HEAD:{path}").strip()

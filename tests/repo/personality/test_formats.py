@@ -319,6 +319,16 @@ def test_malformed_configurations(text: str) -> None:
         Config.parse(text)
 
 
+def test_the_fault_of_a_configuration_is_said_in_plain_words() -> None:
+    with pytest.raises(ConfigError, match="malformed: repository is missing"):
+        Config.parse("")
+    text = CONFIG.to_text()
+    with pytest.raises(ConfigError, match="repository is 1, not a table"):
+        Config.parse("repository = 1\nbase = 2\n")
+    with pytest.raises(ConfigError, match="format is '1', not a whole number"):
+        Config.parse(text.replace("format = 1", "format = '1'"))
+
+
 # Targets and journal
 
 TARGET = DirectoryRecord(
