@@ -147,7 +147,7 @@ class Objects(GitProcess):
         """
         found = self._get(name)
         if found is None:
-            raise GitError("cat-file", f"{name} is missing")
+            raise GitError("cat-file", f"{name} is missing or damaged")
         return found
 
     def _get(self, name: str) -> GitObject | None:
