@@ -100,6 +100,10 @@ class Fields:
         """Names of the fields that are not yet taken, sorted."""
         return sorted(self._left)
 
+    def rest(self) -> dict[str, object]:
+        """The fields that are not yet taken; they stay."""
+        return dict(self._left)
+
     def wrong(self, detail: str) -> MalformedError:
         """The error for what the caller found."""
         return self._error(self._where, detail)
@@ -129,9 +133,9 @@ class Fields:
         """An integer from 0 to `most`."""
         return self._check_number(name, self._take(name, int), most)
 
-    def numbers(self, name: str) -> tuple[int, ...]:
+    def numbers(self, name: str, most: int = MAX_NUMBER) -> tuple[int, ...]:
         """Such integers."""
-        return tuple(self._check_number(name, item) for item in self._list(name))
+        return tuple(self._check_number(name, item, most) for item in self._list(name))
 
     def texts(self, name: str) -> tuple[str, ...]:
         """Strings."""

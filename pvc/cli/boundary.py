@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from pvc.cli import errors, exit_codes
-from pvc.cli.hints import SYSTEM_HINTS
-from pvc.cli.output import JSON_VERSION, colours
+from pvc.cli.hints import RUN_AGAIN, SYSTEM_HINTS
+from pvc.cli.output import JSON_VERSION, WITHOUT_OUTPUT, colours
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -126,6 +126,7 @@ def _flushed(code: int) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
+        error.add_note(WITHOUT_OUTPUT)
         return end(error)
     return code
 
@@ -153,8 +154,15 @@ def _described(error: BaseException) -> tuple[int, str, str, str | None]:
         return errors.code_of(error), name, str(error), errors.hint_of(error)
     if isinstance(error, OSError):
         where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-        hint = SYSTEM_HINTS.get(error.errno or 0)
-        return exit_codes.OTHER, name, f"{where}{error.strerror or error}.", hint
+        done = " ".join(getattr(error, "__notes__", ()))
+        hint = SYSTEM_HINTS.get(error.errno or 0, "")
+        text = " ".join(filter(None, (f"{where}{error.strerror or error}.", done)))
+        return (
+            exit_codes.OTHER,
+            name,
+            text,
+            (hint if not done else hint.replace(RUN_AGAIN, ".")) or None,
+        )
     return _bug(error)
 
 

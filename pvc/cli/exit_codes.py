@@ -41,6 +41,7 @@ ERRORS = {
     USAGE: (
         "pvc.live.announced.registry:SeveralEnginesError",
         "pvc.merge.method:ParameterError",
+        "pvc.repo.commands.checkout_directory:MovedError",
         "pvc.repo.commands.checkout_directory:SeveralTargetsError",
         "pvc.repo.commands.combine:RepeatedVectorError",
         "pvc.repo.commands.diff_trees:MixedError",

@@ -131,8 +131,11 @@ HINTS: dict[str, Hint] = {
     "pvc.repo.commands.branches:NoBranchError": _no_branch,
     "pvc.repo.commands.checkout_directory:BadPlaceError": "Give a directory of its own with `--to "
     "DIR`.",
+    "pvc.repo.commands.checkout_directory:CopiedRepositoryError": "Give a directory of its own with "
+    "`--to DIR`; `pvc forget DIR` removes the record that was copied.",
     "pvc.repo.commands.checkout_directory:ForeignDirectoryError": "Give a directory that does not "
     "exist yet.",
+    "pvc.repo.commands.checkout_directory:MovedError": "Name the directory with `--to DIR`.",
     "pvc.repo.commands.checkout_directory:SeveralTargetsError": "Name one with `--to DIR`.",
     "pvc.repo.commands.commit:NonFiniteError": "Use `--allow-nonfinite` to commit it anyway.",
     "pvc.repo.commands.commit_action:AppliedError": "Use another name, or leave out `--aside`.",
@@ -184,6 +187,10 @@ HINTS: dict[str, Hint] = {
     "pvc.repo.history.revision:UnknownOperandError": lambda error: (
         f"{error.pointer}\n{_unknown(error)}"
     ),
+    "pvc.repo.history.recovery:UnsettledError": lambda error: (
+        f"If {error.path} holds a training result, `pvc commit NAME --from {error.path}` keeps it. "
+        "To check out there again, move it away first."
+    ),
     "pvc.repo.personality.config:ConfigError": _AGAIN,
     "pvc.repo.personality.expression:ExpressionError": lambda error: error.pointer,
     "pvc.repo.personality.personality_file:PersonalityError": _AGAIN,
@@ -198,6 +205,10 @@ HINTS: dict[str, Hint] = {
     "pvc.repo.targets.directory:InTheWayError": "Move it away, or give another directory.",
     "pvc.repo.targets.directory:NoSpaceError": "Free some space, or give a directory on another "
     "disk.",
+    "pvc.repo.targets.open_directory:LinkError": "Put the folder back, or give another directory "
+    "with `--to DIR`.",
+    "pvc.repo.targets.open_directory:ReplacedError": "Put the directory back, or run `pvc forget` on "
+    "it and give another one with `--to DIR`.",
     "pvc.repo.targets.records:RecordError": "Remove this file: pvc will then no longer treat the "
     "directory as a target. Or give another directory with `--to DIR`.",
     "pvc.repo.targets.write_and_verify:VerificationError": "The disk or the memory may be failing. "
@@ -217,9 +228,10 @@ HINTS: dict[str, Hint] = {
 }
 """Hints by module and class of the error, which need not be loaded."""
 
+RUN_AGAIN = ", and run the command again."
 SYSTEM_HINTS = {
-    errno.ENOSPC: "Free some space, and run the command again.",
-    errno.EDQUOT: "Free some space, and run the command again.",
+    errno.ENOSPC: f"Free some space{RUN_AGAIN}",
+    errno.EDQUOT: f"Free some space{RUN_AGAIN}",
     errno.EIO: "The disk may be failing. Run `pvc fsck` to check the store.",
 }
 """Hints by the number of an error of the system."""

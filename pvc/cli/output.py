@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 JSON_VERSION = 1
 SHORT_ID = 12
+WITHOUT_OUTPUT = "The command is done; only its output could not be written."
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,13 @@ class Output:
 
     def answer(self, document: dict[str, Any], lines: Sequence[str]) -> None:
         """Write the result, as JSON or as text."""
-        if self.as_json:
-            click.echo(json.dumps({"version": JSON_VERSION, **document}, ensure_ascii=False))
-            return
-        for line in lines:
-            click.echo(line, color=colours(sys.stdout))
+        text = json.dumps({"version": JSON_VERSION, **document}, ensure_ascii=False)
+        try:
+            for line in [text] if self.as_json else lines:
+                click.echo(line, color=colours(sys.stdout))
+        except OSError as error:
+            error.add_note(WITHOUT_OUTPUT)
+            raise
 
     def note(self, text: str) -> None:
         """Write a note to stderr."""
@@ -48,6 +51,12 @@ class Output:
     def warn(self, text: str) -> None:
         """Write a warning to stderr."""
         self.note(click.style("warning: ", fg="yellow") + text)
+
+    def fault(self, text: str, hint: str | None) -> None:
+        """Write to stderr what did not stop the command but must be known, also if quiet."""
+        click.echo(click.style("warning: ", fg="yellow") + text, err=True)
+        if hint:
+            click.echo(click.style("hint: ", fg="cyan") + hint, err=True)
 
     def shows_progress(self) -> bool:
         """Whether progress is shown."""

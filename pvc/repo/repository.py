@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from pvc.repo.targets.directory import Content
     from pvc.repo.targets.directory_record import DirectoryRecord, DirectoryRecords
     from pvc.repo.targets.engine_record import EngineRecord, EngineRecords
+    from pvc.repo.targets.home import Home
     from pvc.repo.trees.blocks import Blocks
     from pvc.repo.trees.norms import Norms
     from pvc_store.files import FileStore
+    from pvc_store.layout import Layout
     from pvc_store.store import StoreReader
     from pvc_store.tree import Tree
 
@@ -59,6 +61,11 @@ class Repository:
     Args:
         git: the working tree.
 
+    Attributes:
+        git: the working tree.
+        folder: the store's.
+        notices: what was found wrong and did not stop an operation; to be shown to the user.
+
     Raises:
         NoRepositoryError: pvc was never initialised there.
     """
@@ -66,6 +73,7 @@ class Repository:
     def __init__(self, git: Git) -> None:
         self.git = git
         self.folder = git.common / FOLDER
+        self.notices: list[PvcError] = []
         if not (self.folder / "format").exists():
             where = config.PATH if (git.root / config.PATH).exists() else None
             detail = f"{where} is there, but its store is not" if where else "run pvc init first"
@@ -99,6 +107,13 @@ class Repository:
         return self.git.root
 
     @cached_property
+    def home(self) -> Home:
+        """Which repository it is: what its records and journal belong to."""
+        from pvc.repo.targets.home import Home
+
+        return Home.at(self.git.common)
+
+    @cached_property
     def store(self) -> FileStore:
         """The object store."""
         from pvc_store.files import FileStore
@@ -110,14 +125,14 @@ class Repository:
         """The directories that pvc has written."""
         from pvc.repo.targets.directory_record import DirectoryRecords
 
-        return DirectoryRecords(self.folder / "targets")
+        return DirectoryRecords(self.folder / "targets", self.home)
 
     @property
     def engines(self) -> EngineRecords:
         """The engines that pvc has written to, or read."""
         from pvc.repo.targets.engine_record import EngineRecords
 
-        return EngineRecords(self.folder / "targets" / "engines")
+        return EngineRecords(self.folder / "targets" / "engines", self.home)
 
     def save_record(self, record: DirectoryRecord | EngineRecord) -> None:
         """Record what a directory or an engine holds."""
@@ -132,6 +147,13 @@ class Repository:
         """A tree of the store, or None if it is missing or damaged."""
         try:
             return self.store.tree(tree)
+        except (MissingError, DamageError):
+            return None
+
+    def find_layout(self, layout: bytes) -> Layout | None:
+        """A layout of the store, or None if it is missing or damaged."""
+        try:
+            return self.store.layout(layout)
         except (MissingError, DamageError):
             return None
 

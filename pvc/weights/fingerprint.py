@@ -39,6 +39,11 @@ class Stamp(NamedTuple):
         """The stamp in a file's status."""
         return cls(status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
 
+    def moved(self, status: os.stat_result) -> Stamp:
+        """The stamp after a rename, which changes metadata; the same if content changed, too."""
+        now = Stamp.of(status)
+        return now if now[:3] == self[:3] else self
+
 
 Fingerprint: TypeAlias = Mapping[str, Stamp]
 """Path relative to the checkpoint's directory, in POSIX form -> stamp."""

@@ -18,9 +18,12 @@ from pvc.repo.commands.commit import Committed, Wish, commit
 from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.init import initialise
 from pvc.repo.repository import Repository
+from pvc.repo.targets.directory import changed
+from pvc.repo.targets.open_directory import OpenDirectory
 from tests.support import models
 
 if TYPE_CHECKING:
+    from pvc.repo.targets.directory_record import DirectoryRecord
     from tests.support.models import Model
 
 CREW = Crew(threads=2)
@@ -169,3 +172,9 @@ def do_commit(request: pytest.FixtureRequest, tmp_path: Path) -> Commit:
         return commit(repository, Wish(name, **options), CheckpointSource(source), CREW)  # type: ignore[arg-type]
 
     return run
+
+
+def is_unchanged(target: DirectoryRecord) -> bool:
+    """Whether a target's files are as they were written, going by their stamps."""
+    with OpenDirectory(target.path) as inside:
+        return not changed(inside, target, target.stamps)

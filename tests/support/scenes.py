@@ -32,7 +32,8 @@ from pvc.repo.history.journal import JournalFile
 from pvc.repo.history.recovery import recover
 from pvc.repo.repository import Repository
 from pvc.repo.snapshot import NotPvcError
-from pvc.repo.targets.directory_record import DirectoryRecords
+from pvc.repo.targets.directory_record import DirectoryRecord, DirectoryRecords
+from pvc.repo.targets.home import Home, Identity
 from pvc.weights.fingerprint import stamp_now
 from tests.support import models
 
@@ -90,16 +91,25 @@ class Place:
         """The repository."""
         return Repository.open(self.work)
 
+    def targets(self) -> list[DirectoryRecord]:
+        """The records of its targets."""
+        if not self.store.exists():
+            return []
+        return DirectoryRecords(self.store / "targets", Home.at(self.store.parent)).all()
+
     def restore(self, name: str) -> None:
         """Put the stage into the state of a template."""
         shutil.rmtree(self.stage, ignore_errors=True)
         shutil.copytree(self.template(name), self.stage, symlinks=True)
-        targets = DirectoryRecords(self.store / "targets")
-        for target in targets.all():
+        if not self.store.exists():
+            return
+        home = Home.at(self.store.parent)
+        targets = DirectoryRecords(self.store / "targets", home)
+        for target in targets.of_others():  # the template's
             stamps = {file: stamp_now(target.path / file) for file in target.stamps}
             present = {file: stamp for file, stamp in stamps.items() if stamp is not None}
-            if name != "trained":
-                targets.save(replace(target, stamps=present))
+            new = replace(target, home=home, identity=Identity.of(target.path))
+            targets.save(new if name == "trained" else replace(new, stamps=present))
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,7 +352,7 @@ def snapshot(place: Place) -> Snapshot:
         commit, branch = (line.split()[-1] for line in lines[:2])
         status = "\n".join(line for line in lines if not line.startswith("#"))
         refs = git(place, "for-each-ref", "refs/heads", "refs/tags")
-    targets = DirectoryRecords(place.store / "targets").all()
+    targets = place.targets()
     return Snapshot(
         ("", "") if commit == "(initial)" else (branch, commit),
         refs,
@@ -419,7 +429,7 @@ def examine(
 def read(place: Place) -> None:
     """Commands that only read work at once, if there is something to read."""
     with contextlib.suppress(NoRepositoryError, NotPvcError), place.open() as repository:
-        journal = JournalFile(repository.folder).read()
+        journal = JournalFile(repository).read()
         if status(repository).interrupted != (journal is not None):
             raise RuntimeError("status does not tell that an operation was interrupted")
 

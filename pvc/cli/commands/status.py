@@ -121,6 +121,8 @@ def _target(target: TargetStatus) -> str:
         "clean": "unchanged",
         "changed": f"touched since: {shown(target.changed)}",
         "missing": "missing; `pvc forget` removes it from this list",
+        "replaced": f"replaced: {shown(target.changed)} is there; it is left untouched",
+        "other": "of the repository that this one is a copy of; it is left untouched",
     }[target.state]
     other = "" if target.is_head else ", not HEAD's tree"
     return f"{target.path} ({target.revision}, {short(target.tree)}){other}; {state}"

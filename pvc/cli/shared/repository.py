@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pvc.cli.errors import hint_of
+from pvc.cli.output import current
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -44,6 +47,9 @@ def opened() -> Iterator[Repository]:
             if isinstance(error, UnknownRevisionError | UnknownOperandError):
                 error.close = _close(repository, error.revision)
             raise
+        finally:
+            for notice in repository.notices:
+                current().fault(str(notice), hint_of(notice))
 
 
 def _close(repository: Repository, text: str) -> tuple[str, ...]:

@@ -142,6 +142,8 @@ class _EngineUpdate:
         goal = UpdateGoal(self.goal, identity(repository), text, take=self.force)
         done = update(connection, before, goal, self.blocks.read, transaction.crew)
         built = self.built.tree, self.built.layout
-        record = new_record(connection.manifest, done.state, built, revision.text, revision.terms)
+        record = new_record(
+            repository, connection.manifest, done.state, built, (revision.text, revision.terms)
+        )
         repository.engines.save(record)
         return done

@@ -88,7 +88,8 @@ class OpenEngine:
         if is_foreign(self._repository, self.state):
             return ()
         built = vector.to_tree, vector.layout
-        return (new_record(self._connection.manifest, self.state, built, name, terms),)
+        manifest = self._connection.manifest
+        return (new_record(self._repository, manifest, self.state, built, (name, terms)),)
 
     def confirm(self) -> bool:
         """Tell the engine what was committed; whether it still holds just that."""

@@ -128,25 +128,27 @@ def record_of(repository: Repository, manifest: Manifest) -> EngineRecord | None
 
 
 def new_record(
+    repository: Repository,
     manifest: Manifest,
     state: EngineState,
     built: tuple[bytes, bytes],
-    revision: str,
-    terms: tuple[Term, ...] | None,
+    label: tuple[str, tuple[Term, ...] | None],
 ) -> EngineRecord:
     """The record of an engine that has a tree.
 
     Args:
+        repository: whose record it is.
         manifest: the engine's.
         state: the engine's, when it had this tree.
         built: tree id and layout id.
-        revision: what was checked out, as the user typed it, or the vector.
-        terms: the terms of that personality, or None where it is not known.
+        label: what was checked out, as the user typed it, or the vector; and the terms of that
+            personality, or None where they are not known.
     """
-    process = process_text(manifest.process)
+    process, (revision, terms) = process_text(manifest.process), label
     return EngineRecord(
-        manifest.name, process, state.generation, state.stamp, *built, revision, terms
-    )
+        repository.home, manifest.name, process, state.generation, state.stamp,
+        *built, revision, terms,
+    )  # fmt: skip
 
 
 def is_kept(repository: Repository, tree: bytes) -> bool:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pvc.repo.personality.config import Config
     from pvc.repo.personality.formula import Built
     from pvc.repo.repository import Repository
+    from pvc.repo.targets.home import Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +110,25 @@ class CheckoutTransaction:
         prune(self.repository, limit_of(self.repository, self.config))
 
     def directory_write(
-        self, path: Path, built: Built, before: DirectoryRecord | None = None
+        self,
+        path: Path,
+        built: Built,
+        identity: Identity | None,
+        before: DirectoryRecord | None = None,
     ) -> DirectoryWrite:
         """The entry of the journal for a directory.
 
         Args:
             path: the directory.
             built: tree and layout that it will have.
+            identity: device and inode that it has; None while it is not there.
             before: its record; None for a new one.
         """
         revision = self.revision
-        after = DirectoryRecord(path, built.tree, built.layout, revision.text, revision.terms, {})
+        after = DirectoryRecord(
+            self.repository.home, path, identity, built.tree, built.layout,
+            revision.text, revision.terms, {},
+        )  # fmt: skip
         base_path = self.repository.root / self.config.base_path
         return DirectoryWrite(after, before, self.config.base_tree, base_path)
 
@@ -131,7 +140,8 @@ class CheckoutTransaction:
         """
         commit = self.revision.state.commit
         after = (self.revision.branch or commit, commit) if self.moves else self.head
-        return JournalledCheckout(self, Journal(self.repository.root, self.head, after, write))
+        home, root = self.repository.home, self.repository.root
+        return JournalledCheckout(self, Journal(home, root, self.head, after, write))
 
 
 class JournalledCheckout(Journalled):
@@ -154,5 +164,4 @@ class JournalledCheckout(Journalled):
             repository.git.move(name, detach=revision.branch is None)
         write = self.journal.writing
         if write is not None:
-            layout = repository.store.layout(write.after.layout)
-            repository.targets.save(write.after.stamped(layout))
+            repository.targets.save(write.after)

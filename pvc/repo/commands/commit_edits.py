@@ -67,7 +67,7 @@ def _conclude(repository: Repository, head: Snapshot, after: Snapshot, message: 
         raise UnresolvedError(tuple(sorted(unresolved)))
     built = checked(repository, head, after)
     git.stage(sorted(changes))
-    with Journalled(repository, Journal(repository.root, at(head), None)):
+    with Journalled(repository, Journal(repository.home, repository.root, at(head), None)):
         commit = git.conclude_merge(message)
         note_quietly(repository, commit, built)
     return Edited(commit, message, after.personality, tuple(sorted(changes)))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pvc.errors import PvcError
-from pvc.repo.targets.directory_record import DirectoryRecord
 from pvc.repo.trees.capture import capture
 from pvc.weights.checkpoint import Checkpoint
 from pvc.weights.compare import CheckpointDifference, first_differences, renamed
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from pvc.repo.personality.vector import CapturedVector
     from pvc.repo.repository import Repository
     from pvc.repo.snapshot import Snapshot
+    from pvc.repo.targets.directory_record import DirectoryRecord
     from pvc.repo.targets.engine_record import EngineRecord
     from pvc.repo.trees.blocks import Blocks
     from pvc.repo.trees.capture import CaptureOptions
@@ -145,7 +145,10 @@ class CheckpointSource:
         checkpoint = Checkpoint.open(self.path)
         _check_base(repository.store.tree(head.config.base_tree), checkpoint)
         path = Path(os.path.realpath(self.path))
-        return OpenCheckpoint(str(self.path), str(path), checkpoint, repository.targets.find(path))
+        target = repository.targets.find(path)
+        if target is not None and not target.is_there():
+            target = None
+        return OpenCheckpoint(str(self.path), str(path), checkpoint, target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +178,15 @@ class OpenCheckpoint:
         """The record of a target, which holds what the vector leads to."""
         if self.target is None:
             return ()
-        stamps = self.checkpoint.fingerprint
         return (
-            DirectoryRecord(self.target.path, vector.to_tree, vector.layout, name, terms, stamps),
+            replace(
+                self.target,
+                tree=vector.to_tree,
+                layout=vector.layout,
+                revision=name,
+                terms=terms,
+                stamps=self.checkpoint.fingerprint,
+            ),
         )
 
     def confirm(self) -> bool:

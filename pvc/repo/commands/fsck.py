@@ -85,7 +85,7 @@ class _Fsck:
 
     def _journal(self) -> None:
         try:
-            JournalFile(self.repository.folder).read()
+            JournalFile(self.repository).read()
         except JournalError as error:
             self.findings.add("journal", error.where, error.detail)
 

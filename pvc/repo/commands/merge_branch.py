@@ -107,7 +107,9 @@ def _merge(repository: Repository, sides: Sides, favour: Side | None, message: s
 def _forward(repository: Repository, head: Snapshot, commit: str) -> None:
     """Move HEAD's branch to a commit; killed in between, the next command finishes or undoes it."""
     before = at(head)
-    with Journalled(repository, Journal(repository.root, before, (before[0], commit))):
+    with Journalled(
+        repository, Journal(repository.home, repository.root, before, (before[0], commit))
+    ):
         repository.git.forward(commit)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,9 @@ class TargetStatus:
         path: the directory.
         revision: what was checked out there.
         tree: tree id that was written.
-        state: "clean", "changed" (its files were touched since) or "missing".
-        changed: files that were touched.
+        state: "clean", "changed" (its files were touched since), "missing", "replaced" (something
+            else is in its place), or "other" (the repository that this one is a copy of wrote it).
+        changed: files that were touched; of a directory that was replaced, what is there.
         is_head: whether HEAD's tree was written there.
     """
 
@@ -92,10 +94,10 @@ def status(repository: Repository) -> Status:
         edited=repository.edited(),
         unfinished=repository.git.unfinished(),
         busy=busy,
-        interrupted=busy is None and JournalFile(repository.folder).exists(),
+        interrupted=busy is None and JournalFile(repository).exists(),
         config=head.config,
         base_present=(repository.root / head.config.base_path).is_dir(),
-        targets=tuple(_target(target, tree) for target in repository.targets.all()),
+        targets=tuple(_target(repository, target, tree) for target in _targets(repository)),
         malformed=(
             *_malformed_journal(repository),
             *repository.targets.malformed(),
@@ -106,16 +108,47 @@ def status(repository: Repository) -> Status:
 
 def _malformed_journal(repository: Repository) -> tuple[JournalError, ...]:
     try:
-        JournalFile(repository.folder).read()
+        JournalFile(repository).read()
     except JournalError as error:
         return (error,)
     return ()
 
 
-def _target(target: DirectoryRecord, head_tree: bytes | None) -> TargetStatus:
-    present = target.path.is_dir()
-    changed = tuple(target.changed()) if present else ()
-    state = "missing" if not present else "changed" if changed else "clean"
+def _targets(repository: Repository) -> list[DirectoryRecord]:
+    records = repository.targets
+    return sorted([*records.all(), *records.of_others()], key=lambda record: record.path)
+
+
+def _target(
+    repository: Repository, target: DirectoryRecord, head_tree: bytes | None
+) -> TargetStatus:
+    state, changed = _state(repository, target)
     return TargetStatus(
         target.path, target.revision, target.tree, state, changed, target.tree == head_tree
     )
+
+
+def _state(repository: Repository, target: DirectoryRecord) -> tuple[str, tuple[str, ...]]:
+    from pvc.repo.targets.directory import changed
+    from pvc.repo.targets.open_directory import LinkError, OpenDirectory, ReplacedError
+
+    if not target.home.is_same(repository.home):
+        return "other", ()
+    if not os.path.lexists(target.path):
+        return "missing", ()
+    try:
+        with OpenDirectory(target.path) as inside:
+            if not target.is_of(inside.identity):
+                return "replaced", ("another directory",)
+            names = changed(inside, target, _paths(repository, target))
+    except (ReplacedError, LinkError) as error:
+        return "replaced", (error.found,)
+    return ("changed" if names else "clean"), tuple(names)
+
+
+def _paths(repository: Repository, target: DirectoryRecord) -> list[str]:
+    """The files of a target; a layout is read only if its record has no stamps."""
+    if target.stamps:
+        return list(target.stamps)
+    layout = repository.find_layout(target.layout)
+    return ["?"] if layout is None else [file.path for file in layout.files]

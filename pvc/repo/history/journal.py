@@ -6,24 +6,26 @@ both the old and the new state of a target are in the store.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pvc.errors import MalformedError
 from pvc.repo.targets import engine_record
-from pvc.repo.targets.directory_record import DirectoryRecord, read_path
+from pvc.repo.targets.directory_record import DirectoryRecord
 from pvc.repo.targets.engine_record import EngineRecord
+from pvc.repo.targets.home import Home, read_path
 from pvc.repo.targets.records import RecordError
+from pvc.repo.trees.checked_file import checked_fields, checked_text
 from pvc.strict_json import Fields
 from pvc_store import atomic
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FORMAT = "pvc journal 1"
+    from pvc.repo.repository import Repository
+
+FORMAT = "pvc journal 2"
 MAX_RECORD = 64 << 20
-MAX_INODE = (1 << 64) - 1
 
 
 class JournalError(MalformedError):
@@ -35,12 +37,12 @@ class DirectoryWrite:
     """A directory that is being written.
 
     Attributes:
-        after: its record once it is written; the stamps are empty.
+        after: its record once it is written; its stamps are there when all is written.  A new
+            directory has its identity from when it is made, under the temporary name.
         before: its record before; None if it is created.
         base: tree id of the base that both are stored against.
         base_path: the directory that the base was read from, absolute.
         temporary: where it is being created, if it is.
-        inode: of that temporary directory, which a rename keeps; 0 before it is there.
     """
 
     after: DirectoryRecord
@@ -48,7 +50,6 @@ class DirectoryWrite:
     base: bytes
     base_path: Path
     temporary: Path | None = None
-    inode: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Journal:
     """One operation.
 
     Attributes:
+        home: the repository.
         root: the working tree it runs in.
         head_before: branch, or commit if detached, that HEAD was at, and its commit.
         head_after: the same for the end; None where git is about to make the commit.
@@ -63,6 +65,7 @@ class Journal:
         records: target records to save once HEAD has moved; nothing is written to the targets.
     """
 
+    home: Home
     root: Path
     head_before: tuple[str, str]
     head_after: tuple[str, str] | None
@@ -71,35 +74,44 @@ class Journal:
 
     def to_text(self) -> str:
         """The JSON that is stored."""
-        return json.dumps(
+        home = self.home
+        return checked_text(
             {
                 "format": FORMAT,
-                "root": str(self.root),
-                "head_before": self.head_before,
-                "head_after": self.head_after,
-                "writing": None if self.writing is None else _writing_json(self.writing),
+                "home": home.to_json(),
+                "root": home.stored(self.root),
+                "head_before": list(self.head_before),
+                "head_after": None if self.head_after is None else list(self.head_after),
+                "writing": None if self.writing is None else _writing_json(self.writing, home),
                 "adopted": [target.to_text() for target in self.records],
             }
         )
 
     @classmethod
-    def parse(cls, text: str | bytes, where: str) -> Journal:
+    def parse(cls, text: str | bytes, where: str, home: Home) -> Journal:
         """Read the JSON.
+
+        Args:
+            text: the JSON.
+            where: the file it is from.
+            home: the repository as it is now, which relative paths begin at.
 
         Raises:
             JournalError: it is malformed.
         """
-        fields = Fields.read(text, where, JournalError)
-        fields.format(FORMAT)
+        fields = checked_fields(text, where, FORMAT, JournalError)
         try:
             journal = cls(
-                root=read_path(fields, "root"),
+                home=Home.read(fields),
+                root=read_path(fields, "root", home),
                 head_before=_head(fields, "head_before"),
                 head_after=None if fields.is_null("head_after") else _head(fields, "head_after"),
                 writing=None
                 if fields.is_null("writing")
-                else _writing(fields.part("writing"), where),
-                records=tuple(_target_record(item, where) for item in fields.items("adopted")),
+                else _writing(fields.part("writing"), where, home),
+                records=tuple(
+                    _target_record(item, where, home) for item in fields.items("adopted")
+                ),
             )
         except RecordError as error:
             raise JournalError(where, error.detail) from None
@@ -107,11 +119,12 @@ class Journal:
         return journal
 
 
-def _target_record(item: object, where: str) -> DirectoryRecord | EngineRecord:
+def _target_record(item: object, where: str, home: Home) -> DirectoryRecord | EngineRecord:
     if not isinstance(item, str):
         raise JournalError(where, f"{item!r} is no record of a target")
-    of_engine = Fields.read(item, where, JournalError).text("format") == engine_record.FORMAT
-    return (EngineRecord if of_engine else DirectoryRecord).parse(item, where)
+    if Fields.read(item, where, JournalError).text("format") == engine_record.FORMAT:
+        return EngineRecord.parse(item, where)
+    return DirectoryRecord.parse(item, where, home)
 
 
 def _head(fields: Fields, name: str) -> tuple[str, str]:
@@ -121,39 +134,38 @@ def _head(fields: Fields, name: str) -> tuple[str, str]:
     raise fields.wrong(f"its {name} is not a branch and a commit")
 
 
-def _writing_json(writing: DirectoryWrite) -> dict[str, Any]:
+def _writing_json(writing: DirectoryWrite, home: Home) -> dict[str, Any]:
     return {
         "after": writing.after.to_text(),
         "before": None if writing.before is None else writing.before.to_text(),
         "base": writing.base.hex(),
-        "origin": str(writing.base_path),
-        "temporary": None if writing.temporary is None else str(writing.temporary),
-        "inode": writing.inode,
+        "origin": home.stored(writing.base_path),
+        "temporary": None if writing.temporary is None else home.stored(writing.temporary),
     }
 
 
-def _writing(fields: Fields, where: str) -> DirectoryWrite:
+def _writing(fields: Fields, where: str, home: Home) -> DirectoryWrite:
     write = DirectoryWrite(
-        after=_record(fields, "after", where),
-        before=None if fields.is_null("before") else _record(fields, "before", where),
+        after=_record(fields, "after", where, home),
+        before=None if fields.is_null("before") else _record(fields, "before", where, home),
         base=fields.id("base"),
-        base_path=read_path(fields, "origin"),
-        temporary=None if fields.is_null("temporary") else read_path(fields, "temporary"),
-        inode=fields.number("inode", MAX_INODE),
+        base_path=read_path(fields, "origin", home),
+        temporary=None if fields.is_null("temporary") else read_path(fields, "temporary", home),
     )
     fields.finish()
     return write
 
 
-def _record(fields: Fields, name: str, where: str) -> DirectoryRecord:
-    return DirectoryRecord.parse(fields.text(name, MAX_RECORD), where)
+def _record(fields: Fields, name: str, where: str, home: Home) -> DirectoryRecord:
+    return DirectoryRecord.parse(fields.text(name, MAX_RECORD), where, home)
 
 
 class JournalFile:
     """Where a repository keeps its journal."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "journal.json"
+    def __init__(self, repository: Repository) -> None:
+        self.path = repository.folder / "journal.json"
+        self._home = repository.home
 
     def read(self) -> Journal | None:
         """The operation that was left unfinished, or None."""
@@ -161,7 +173,7 @@ class JournalFile:
             text = self.path.read_bytes()
         except FileNotFoundError:
             return None
-        return Journal.parse(text, str(self.path))
+        return Journal.parse(text, str(self.path), self._home)
 
     def exists(self) -> bool:
         """Whether an operation was left unfinished."""

@@ -121,7 +121,9 @@ def record(repository: Repository, change: PendingCommit) -> Snapshot:
     git, before = repository.git, change.before
     if position(git) != before:
         raise HeadMovedError(before, position(git))
-    with Journalled(repository, Journal(repository.root, before, None, records=change.records)):
+    with Journalled(
+        repository, Journal(repository.home, repository.root, before, None, records=change.records)
+    ):
         commit = git.commit(change.files, change.message, repository.folder)
         git.follow_head(PATHS, [before[1]])
         for target in change.records:

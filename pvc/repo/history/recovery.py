@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
@@ -17,14 +17,57 @@ from pvc.parallel import Crew
 from pvc.repo.git import Git, NoRepositoryError, remove_indexes
 from pvc.repo.history.journal import DirectoryWrite, Journal, JournalFile
 from pvc.repo.snapshot import PATHS
+from pvc.repo.targets.home import Home, Identity
+from pvc.repo.targets.open_directory import LinkError, ReplacedError
 from pvc.repo.targets.records import RecordError
+from pvc.repo.targets.weights_file import is_temporary_of
+from pvc.wording import agreeing, shown
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
     from pvc.repo.repository import Repository
+    from pvc.repo.targets.directory import Content
     from pvc.repo.targets.directory_record import DirectoryRecord
+    from pvc.repo.targets.open_directory import OpenDirectory
+    from pvc.repo.trees.blocks import Blocks
+    from pvc.weights.fingerprint import Fingerprint
+
+
+class StrangeError(PvcError):
+    """A directory that was being written holds weights that pvc did not write.
+
+    Attributes:
+        names: the tensors and files; none if it is being written to right now.
+    """
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+        told = (
+            f"{shown(names)} {agreeing(len(names), 'was', 'were')} written"
+            if names
+            else "files are written"
+        )
+        super().__init__(f"{told} by somebody else")
+
+
+class UnsettledError(PvcError):
+    """A checkout that was cut short can be neither finished nor undone.
+
+    Attributes:
+        path: the directory that it was writing, which is left as it is.
+        reason: why.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason.rstrip(".")
+        super().__init__(
+            f"A checkout to {path} was cut short, and is neither finished nor undone: "
+            f"{self.reason}. The directory is left as it is."
+        )
 
 
 def position(git: Git) -> tuple[str, str]:
@@ -50,25 +93,31 @@ def recover(
         JournalError: the journal cannot be read.
     """
     remove_indexes(repository.folder)
-    file = JournalFile(repository.folder)
+    file = JournalFile(repository)
     journal = file.read()
     if journal is None:
         return None
+    here = journal.home.is_same(repository.home)
     with contextlib.ExitStack() as stack:
         git = _git_of(journal, repository, stack)
         moved = git is not None and position(git) != journal.head_before
         if git is not None:
             git.remove_locks(file.began())
             _settle_text(git, journal)
-        for target in journal.records if moved else ():
-            repository.save_record(target)
-        if journal.writing is not None:
+        for record in journal.records if moved and here else ():
+            repository.save_record(record)
+        if journal.writing is not None and not here:
+            path = journal.writing.after.path
+            repository.notices.append(UnsettledError(path, "it belongs to another repository"))
+        elif journal.writing is not None:
             writing, before = journal.writing, journal.writing.before
             finished = moved or _ends_here(repository, journal, writing)
             if before is None:
                 _settle_created(repository, writing, drop=failed and not finished)
             else:
-                _settle_updated(repository, writing, before, crew or Crew(), finished=finished)
+                holds = writing.after if finished else before
+                target = _Unsettled(repository, writing, before, holds, failed)
+                _settle_updated(target, crew or Crew())
     file.end()
     return "finished" if moved else "undone"
 
@@ -88,7 +137,7 @@ class Journalled:
 
     def __init__(self, repository: Repository, journal: Journal) -> None:
         self._repository = repository
-        self._file = JournalFile(repository.folder)
+        self._file = JournalFile(repository)
         self.journal = journal
 
     def amend(self, write: DirectoryWrite) -> None:
@@ -102,8 +151,8 @@ class Journalled:
     def __enter__(self) -> Self:
         try:
             self._file.begin(self.journal)
-        except BaseException:
-            self._undo()
+        except BaseException as error:
+            self._undo(error)
             raise
         return self
 
@@ -113,29 +162,34 @@ class Journalled:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is not None:
-            self._undo()
+        if error is not None:
+            self._undo(error)
             return
         try:
             self.conclude()
             self._file.end()
-        except BaseException:
-            self._undo()
+        except BaseException as failure:
+            self._undo(failure)
             raise
 
-    def _undo(self) -> None:
+    def _undo(self, error: BaseException) -> None:
+        """Undo or finish the operation, and note on its error if HEAD has moved all the same."""
         with contextlib.suppress(PvcError, OSError):  # if this fails, the next command does it
             recover(self._repository, failed=True)
+        with contextlib.suppress(PvcError, OSError):
+            head = position(self._repository.git)
+            if head != self.journal.head_before:
+                error.add_note(f"HEAD is at {head[1][:10]} all the same: the operation is done.")
 
 
 def _git_of(journal: Journal, repository: Repository, stack: contextlib.ExitStack) -> Git | None:
-    """The working tree the operation ran in, or None if it is gone."""
+    """The working tree the operation ran in, or None if it is gone, or another repository's."""
     if journal.root == repository.root:
         return repository.git
     with contextlib.suppress(NoRepositoryError):
         git = Git(journal.root)
         stack.callback(git.close)
-        return git
+        return git if Home.at(git.common).is_same(repository.home) else None
     return None
 
 
@@ -159,42 +213,117 @@ def _ends_here(repository: Repository, journal: Journal, writing: DirectoryWrite
 
 
 def _settle_created(repository: Repository, writing: DirectoryWrite, *, drop: bool) -> None:
-    """Drop a directory that was not complete, and keep one that was, unless it is to go."""
-    path, temporary = writing.after.path, writing.temporary
-    complete = path.is_dir() and path.stat().st_ino == writing.inode
+    """Drop a directory that was not complete, and keep one that was, unless it is to go.
+
+    What was changed in it since shows by its stamps.
+    """
+    after, temporary = writing.after, writing.temporary
+    complete = after.is_there()
     if complete and drop and temporary is not None:
-        path.rename(temporary)  # so that it is removed, whoever has to go on with that
+        after.path.rename(temporary)  # so that it is removed, whoever has to go on with that
         complete = False
-    if temporary is not None and temporary.exists():
-        shutil.rmtree(temporary)
-    elif complete:
-        layout = repository.store.layout(writing.after.layout)
-        repository.targets.save(writing.after.stamped(layout))
+    if complete:
+        repository.targets.save(after)
+    elif temporary is not None and _is_beside(temporary, after.path):
+        _remove_temporary(temporary, after.identity)
 
 
-def _settle_updated(
-    repository: Repository,
-    writing: DirectoryWrite,
-    before: DirectoryRecord,
-    crew: Crew,
-    *,
-    finished: bool,
-) -> None:
+def _is_beside(temporary: Path, path: Path) -> bool:
+    return temporary.parent == path.parent and is_temporary_of(temporary.name, path.name)
+
+
+def _remove_temporary(path: Path, identity: Identity | None) -> None:
+    """Remove what was to become a directory, if it is the one that was made; or an empty one."""
+    found = Identity.of(path)
+    if identity is None:
+        with contextlib.suppress(OSError):
+            path.rmdir()
+    elif found is not None and found.inode == identity.inode:
+        shutil.rmtree(path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unsettled:
+    """A target whose update was cut short.
+
+    Attributes:
+        repository: whose it is.
+        writing: the update.
+        before: its record before.
+        holds: the one of both records that is to be true.
+        failed: the update failed in this process just now.
+    """
+
+    repository: Repository
+    writing: DirectoryWrite
+    before: DirectoryRecord
+    holds: DirectoryRecord
+    failed: bool
+
+    def bring(self, crew: Crew) -> Fingerprint:
+        """Write what the target lacks, and give the stamps of its files.
+
+        Which base its blocks are relative to, the journal says: HEAD may stand where there is none
+        by now.
+
+        Raises:
+            ReplacedError, LinkError, StrangeError: it holds something else than the two states.
+        """
+        from pvc.repo.targets import directory
+        from pvc.repo.targets.open_directory import OpenDirectory
+        from pvc.repo.trees.blocks import BaseFiles, Blocks
+
+        repository, writing, holds = self.repository, self.writing, self.holds
+        other = self.before if holds is writing.after else writing.after
+        wanted, between = (repository.content(one.tree, one.layout) for one in (holds, other))
+        paths = wanted.paths() | between.paths()
+        base = repository.store.tree(writing.base)
+        with (
+            OpenDirectory(self.before.path) as inside,
+            Blocks(repository.store, base, BaseFiles(writing.base_path)) as blocks,
+        ):
+            if not self.before.is_of(inside.identity) or not repository.targets.knows(holds.path):
+                raise ReplacedError(holds.path, "another directory")
+            if holds.stamps and not directory.changed(inside, holds, wanted.paths()):
+                return holds.stamps
+            stamps = inside.stamps(paths)
+            self._check(inside, (wanted, between), blocks, crew)
+            if inside.stamps(paths) != stamps:
+                raise StrangeError(())
+            directory.remove_leftovers(inside, paths)
+            written = directory.update(inside, between, wanted, blocks, crew)
+        return {path: stamps[path] for path in wanted.paths() & stamps.keys()} | dict(written)
+
+    def _check(
+        self,
+        inside: OpenDirectory,
+        contents: tuple[Content, Content],
+        blocks: Blocks,
+        crew: Crew,
+    ) -> None:
+        """Make sure that the target holds nothing but blocks of its two states."""
+        from pvc.repo.targets.directory import changed
+        from pvc.repo.targets.mixture import Mixture
+
+        paths = contents[0].paths() | contents[1].paths()
+        mixture = Mixture(inside, contents, blocks, crew, self.failed)
+        names = mixture.strange(changed(inside, self.before, paths))
+        if names:
+            raise StrangeError(names)
+
+
+def _settle_updated(target: _Unsettled, crew: Crew) -> None:
     """Bring a target to one of the two states that it was between.
 
-    Which base they are relative to, the journal says: HEAD may stand where there is none by now.
+    If it is not between them, somebody else wrote to it: it is left as it is, and is no target any
+    more.
     """
-    from pvc.repo.targets import directory
-    from pvc.repo.trees.blocks import BaseFiles, Blocks
-
-    holds, other = (writing.after, before) if finished else (before, writing.after)
-    if not holds.path.is_dir():
-        repository.targets.forget(holds.path)
+    repository, path = target.repository, target.before.path
+    try:
+        stamps = target.bring(crew)
+    except (ReplacedError, LinkError, StrangeError) as error:
+        repository.targets.forget(path)
+        repository.notices.append(UnsettledError(path, str(error)))
         return
-    directory.remove_leftovers(holds.path)
-    wanted = repository.content(holds.tree, holds.layout)
-    between = repository.content(other.tree, other.layout)
-    base = repository.store.tree(writing.base)
-    with Blocks(repository.store, base, BaseFiles(writing.base_path)) as blocks:
-        directory.update(holds.path, between, wanted, blocks, crew)
-    repository.targets.save(holds.stamped(wanted.layout))
+    identity = target.before.identity
+    repository.targets.save(replace(target.holds, identity=identity, stamps=stamps))

@@ -5,7 +5,6 @@ Limits: readers of a directory that is updated in place see old and new blocks u
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 from dataclasses import dataclass
@@ -15,9 +14,9 @@ from typing import TYPE_CHECKING
 from pvc import parallel
 from pvc.errors import PvcError
 from pvc.repo.targets import weights_file
-from pvc.repo.targets.weights_file import TEMPORARY, OutFile
+from pvc.repo.targets.open_directory import ReplacedError
+from pvc.repo.targets.weights_file import OutFile
 from pvc.wording import agreeing, shown, size
-from pvc_store import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
@@ -25,8 +24,10 @@ if TYPE_CHECKING:
 
     from pvc.parallel import Crew, Stop
     from pvc.repo.targets.directory_record import DirectoryRecord
+    from pvc.repo.targets.open_directory import OpenDirectory
     from pvc.repo.targets.weights_file import Stretch
     from pvc.repo.trees.blocks import Blocks
+    from pvc.weights.fingerprint import Fingerprint
     from pvc_store.layout import Layout
     from pvc_store.tree import Tensor, Tree
 
@@ -103,12 +104,12 @@ class Content:
 
 
 def create(
-    directory: Path,
+    directory: OpenDirectory,
     content: Content,
     blocks: Blocks,
     crew: Crew,
     written: Container[str] = frozenset(),
-) -> None:
+) -> Fingerprint:
     """Write all files of a content into a directory.
 
     Args:
@@ -118,32 +119,42 @@ def create(
         crew: threads, and who is shown the progress.
         written: names of the tensors that the draft holds already.
 
+    Returns:
+        The stamps of the files, as they were when they were verified.
+
     Raises:
         NoSpaceError: they do not fit.
         VerificationError: one does not read back as written.
     """
     files = content.files
-    drafted = {file.path for file in files if file.fits(directory / file.path)}
+    drafted = {file.path for file in files if file.fits(directory)}
     check_room(directory, sum(file.size for file in files if file.path not in drafted))
     stretches = [stretch for file in files for stretch in file.stretches]
     missing = [stretch for stretch in stretches if stretch.tensor.name not in written]
     crew.progress.start("Writing", nbytes(missing) + nbytes(stretches))  # which are verified
+    stamps = {}
     for file in files:
         if file.path in drafted:
-            weights_file.complete(directory / file.path, file, written, blocks, crew)
+            stamps[file.path] = weights_file.complete(directory, file, written, blocks, crew)
         else:
-            weights_file.write(directory, file, blocks, crew)
-    for folder in {(directory / path).parent for path in drafted}:
-        atomic.sync_directory(folder)
+            stamps[file.path] = weights_file.write(directory, file, blocks, crew)
+    directory.sync(drafted)
+    return stamps
 
 
-def update(directory: Path, before: Content, after: Content, blocks: Blocks, crew: Crew) -> None:
+def update(
+    directory: OpenDirectory, before: Content, after: Content, blocks: Blocks, crew: Crew
+) -> Fingerprint:
     """Bring a directory from one content to another; also from a mixture of both.
 
     Only blocks that differ are written.  A file whose header differs is replaced as a whole, and so
     is one that would change and has a second name (a hard link), which keeps the old bytes.
 
+    Returns:
+        The stamps of the files that were written, as they were when they were verified.
+
     Raises:
+        LinkError: a folder of one of the files was replaced by a link.
         NoSpaceError: replaced files do not fit.
         VerificationError: a file does not read back as written.
     """
@@ -157,15 +168,16 @@ def update(directory: Path, before: Content, after: Content, blocks: Blocks, cre
     written = nbytes(stretch for found in stretches.values() for stretch in found)
     crew.progress.start("Writing", 2 * written)  # and verified
     for path in sorted(before.paths() - after.paths()):  # first: a folder may take a file's place
-        _remove(directory, path)
+        directory.remove(path)
+    stamps = {}
     for file in files:
-        if file.path in fitting:
-            weights_file.patch(directory / file.path, stretches[file.path], blocks, crew)
-        else:
-            weights_file.write(directory, file, blocks, crew)
-    for folder in {(directory / path).parent for path in before.paths() | after.paths()}:
-        if folder.is_dir():
-            atomic.sync_directory(folder)
+        found = stretches[file.path]
+        if file.path not in fitting:
+            stamps[file.path] = weights_file.write(directory, file, blocks, crew)
+        elif found:
+            stamps[file.path] = weights_file.patch(directory, file.path, found, blocks, crew)
+    directory.sync(before.paths() | after.paths())
+    return stamps
 
 
 def difference(before: Content, after: Content) -> int:
@@ -225,7 +237,7 @@ def _in_the_way(directory: Path, path: str, known: set[str]) -> Path | None:
 
 
 def wrong(
-    directory: Path, content: Content, paths: Iterable[str], blocks: Blocks, crew: Crew
+    directory: OpenDirectory, content: Content, paths: Iterable[str], blocks: Blocks, crew: Crew
 ) -> list[str]:
     """Names of the tensors and files that do not hold what they should, in some files."""
     chosen = set(paths)
@@ -234,52 +246,62 @@ def wrong(
     return [name for file in files for name in weights_file.wrong(directory, file, blocks, crew)]
 
 
-def check_undrifted(record: DirectoryRecord, content: Content, blocks: Blocks, crew: Crew) -> None:
+def changed(directory: OpenDirectory, record: DirectoryRecord, paths: Iterable[str]) -> list[str]:
+    """Those of some files that are not as they were written, going by their stamps; sorted.
+
+    Raises:
+        LinkError: a folder of one of them was replaced by a link.
+    """
+    now = directory.stamps(paths := sorted(paths))
+    return [name for name in paths if name not in now or now[name] != record.stamps.get(name)]
+
+
+def check_undrifted(
+    directory: OpenDirectory, record: DirectoryRecord, content: Content, blocks: Blocks, crew: Crew
+) -> Fingerprint:
     """Make sure that a directory still holds what its record says.
 
     Only files whose stamps differ are read.
 
+    Returns:
+        The stamps of all files, as they were before any was read.
+
     Raises:
         DriftedError: it does not.
+        ReplacedError, LinkError: it, or a folder in it, was replaced.
     """
-    changed = record.changed()
-    if changed:
-        names = wrong(record.path, content, changed, blocks, crew)
-        if names:
-            raise DriftedError(record.path, tuple(names))
+    if not record.is_of(directory.identity):
+        raise ReplacedError(directory.path, "another directory")
+    stamps = directory.stamps(content.paths())
+    names = changed(directory, record, content.paths())
+    if names:
+        found = wrong(directory, content, names, blocks, crew)
+        if found:
+            raise DriftedError(record.path, tuple(found))
+    return stamps
 
 
-def remove_leftovers(directory: Path) -> None:
-    """Remove what a killed process was writing under another name."""
-    for path in directory.rglob(f".*{TEMPORARY}"):
-        path.unlink(missing_ok=True)
+def remove_leftovers(directory: OpenDirectory, paths: Iterable[str]) -> None:
+    """Remove what a killed process was writing under other names, for some files."""
+    for path in paths:
+        for name in directory.names(path):
+            if weights_file.is_temporary_of(name, path):
+                directory.remove("/".join([*path.split("/")[:-1], name]))
 
 
-def _can_be_patched(directory: Path, file: OutFile, before: Content) -> bool:
-    path = directory / file.path
-    return file.fits(path) and (path.stat().st_nlink == 1 or not file.differing(before.known))
+def _can_be_patched(directory: OpenDirectory, file: OutFile, before: Content) -> bool:
+    status = directory.status(file.path)
+    if status is None or not file.fits(directory):
+        return False
+    return status.st_nlink == 1 or not file.differing(before.known)
 
 
-def _remove(directory: Path, path: str) -> None:
-    with contextlib.suppress(NotADirectoryError, IsADirectoryError):  # another file's already
-        (directory / path).unlink(missing_ok=True)
-    for folder in (directory / path).parents:
-        if folder == directory or not folder.is_dir() or any(folder.iterdir()):
-            return
-        folder.rmdir()
-
-
-def check_room(directory: Path, needed: int) -> None:
+def check_room(directory: OpenDirectory, needed: int) -> None:
     """Make sure that a directory's file system has room.
 
     Raises:
         NoSpaceError: it has not.
     """
-    free = _free(directory)
+    free = directory.free_bytes()
     if needed > free:
-        raise NoSpaceError(directory, needed, free)
-
-
-def _free(directory: Path) -> int:
-    found = os.statvfs(directory)
-    return found.f_bavail * found.f_frsize
+        raise NoSpaceError(directory.path, needed, free)

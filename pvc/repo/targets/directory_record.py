@@ -5,12 +5,12 @@ A file whose stamp is as it was is taken for unchanged; any other has to be read
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pvc.repo.targets.home import Home, Identity, read_path
 from pvc.repo.targets.records import (
     MAX_REVISION,
     RecordError,
@@ -18,15 +18,14 @@ from pvc.repo.targets.records import (
     read_terms,
     terms_json,
 )
-from pvc.strict_json import Fields
-from pvc.weights.fingerprint import Fingerprint, Stamp, stamp_now
+from pvc.repo.trees.checked_file import checked_fields, checked_text
+from pvc.weights.fingerprint import Fingerprint, Stamp
 
 if TYPE_CHECKING:
     from pvc.repo.personality.personality_file import Term
-    from pvc_store.layout import Layout
+    from pvc.strict_json import Fields
 
-FORMAT = "pvc target 1"
-MAX_PATH = 1 << 16
+FORMAT = "pvc target 2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +33,19 @@ class DirectoryRecord:
     """The weights that pvc last wrote to a directory.
 
     Attributes:
+        home: the repository that wrote them.
         path: the directory, absolute.
+        identity: device and inode of the directory; None while it is not there.
         tree: tree id of its weights.
         layout: layout id of its files.
         revision: what was checked out, as the user said it.
         terms: the terms of that personality, or None where it is not known.
-        stamps: of its files as they were left.
+        stamps: of its files as they were left; a file without one has to be read.
     """
 
+    home: Home
     path: Path
+    identity: Identity | None
     tree: bytes
     layout: bytes
     revision: str
@@ -54,40 +57,52 @@ class DirectoryRecord:
         """Which directory it is, for messages."""
         return str(self.path)
 
-    def changed(self) -> list[str]:
-        """Files that are not as they were written, going by their stamps; sorted."""
-        return [name for name, stamp in self.stamps.items() if stamp_now(self.path / name) != stamp]
+    def is_there(self) -> bool:
+        """Whether the directory is at its path, and no link or other one in its place."""
+        found = Identity.of(self.path)
+        return found is not None and self.is_of(found)
 
-    def stamped(self, layout: Layout) -> DirectoryRecord:
-        """The same, with the stamps that the files of its layout have now."""
-        paths = sorted(file.path for file in layout.files)
-        found = ((path, stamp_now(self.path / path)) for path in paths)
-        return replace(self, stamps={path: stamp for path, stamp in found if stamp is not None})
+    def is_of(self, found: Identity) -> bool:
+        """Whether the directory at its path is the one that was written, by its identity.
+
+        The device is not compared: a reboot can give devices other numbers, and what another
+        file system holds at this path differs from the stamps.
+        """
+        return self.identity is not None and self.identity.inode == found.inode
 
     def to_text(self) -> str:
         """The JSON that is stored."""
-        document = {
-            "format": FORMAT,
-            "path": str(self.path),
-            "tree": self.tree.hex(),
-            "layout": self.layout.hex(),
-            "revision": self.revision,
-            "terms": terms_json(self.terms),
-            "stamps": {name: list(stamp) for name, stamp in sorted(self.stamps.items())},
-        }
-        return json.dumps(document, indent=1) + "\n"
+        return checked_text(
+            {
+                "format": FORMAT,
+                "home": self.home.to_json(),
+                "path": self.home.stored(self.path),
+                "identity": None if self.identity is None else self.identity.to_json(),
+                "tree": self.tree.hex(),
+                "layout": self.layout.hex(),
+                "revision": self.revision,
+                "terms": terms_json(self.terms),
+                "stamps": {name: list(stamp) for name, stamp in sorted(self.stamps.items())},
+            }
+        )
 
     @classmethod
-    def parse(cls, text: str | bytes, where: str) -> DirectoryRecord:
+    def parse(cls, text: str | bytes, where: str, home: Home) -> DirectoryRecord:
         """Read the JSON.
+
+        Args:
+            text: the JSON.
+            where: the file it is from.
+            home: the repository as it is now, which its relative paths begin at.
 
         Raises:
             RecordError: it is malformed.
         """
-        fields = Fields.read(text, where, RecordError)
-        fields.format(FORMAT)
+        fields = checked_fields(text, where, FORMAT, RecordError)
         record = cls(
-            path=read_path(fields, "path"),
+            home=Home.read(fields),
+            path=read_path(fields, "path", home),
+            identity=None if fields.is_null("identity") else Identity.read(fields, "identity"),
             tree=fields.id("tree"),
             layout=fields.id("layout"),
             revision=fields.text("revision", MAX_REVISION),
@@ -96,15 +111,6 @@ class DirectoryRecord:
         )
         fields.finish()
         return record
-
-
-def read_path(fields: Fields, name: str) -> Path:
-    """An absolute path."""
-    text = fields.text(name, MAX_PATH)
-    path = Path(text)
-    if not path.is_absolute() or "\0" in text:
-        raise fields.wrong(f"its {name} {text!r} is not an absolute path")
-    return path
 
 
 def _stamps(fields: Fields) -> dict[str, Stamp]:
@@ -122,10 +128,10 @@ class DirectoryRecords(Records[Path, DirectoryRecord]):
     """The directories that a repository has written; found by their absolute paths."""
 
     def _parse(self, text: bytes, where: str) -> DirectoryRecord:
-        return DirectoryRecord.parse(text, where)
+        return DirectoryRecord.parse(text, where, self._home)
 
     def _key(self, record: DirectoryRecord) -> Path:
         return record.path
 
     def _names(self, key: Path) -> tuple[str, bytes]:
-        return key.name, os.fsencode(key)
+        return key.name, os.fsencode(self._home.stored(key))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pvc.repo.targets.open_directory import OpenDirectory
     from pvc_store.layout import Layout
 
 
@@ -33,10 +34,10 @@ class Draft:
         written: names of the tensors of which blocks were put here.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: OpenDirectory) -> None:
         self.written: set[str] = set()
         self._directory = directory
-        self._places: dict[str, tuple[Path, int]] = {}
+        self._places: dict[str, tuple[str, int]] = {}
 
     def begin(self, layout: Layout) -> Draft:
         """Make all files with tensors.
@@ -48,10 +49,9 @@ class Draft:
         files = [(f, placements(f.header, f.path, Path(f.path))) for f in layout.weights]
         check_room(self._directory, sum(place.nbytes for _, places in files for place in places))
         for file, places in files:
-            path = self._directory / file.path
-            self._places.update((place.name, (path, place.offset)) for place in places)
+            self._places.update((place.name, (file.path, place.offset)) for place in places)
             prefix = shard_prefix(file.header)
-            _begin(path, prefix, len(prefix) + sum(place.nbytes for place in places))
+            self._begin(file.path, prefix, len(prefix) + sum(place.nbytes for place in places))
         return self
 
     def put(self, tensor: str, index: int, raw: NDArray[np.uint8]) -> None:
@@ -62,17 +62,16 @@ class Draft:
         """
         path, offset = self._places[tensor]
         self.written.add(tensor)
-        fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+        fd = self._directory.open(path, os.O_WRONLY)
         try:
             atomic.write_all(fd, raw.data, offset + index * BLOCK_BYTES)
         finally:
             os.close(fd)
 
-
-def _begin(path: Path, prefix: bytes, size: int) -> None:
-    atomic.make_directory(path.parent)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    try:
-        allocate(fd, prefix, size)
-    finally:
-        os.close(fd)
+    def _begin(self, path: str, prefix: bytes, size: int) -> None:
+        self._directory.make_folders(path)
+        fd = self._directory.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        try:
+            allocate(fd, prefix, size)
+        finally:
+            os.close(fd)

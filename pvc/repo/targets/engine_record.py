@@ -6,10 +6,10 @@ process.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pvc.repo.targets.home import Home
 from pvc.repo.targets.records import (
     MAX_REVISION,
     RecordError,
@@ -17,12 +17,12 @@ from pvc.repo.targets.records import (
     read_terms,
     terms_json,
 )
-from pvc.strict_json import Fields
+from pvc.repo.trees.checked_file import checked_fields, checked_text
 
 if TYPE_CHECKING:
     from pvc.repo.personality.personality_file import Term
 
-FORMAT = "pvc engine target 1"
+FORMAT = "pvc engine target 2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class EngineRecord:
     """The weights of an engine when pvc last wrote to it or read it.
 
     Attributes:
+        home: the repository that wrote or read them.
         engine: its name.
         process: the process, in a way that no other one has.
         generation: number of updates by pvc.
@@ -40,6 +41,7 @@ class EngineRecord:
         terms: the terms of that personality, or None where it is not known.
     """
 
+    home: Home
     engine: str
     process: str
     generation: int
@@ -56,18 +58,20 @@ class EngineRecord:
 
     def to_text(self) -> str:
         """The JSON that is stored."""
-        document = {
-            "format": FORMAT,
-            "engine": self.engine,
-            "process": self.process,
-            "generation": self.generation,
-            "stamp": self.stamp,
-            "tree": self.tree.hex(),
-            "layout": self.layout.hex(),
-            "revision": self.revision,
-            "terms": terms_json(self.terms),
-        }
-        return json.dumps(document, indent=1) + "\n"
+        return checked_text(
+            {
+                "format": FORMAT,
+                "home": self.home.to_json(),
+                "engine": self.engine,
+                "process": self.process,
+                "generation": self.generation,
+                "stamp": self.stamp,
+                "tree": self.tree.hex(),
+                "layout": self.layout.hex(),
+                "revision": self.revision,
+                "terms": terms_json(self.terms),
+            }
+        )
 
     @classmethod
     def parse(cls, text: str | bytes, where: str) -> EngineRecord:
@@ -76,9 +80,9 @@ class EngineRecord:
         Raises:
             RecordError: it is malformed.
         """
-        fields = Fields.read(text, where, RecordError)
-        fields.format(FORMAT)
+        fields = checked_fields(text, where, FORMAT, RecordError)
         record = cls(
+            home=Home.read(fields),
             engine=fields.text("engine"),
             process=fields.text("process"),
             generation=fields.number("generation"),

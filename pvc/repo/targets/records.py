@@ -1,7 +1,8 @@
 """Records of targets: a JSON file for each directory or engine that pvc has written to.
 
 The files lie beside the store, so that worktrees share them and git does not see them.  A file is
-named by the last part of its target's name, for people, and by a digest of all of it.
+named by the last part of its target's name, for people, and by a digest of all of it.  Records that
+came along when a repository was copied are listed, and found by nobody.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pvc_store.ids import object_id
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pvc.repo.targets.home import Home
     from pvc.strict_json import Fields
 
 MAX_REVISION = 1 << 16
@@ -31,6 +33,11 @@ class RecordError(MalformedError):
 
 class Record(Protocol):
     """A record of one target."""
+
+    @property
+    def home(self) -> Home:
+        """The repository that it belongs to."""
+        ...
 
     def to_text(self) -> str:
         """The JSON that is stored."""
@@ -46,10 +53,12 @@ class Records(ABC, Generic[K, R]):
 
     Args:
         folder: where their files are.
+        home: the repository.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, home: Home) -> None:
         self._folder = folder
+        self._home = home
 
     @abstractmethod
     def _parse(self, text: bytes, where: str) -> R:
@@ -64,7 +73,14 @@ class Records(ABC, Generic[K, R]):
         """The last part of a target's path or name, and all of it as bytes."""
 
     def all(self) -> list[R]:
-        """Every record that can be read, in the order of paths or names."""
+        """Every record of this repository that can be read, in the order of paths or names."""
+        return [record for record in self._readable() if record.home.is_same(self._home)]
+
+    def of_others(self) -> list[R]:
+        """Every record that can be read and is another repository's: this one is a copy of it."""
+        return [record for record in self._readable() if not record.home.is_same(self._home)]
+
+    def _readable(self) -> list[R]:
         found = [record for record in self._read() if not isinstance(record, RecordError)]
         return sorted(found, key=self._key)
 
@@ -86,13 +102,16 @@ class Records(ABC, Generic[K, R]):
                 continue
 
     def find(self, key: K) -> R | None:
-        """The record of a target, or None.
+        """The record of a target, or None; also None if it is another repository's.
 
         Raises:
             RecordError: it is malformed.
         """
         file = self._file(key)
-        return self._parse(file.read_bytes(), str(file)) if file.exists() else None
+        if not file.exists():
+            return None
+        record = self._parse(file.read_bytes(), str(file))
+        return record if record.home.is_same(self._home) else None
 
     def save(self, record: R) -> None:
         """Write a record, in place of an older one of the same target."""

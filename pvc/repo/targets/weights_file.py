@@ -7,6 +7,7 @@ code writes, patches and verifies both.
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Container, Mapping
 
     from pvc.parallel import Crew, Stop
+    from pvc.repo.targets.open_directory import OpenDirectory
     from pvc.repo.trees.blocks import Blocks
+    from pvc.weights.fingerprint import Stamp
 
 TEMPORARY = ".pvc-tmp"
+NAME_CHARACTERS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +93,14 @@ class OutFile:
         found = ((stretch, _other_keys(stretch.tensor, before)) for stretch in self.stretches)
         return tuple(Stretch(s.tensor, s.offset, indices) for s, indices in found if indices)
 
-    def fits(self, file: Path) -> bool:
-        """Whether an existing file has this size and prefix, so that it can be patched."""
+    def fits(self, directory: OpenDirectory) -> bool:
+        """Whether a directory's file has this size and prefix, so that it can be patched.
+
+        Raises:
+            LinkError: one of its folders is a link.
+        """
         try:
-            fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
+            fd = directory.open(self.path, os.O_RDONLY)
         except OSError:
             return False
         try:
@@ -132,78 +140,104 @@ def allocate(fd: int, prefix: bytes, size: int) -> None:
     atomic.write_all(fd, prefix, 0)
 
 
-def write(directory: Path, file: OutFile, blocks: Blocks, crew: Crew) -> None:
+def write(directory: OpenDirectory, file: OutFile, blocks: Blocks, crew: Crew) -> Stamp:
     """Put a file into a directory, in place of what was there, in one step.
+
+    Returns:
+        Its stamp, taken before it was verified.
 
     Raises:
         VerificationError: it does not read back as written.
+        LinkError: one of its folders is a link.
         OSError: the disk is full, or refuses.
     """
-    final = directory / file.path
-    atomic.make_directory(final.parent)
-    temporary = final.with_name(f".{final.name[:50]}.{uuid.uuid4().hex}{TEMPORARY}")
-    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+    directory.make_folders(file.path)
+    temporary = temporary_beside(file.path)
+    fd = directory.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
-        try:
-            allocate(fd, file.prefix, file.size)
-            Filling(fd, final, blocks, crew, fresh=True).fill(file.stretches)
-        finally:
-            os.close(fd)
-        atomic.move_into_place([(temporary, final)])
+        allocate(fd, file.prefix, file.size)
+        filling = Filling(fd, directory.path / file.path, blocks, crew, fresh=True)
+        stamp = filling.fill(file.stretches)
+        directory.replace(temporary, file.path)
+        return stamp.moved(os.fstat(fd))
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        directory.remove(temporary)
         raise
+    finally:
+        os.close(fd)
+
+
+def temporary_beside(path: str) -> str:
+    """A new name for what will become a file or directory, beside it."""
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}.{name[:NAME_CHARACTERS]}.{uuid.uuid4().hex}{TEMPORARY}"
+
+
+def is_temporary_of(name: str, path: str) -> bool:
+    """Whether `temporary_beside` can have made a name, without folders, for a path."""
+    stem = re.escape(f".{path.rpartition('/')[2][:NAME_CHARACTERS]}.")
+    return re.fullmatch(f"{stem}[0-9a-f]{{32}}{re.escape(TEMPORARY)}", name) is not None
 
 
 def complete(
-    path: Path, file: OutFile, written: Container[str], blocks: Blocks, crew: Crew
-) -> None:
+    directory: OpenDirectory, file: OutFile, written: Container[str], blocks: Blocks, crew: Crew
+) -> Stamp:
     """Write what is missing of a draft, and verify the file.
 
     Args:
-        path: the file, which has its size and prefix.
+        directory: where the file is; it has its size and prefix.
         file: what it is to hold.
         written: names of the tensors that it holds already.
         blocks: gives the others.
         crew: threads, and who is shown the progress.
 
+    Returns:
+        Its stamp, taken before it was verified.
+
     Raises:
         VerificationError: it does not read back as written.
         OSError: the disk refuses.
     """
-    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    fd = directory.open(file.path, os.O_RDWR)
     try:
-        Filling(fd, path, blocks, crew, fresh=True).fill(file.stretches, written)
+        filling = Filling(fd, directory.path / file.path, blocks, crew, fresh=True)
+        return filling.fill(file.stretches, written)
     finally:
         os.close(fd)
 
 
-def patch(path: Path, stretches: tuple[Stretch, ...], blocks: Blocks, crew: Crew) -> None:
+def patch(
+    directory: OpenDirectory,
+    path: str,
+    stretches: tuple[Stretch, ...],
+    blocks: Blocks,
+    crew: Crew,
+) -> Stamp:
     """Write some blocks of an existing file, in place.
 
     Blocks that already are as they should be are not written, so that a patch which was cut short
     can be finished, or undone by the opposite patch.
 
+    Returns:
+        The file's stamp, taken before the blocks were verified.
+
     Raises:
         VerificationError: it does not read back as written.
         OSError: the disk refuses.
     """
-    if not stretches:
-        return
-    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    fd = directory.open(path, os.O_RDWR)
     try:
-        Filling(fd, path, blocks, crew, fresh=False).fill(stretches)
+        return Filling(fd, directory.path / path, blocks, crew, fresh=False).fill(stretches)
     finally:
         os.close(fd)
 
 
-def wrong(directory: Path, file: OutFile, blocks: Blocks, crew: Crew) -> list[str]:
+def wrong(directory: OpenDirectory, file: OutFile, blocks: Blocks, crew: Crew) -> list[str]:
     """Names of the tensors that a file does not hold as it should; its own name if all is wrong."""
-    path = directory / file.path
-    if not file.fits(path):
+    if not file.fits(directory):
         return [file.path]
     found: list[str] = []
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    fd = directory.open(file.path, os.O_RDONLY)
 
     def check(stretch: Stretch, stop: Stop) -> None:
         for index in stretch.indices:

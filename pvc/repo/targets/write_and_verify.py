@@ -9,8 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from blake3 import blake3
+
 from pvc import parallel
 from pvc.errors import PvcError
+from pvc.weights.fingerprint import Stamp
 from pvc_store import atomic
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.ids import block_key
@@ -61,16 +64,22 @@ class Filling:
     crew: Crew
     fresh: bool
 
-    def fill(self, stretches: tuple[Stretch, ...], written: Container[str] = ()) -> None:
-        """Write blocks, make them durable, and verify them; some tensors are written already."""
+    def fill(self, stretches: tuple[Stretch, ...], written: Container[str] = ()) -> Stamp:
+        """Write blocks, make them durable, and verify them; some tensors are written already.
+
+        Returns:
+            The file's stamp before it was verified: a change by somebody else shows in it.
+        """
         largest_first = sorted(stretches, key=lambda stretch: -stretch.nbytes())
         missing = [stretch for stretch in largest_first if stretch.tensor.name not in written]
         self.crew.progress.label("Writing")
         with _syncing(self.fd):
             parallel.run(missing, self._write, self.crew.threads)
         atomic.sync(self.fd)
+        stamp = Stamp.of(os.fstat(self.fd))
         self.crew.progress.label("Verifying")
         parallel.run(largest_first, self._verify, self.crew.threads)
+        return stamp
 
     def _write(self, stretch: Stretch, stop: Stop) -> None:
         tensor = stretch.tensor
@@ -83,12 +92,19 @@ class Filling:
             self.crew.progress.advance(len(out))
 
     def _verify(self, stretch: Stretch, stop: Stop) -> None:
+        """Compare what was written: by keys, and whole tensors by their BLAKE3 as well."""
+        tensor = stretch.tensor
+        hasher = blake3() if len(stretch.indices) == tensor.block_count else None
         for index in stretch.indices:
             stop.check()
-            out = self.blocks.buffer("out", stretch.tensor.block_length(index))
-            if key_at(self.fd, stretch, index, out) != stretch.tensor.key(index):
-                raise VerificationError(self.path, stretch.tensor.name)
+            out = self.blocks.buffer("out", tensor.block_length(index))
+            if key_at(self.fd, stretch, index, out) != tensor.key(index):
+                raise VerificationError(self.path, tensor.name)
+            if hasher is not None:
+                hasher.update(out.data)
             self.crew.progress.advance(len(out))
+        if hasher is not None and hasher.digest() != tensor.digest:
+            raise VerificationError(self.path, tensor.name)
 
 
 def key_at(fd: int, stretch: Stretch, index: int, out: NDArray[np.uint8]) -> bytes:

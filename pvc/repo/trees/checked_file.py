@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pvc.strict_json import MALFORMATIONS
+from pvc.strict_json import MALFORMATIONS, Fields
 from pvc_store import atomic
 from pvc_store.ids import object_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from pvc.errors import MalformedError
 
 T = TypeVar("T")
 
@@ -47,6 +49,30 @@ def without_check(
     if rest.pop("check") != _check(rest, name, field):
         raise ValueError("its check value is not that of its other fields")
     return rest
+
+
+def checked_text(document: Mapping[str, Any]) -> str:
+    """A document with its check value, as JSON."""
+    return json.dumps(with_check(document), indent=1) + "\n"
+
+
+def checked_fields(
+    text: str | bytes, where: str, expected: str, error: type[MalformedError]
+) -> Fields:
+    """The fields of such a text, but for `format` and `check`.
+
+    Args:
+        text: the JSON.
+        where: the file it is from.
+        expected: its format.
+        error: what is raised if it has another format or check value.
+    """
+    fields = Fields.read(text, where, error)
+    fields.format(expected)
+    check = fields.text("check")
+    if check != _check({"format": expected, **fields.rest()}, b"", None):
+        raise fields.wrong("its check value is not that of its other fields")
+    return fields
 
 
 def _check(document: Mapping[str, Any], name: bytes, field: str | None) -> str:

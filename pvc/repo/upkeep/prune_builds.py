@@ -50,7 +50,7 @@ def prune(repository: Repository, limit: int) -> int:
     """
     store, cache = repository.store, BuiltTrees(repository.folder)
     built = cache.all()
-    if _size(store, built) <= limit or JournalFile(repository.folder).read() is not None:
+    if _size(store, built) <= limit or JournalFile(repository).read() is not None:
         return 0
     kept = _within(store, built, limit)
     dropped = [one for one in built if one not in kept]

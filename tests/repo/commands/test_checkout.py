@@ -23,10 +23,10 @@ from pvc.repo.history.journal import JournalFile
 from pvc.repo.history.revision import UnknownOperandError
 from pvc.repo.personality.expression import ExpressionError
 from pvc.repo.repository import EditedError, Repository
-from pvc.repo.targets import directory as directory_module
 from pvc.repo.targets import weights_file as outfile_module
 from pvc.repo.targets.directory import DriftedError, InTheWayError, NoSpaceError
 from pvc.repo.targets.directory_record import DirectoryRecords
+from pvc.repo.targets.open_directory import OpenDirectory, ReplacedError
 from pvc.repo.targets.write_and_verify import VerificationError
 from tests.repo.conftest import CREW, git
 from tests.support import models
@@ -190,7 +190,7 @@ def test_what_is_not_ours_is_left_untouched(
         shutil.rmtree(out)
     make(out)
     before = untouched(out)
-    with pytest.raises((ForeignDirectoryError, DriftedError)):
+    with pytest.raises((ForeignDirectoryError, ReplacedError)):
         go(made, "main", out)
     assert untouched(out) == before
     assert [path.name for path in tmp_path.iterdir() if "tmp" in path.name] == []
@@ -434,7 +434,7 @@ def test_new_files_do_not_replace_the_users(
 
 def test_too_little_room(made: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
-    monkeypatch.setattr(directory_module, "_free", lambda _: 1000, raising=True)
+    monkeypatch.setattr(OpenDirectory, "free_bytes", lambda _: 1000)
     with pytest.raises(NoSpaceError) as caught:
         go(made, "main", out)
     assert (caught.value.free, caught.value.needed > 1_000_000) == (1000, True)
@@ -557,10 +557,10 @@ def test_a_new_directory_that_cannot_be_recorded_goes_again(
 ) -> None:
     replace_file = os.replace
 
-    def refuse(before: Path, after: Path) -> None:
+    def refuse(before: Path, after: Path, **folders: int) -> None:
         if "targets" in Path(after).parts:
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(after))
-        replace_file(before, after)
+        replace_file(before, after, **folders)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", refuse)
@@ -570,5 +570,5 @@ def test_a_new_directory_that_cannot_be_recorded_goes_again(
             )
     assert [path.name for path in tmp_path.iterdir()] == ["work"]
     assert made.targets.all() == []
-    assert not JournalFile(made.folder).exists()
+    assert not JournalFile(made).exists()
     checkout(made, "listening", DirectoryTarget(tmp_path / "out"), keep_head=False, crew=CREW)

@@ -26,7 +26,7 @@ from pvc.repo.personality.vector_names import VectorNameError
 from pvc.repo.repository import EditedError, Repository
 from pvc.weights.errors import CheckpointError
 from pvc.weights.folder import PickleError
-from tests.repo.conftest import CREW, git
+from tests.repo.conftest import CREW, git, is_unchanged
 from tests.support import models
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def test_extended_again_and_again_in_a_target(
         assert (done.action, done.vector.from_tree) == (action, done.vector.base)
         (target,) = repository.targets.all()
         assert (target.tree, target.terms) == (done.vector.to_tree, (Term("listening"),))
-        assert target.changed() == []
+        assert is_unchanged(target)
     models.save(out, models.tuned(now, 9))
     done = do_commit("suggesting", out, aside=True)
     assert done.vector.from_tree == models.captured(repository.head(), "listening").to_tree

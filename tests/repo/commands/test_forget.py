@@ -95,7 +95,7 @@ def test_a_malformed_target_stops_only_what_needs_it(
 def test_a_malformed_journal_stops_only_what_changes_something(
     made: Repository, served: Path
 ) -> None:
-    file = JournalFile(made.folder).path
+    file = JournalFile(made).path
     file.write_text("{")
     found = status(made)
     assert found.interrupted

@@ -23,6 +23,7 @@ from pvc.repo.history.recording import NothingChangedError
 from pvc.repo.repository import Repository
 from pvc.repo.targets import directory
 from pvc.repo.targets.directory import Content
+from pvc.repo.targets.open_directory import OpenDirectory
 from pvc.repo.trees import blocks as blocks_module
 from pvc.repo.trees import capture as capture_module
 from pvc.repo.trees.blocks import BaseFiles, Blocks
@@ -65,12 +66,12 @@ def test_any_checkpoint_comes_back(history: list[Saved]) -> None:
             base = contents[0].tree
         target = Path(folder) / "target"
         target.mkdir()
-        with Blocks(store, base, BaseFiles(None)) as blocks:
-            directory.create(target, contents[0], blocks, CREW)
+        with Blocks(store, base, BaseFiles(None)) as blocks, OpenDirectory(target) as inside:
+            directory.create(inside, contents[0], blocks, CREW)
             assert models.contents(target) == history[0].files
             at = 0
             for to in (1, 2, 0, 2, 1):
-                directory.update(target, contents[at], contents[to], blocks, CREW)
+                directory.update(inside, contents[at], contents[to], blocks, CREW)
                 assert models.contents(target) == history[to].files
                 at = to
 
@@ -176,7 +177,8 @@ def test_any_blocks_of_a_tensor_may_change(tmp_path: Path, changed: int) -> None
     content = one_tensor(store, tmp_path / "new", new.tobytes(), base)
     with Blocks(store, base, BaseFiles(None)) as blocks:
         (tmp_path / "out").mkdir()
-        directory.create(tmp_path / "out", content, blocks, CREW)
+        with OpenDirectory(tmp_path / "out") as inside:
+            directory.create(inside, content, blocks, CREW)
     assert models.contents(tmp_path / "out") == models.contents(tmp_path / "new")
 
 

@@ -169,8 +169,8 @@ def test_only_one_begins(tmp_path: Path, base: Path) -> None:
 def test_status_tells_work_under_way_from_work_cut_short(
     made: Repository, held: subprocess.Popen[str]
 ) -> None:
-    journal = JournalFile(made.folder)
-    journal.begin(Journal(made.root, position(made.git), None))
+    journal = JournalFile(made)
+    journal.begin(Journal(made.home, made.root, position(made.git), None))
     found = status(made)
     assert (found.busy, found.interrupted) == (f"process {held.pid}", False)
     held.kill()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -76,7 +75,6 @@ def test_a_refilled_target_is_not_what_was_checked_out_there(
     do_commit("listening", models.tuned(base_model, 1))
     served = tmp_path / "served"
     checkout(repository, "HEAD", DirectoryTarget(served), keep_head=False, crew=CREW)
-    shutil.rmtree(served)
     models.save(served, models.tuned(base_model, 2, step=1e-4))
     with pytest.raises(NearerBaseError) as caught:
         commit(repository, Wish("suggesting"), CheckpointSource(served), CREW)

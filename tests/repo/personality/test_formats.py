@@ -34,7 +34,9 @@ from pvc.repo.personality.vector_file import MAX_VECTOR_BYTES, VectorError
 from pvc.repo.personality.vector_names import VectorNameError, check_name, is_name
 from pvc.repo.targets.directory_record import DirectoryRecord, DirectoryRecords
 from pvc.repo.targets.engine_record import EngineRecord
+from pvc.repo.targets.home import Home, Identity
 from pvc.repo.targets.records import RecordError
+from pvc.repo.trees.checked_file import checked_text
 from pvc.repo.upkeep.findings import Findings
 from pvc.repo.upkeep.roots import read_roots
 from pvc.weights.fingerprint import Stamp
@@ -246,7 +248,7 @@ BAD_VECTORS = {
     "too large": vector_file.to_text(VECTOR) + " " * MAX_VECTOR_BYTES,
     "a number too long": '{"format": ' + "1" * 5000 + "}",
     "newer": changed("format", "pvc vector 2"),
-    "another format": changed("format", "pvc target 1"),
+    "another format": changed("format", "pvc target 2"),
     "half a character": changed("provenance/message", "\ud800").replace("\\ud800", "\ud800"),
     **{f"no {name}": changed(name, ...) for name in FIELDS},
     **{f"no {name}": changed(f"statistics/{name}", ...) for name in [*COUNTS, *AMOUNTS, "roles"]},
@@ -331,8 +333,11 @@ def test_the_fault_of_a_configuration_is_said_in_plain_words() -> None:
 
 # Targets and journal
 
+HOME = Home(Path("/work/.git"), Identity(64768, 99))
 TARGET = DirectoryRecord(
+    HOME,
     Path("/models/é served"),
+    Identity(64768, (1 << 64) - 1),
     ONE,
     TWO,
     "HEAD~1",
@@ -340,36 +345,38 @@ TARGET = DirectoryRecord(
     {"a/b.json": Stamp(1, 2, 3, 4), "model.safetensors": Stamp(1 << 40, 2, 3, 4)},
 )
 ENGINE = EngineRecord(
-    "chat.2", "boot pid:[1] 7 8", 3, 1 << 40, ONE, TWO, "HEAD~1", (Term("listening"),)
+    HOME, "chat.2", "boot pid:[1] 7 8", 3, 1 << 40, ONE, TWO, "HEAD~1", (Term("listening"),)
 )
 JOURNAL = Journal(
+    HOME,
     Path("/work"),
     ("main", "a" * 40),
     ("b" * 40, "b" * 40),
     DirectoryWrite(
-        TARGET, replace(TARGET, terms=None), ONE, Path("/base"), Path("/models/.x.pvc-tmp"), 77
+        TARGET, replace(TARGET, terms=None), ONE, Path("/base"), Path("/models/.x.pvc-tmp")
     ),
     (TARGET, replace(TARGET, path=Path("/other")), ENGINE),
 )
 
 
 def test_targets_and_journals_come_back() -> None:
-    for target in (TARGET, replace(TARGET, terms=None, stamps={}), replace(TARGET, terms=())):
-        assert DirectoryRecord.parse(target.to_text(), "x") == target
+    unlike = replace(TARGET, terms=None, stamps={}, identity=None, path=Path("/work/a/served"))
+    for target in (TARGET, unlike, replace(TARGET, terms=())):
+        assert DirectoryRecord.parse(target.to_text(), "x", HOME) == target
     for engine in (ENGINE, replace(ENGINE, terms=None)):
         assert EngineRecord.parse(engine.to_text(), "x") == engine
-    bare = Journal(Path("/work"), ("main", ""), None)
+    bare = Journal(HOME, Path("/work"), ("main", ""), None)
     for journal in (
         JOURNAL,
         bare,
         replace(bare, writing=DirectoryWrite(TARGET, None, ONE, Path("/b"))),
     ):
-        assert Journal.parse(journal.to_text(), "x") == journal
+        assert Journal.parse(journal.to_text(), "x", HOME) == journal
 
 
 def test_targets_whose_paths_are_no_text(tmp_path: Path) -> None:
     target = replace(TARGET, path=Path("/models/caf\udce9"))
-    targets = DirectoryRecords(tmp_path)
+    targets = DirectoryRecords(tmp_path, HOME)
     targets.save(target)
     assert targets.all() == [target]
     assert targets.find(target.path) == target
@@ -381,7 +388,7 @@ def test_records_of_engines(made: Repository) -> None:
     """They are roots; renaming a vector renames it there, too."""
     head = made.head()
     built = models.built(head)
-    held = replace(ENGINE, tree=built.tree, layout=built.layout)
+    held = replace(ENGINE, home=made.home, tree=built.tree, layout=built.layout)
     made.engines.save(held)
     made.engines.save(replace(held, engine="other", terms=None))
     rename(made, "listening", "hearing")
@@ -399,12 +406,75 @@ def test_records_of_engines(made: Repository) -> None:
     assert [error.where for error in status(made).malformed] == [str(file)]
 
 
+def altered(
+    record: DirectoryRecord | EngineRecord | Journal, change: Callable[[dict[str, object]], object]
+) -> str:
+    """The text of a record with a change to its fields, and the check value that belongs to it."""
+    document = json.loads(record.to_text())
+    del document["check"]
+    found = change(document)
+    return checked_text(found) if isinstance(found, dict) else json.dumps(found)
+
+
+@pytest.mark.parametrize("record", [TARGET, ENGINE, JOURNAL])
+def test_a_changed_field_is_noticed(record: DirectoryRecord | EngineRecord | Journal) -> None:
+    document = json.loads(record.to_text())
+    for name, value in document.items():
+        text = json.dumps({**document, name: [value, value]})
+        with pytest.raises((RecordError, JournalError)):
+            READERS_OF_RECORDS[type(record)](text)
+    one_bit = record.to_text().replace("2222222222222222", "2222222222222232", 1)
+    assert one_bit != record.to_text()
+    with pytest.raises((RecordError, JournalError), match="check value"):
+        READERS_OF_RECORDS[type(record)](one_bit)
+
+
+READERS_OF_RECORDS: dict[type, Callable[[str], object]] = {
+    DirectoryRecord: lambda text: DirectoryRecord.parse(text, "x", HOME),
+    EngineRecord: lambda text: EngineRecord.parse(text, "x"),
+    Journal: lambda text: Journal.parse(text, "x", HOME),
+}
+
+
+def test_paths_in_the_repository_move_with_it() -> None:
+    inside = replace(TARGET, path=Path("/work/runs/served"))
+    assert DirectoryRecord.parse(inside.to_text(), "x", HOME) == inside
+    moved = replace(HOME, path=Path("/other/place/.git"))
+    found = DirectoryRecord.parse(inside.to_text(), "x", moved)
+    assert found.path == Path("/other/place/runs/served")
+    assert DirectoryRecord.parse(TARGET.to_text(), "x", moved).path == TARGET.path
+    submodule = Home(Path("/work/.git/modules/a"), HOME.identity)
+    assert submodule.stored(Path("/work/a/served")) == "../../../a/served"
+    assert Home(Path("/bare.git"), HOME.identity).stored(Path("/bare.git/x")) == "/bare.git/x"
+
+
+def test_a_copy_has_another_home() -> None:
+    copy = Home(Path("/copy/.git"), Identity(64768, 100))
+    assert not HOME.is_same(copy)
+    assert not HOME.is_same(replace(HOME, identity=Identity(64768, 100)))
+    assert HOME.is_same(replace(HOME, path=Path("/moved/.git")))
+    assert HOME.is_same(replace(HOME, identity=Identity(1, 99)))  # after a reboot
+    assert not HOME.is_same(Home(Path("/snapshot/.git"), Identity(1, 99)))
+
+
+def test_records_of_a_copy_are_found_by_nobody(tmp_path: Path) -> None:
+    DirectoryRecords(tmp_path, HOME).save(TARGET)
+    copy = Home(Path("/copy/.git"), Identity(64768, 100))
+    targets = DirectoryRecords(tmp_path, copy)
+    assert (targets.all(), targets.of_others()) == ([], [TARGET])
+    assert targets.find(TARGET.path) is None
+    assert targets.knows(TARGET.path)
+
+
 BAD_TARGETS: dict[str, Callable[[dict[str, object]], object]] = {
     "no object": lambda _: [],
     "a number": lambda _: 1,
-    "newer": lambda found: {**found, "format": "pvc target 2"},
+    "newer": lambda found: {**found, "format": "pvc target 3"},
     "no path": lambda found: {**found, "path": None},
-    "a relative path": lambda found: {**found, "path": "served"},
+    "an empty path": lambda found: {**found, "path": ""},
+    "no home": lambda found: {**found, "home": None},
+    "a relative home": lambda found: {**found, "home": {"path": "x", "identity": [1, 2]}},
+    "an identity that is none": lambda found: {**found, "identity": [1]},
     "a path that is none": lambda found: {**found, "path": "/a\0"},
     "no id": lambda found: {**found, "tree": "xyz"},
     "a number for an id": lambda found: {**found, "layout": 1},
@@ -421,12 +491,12 @@ BAD_TARGETS: dict[str, Callable[[dict[str, object]], object]] = {
 @pytest.mark.parametrize("change", BAD_TARGETS.values(), ids=BAD_TARGETS.keys())
 def test_malformed_targets(change: Callable[[dict[str, object]], object]) -> None:
     with pytest.raises(RecordError):
-        DirectoryRecord.parse(json.dumps(change(json.loads(TARGET.to_text()))), "x")
+        DirectoryRecord.parse(altered(TARGET, change), "x", HOME)
 
 
 BAD_ENGINES: dict[str, Callable[[dict[str, object]], object]] = {
     "no object": lambda _: [],
-    "a directory's": lambda found: {**found, "format": "pvc target 1"},
+    "a directory's": lambda found: {**found, "format": "pvc target 2"},
     "no id": lambda found: {**found, "layout": "xyz"},
     "no generation": lambda found: {**found, "generation": None},
     "an infinite stamp": lambda found: {**found, "stamp": float("inf")},
@@ -438,12 +508,12 @@ BAD_ENGINES: dict[str, Callable[[dict[str, object]], object]] = {
 @pytest.mark.parametrize("change", BAD_ENGINES.values(), ids=BAD_ENGINES.keys())
 def test_malformed_records_of_engines(change: Callable[[dict[str, object]], object]) -> None:
     with pytest.raises(RecordError):
-        EngineRecord.parse(json.dumps(change(json.loads(ENGINE.to_text()))), "x")
+        EngineRecord.parse(altered(ENGINE, change), "x")
 
 
 BAD_JOURNALS: dict[str, Callable[[dict[str, object]], object]] = {
     "no object": lambda _: [],
-    "newer": lambda found: {**found, "format": "pvc journal 2"},
+    "newer": lambda found: {**found, "format": "pvc journal 3"},
     "no root": lambda found: {**found, "root": None},
     "half a place": lambda found: {**found, "head_before": ["main"]},
     "no target": lambda found: {**found, "adopted": [1]},
@@ -456,7 +526,7 @@ BAD_JOURNALS: dict[str, Callable[[dict[str, object]], object]] = {
 @pytest.mark.parametrize("change", BAD_JOURNALS.values(), ids=BAD_JOURNALS.keys())
 def test_malformed_journals(change: Callable[[dict[str, object]], object]) -> None:
     with pytest.raises(JournalError):
-        Journal.parse(json.dumps(change(json.loads(JOURNAL.to_text()))), "x")
+        Journal.parse(altered(JOURNAL, change), "x", HOME)
 
 
 # Derived vectors
@@ -579,9 +649,9 @@ READERS: dict[str, tuple[str, Callable[[bytes], object], type[MalformedError]]] 
         lambda data: Config.parse(data.decode(errors="replace")),
         ConfigError,
     ),
-    "target": (TARGET.to_text(), lambda data: DirectoryRecord.parse(data, "x"), RecordError),
+    "target": (TARGET.to_text(), lambda data: DirectoryRecord.parse(data, "x", HOME), RecordError),
     "engine": (ENGINE.to_text(), lambda data: EngineRecord.parse(data, "x"), RecordError),
-    "journal": (JOURNAL.to_text(), lambda data: Journal.parse(data, "x"), JournalError),
+    "journal": (JOURNAL.to_text(), lambda data: Journal.parse(data, "x", HOME), JournalError),
 }
 
 
@@ -594,10 +664,10 @@ def test_damage_is_an_error_of_its_own(which: str, data: st.DataObject) -> None:
 
 
 def test_damaged_files_of_a_repository(made: Repository) -> None:
-    JournalFile(made.folder).path.write_bytes(b"\xff\xfe\x00")
+    JournalFile(made).path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(JournalError):
-        JournalFile(made.folder).read()
-    made.targets.save(TARGET)
+        JournalFile(made).read()
+    made.targets.save(replace(TARGET, home=made.home))
     (file,) = (made.folder / "targets").iterdir()
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RecordError) as caught:
@@ -663,9 +733,9 @@ def read_note_text(text: str) -> Built:
         ("personality", Personality.parse, Personality((Term("listening"), Term("suggesting")))),
         ("vector", lambda text: vector_file.parse(text, "x"), VECTOR),
         ("config", Config.parse, CONFIG),
-        ("target", lambda text: DirectoryRecord.parse(text, "x").terms, (Term("listening"),)),
+        ("target", lambda text: DirectoryRecord.parse(text, "x", HOME).terms, (Term("listening"),)),
         ("engine-target", lambda text: EngineRecord.parse(text, "x").engine, "chat"),
-        ("journal", lambda text: Journal.parse(text, "x").head_after, None),
+        ("journal", lambda text: Journal.parse(text, "x", HOME).head_after, None),
         ("note", read_note_text, Built(ONE, TWO)),
         ("built", BuiltTree.parse, BUILT_TREE),
     ],
@@ -678,7 +748,7 @@ def test_examples_of_the_pages(page: str, read: Callable[[str], object], expecte
         golden = {"vector": "vector.json", "config": "pvc.toml"}[page]
         assert example == (GOLDEN / golden).read_text(encoding="utf-8")
     if page == "target":
-        assert DirectoryRecord.parse(example, "x").to_text() == example
+        assert DirectoryRecord.parse(example, "x", HOME).to_text() == example
     if page == "built":
         assert BUILT_TREE.to_text() == example
     if page == "engine-target":

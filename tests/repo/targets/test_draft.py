@@ -18,6 +18,7 @@ from pvc.repo.commands.status import status
 from pvc.repo.targets import directory as directory_module
 from pvc.repo.targets.directory import NoSpaceError
 from pvc.repo.targets.draft import Draft
+from pvc.repo.targets.open_directory import OpenDirectory
 from pvc.repo.targets.write_and_verify import VerificationError
 from tests.support import models
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pvc.repo.repository import Repository
+    from pvc.weights.fingerprint import Fingerprint
 
 CREW = Crew(threads=2)
 SUM = "base + 0.5*listening"
@@ -56,9 +58,9 @@ def test_computed_blocks_are_in_place_before_the_tree_is_known(
     found: list[dict[str, bytes]] = []
     create = directory_module.create
 
-    def look(directory: Path, *arguments: object) -> None:
-        found.append(models.contents(directory))
-        create(directory, *arguments)  # type: ignore[arg-type]
+    def look(directory: OpenDirectory, *arguments: object) -> Fingerprint:
+        found.append(models.contents(directory.path))
+        return create(directory, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(directory_module, "create", look)
     done = models.contents(go(made, SUM, tmp_path / "out"))
@@ -104,7 +106,7 @@ def test_what_cannot_be_written_is_not_computed(
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     with pytest.raises(ForeignDirectoryError):
         go(made, SUM, tmp_path / "mine")
-    monkeypatch.setattr(directory_module, "_free", lambda _: 1000)
+    monkeypatch.setattr(OpenDirectory, "free_bytes", lambda _: 1000)
     with pytest.raises(NoSpaceError):
         go(made, SUM, tmp_path / "out")
     monkeypatch.undo()

@@ -150,8 +150,8 @@ def test_nothing_goes_where_something_cannot_be_read(made: Repository, trees: li
     bad.write_text("{")
     assert prune(made, 0) == 0
     bad.unlink()
-    file = JournalFile(made.folder)
-    file.begin(Journal(made.root, position(made.git), None))
+    file = JournalFile(made)
+    file.begin(Journal(made.home, made.root, position(made.git), None))
     assert prune(made, 0) == 0
     file.end()
     with made.store.writing():
