@@ -14,7 +14,7 @@ import click
 
 from pvc.cli import errors, exit_codes
 from pvc.cli.hints import RUN_AGAIN, SYSTEM_HINTS
-from pvc.cli.output import JSON_VERSION, WITHOUT_OUTPUT, colours
+from pvc.cli.output import FAULTS, JSON_VERSION, WITHOUT_OUTPUT, colours
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -65,7 +65,11 @@ def _command() -> int:
 
         return shell_complete(group, {}, "pvc", COMPLETION, instruction)
     with group.make_context("pvc", sys.argv[1:]) as context:
-        group.invoke(context)
+        try:
+            group.invoke(context)
+        finally:
+            for fault in context.meta.get(FAULTS, ()):
+                _show("warning: ", "yellow", str(fault), errors.hint_of(fault))
     if sys.stdout is not None:
         sys.stdout.flush()
     return 0
@@ -112,12 +116,16 @@ def _report(error: BaseException) -> int:
         return code
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(error.ctx.get_usage(), err=True)
+    _show("error: ", "red", message, hint)
+    return code
+
+
+def _show(word: str, colour: str, message: str, hint: str | None) -> None:
     show = colours(sys.stderr)
-    click.echo(click.style("error: ", fg="red") + message, err=True, color=show)
+    click.echo(click.style(word, fg=colour) + message, err=True, color=show)
     if hint:
         below = hint.replace("\n", "\n" + " " * len("hint: "))
         click.echo(click.style("hint: ", fg="cyan") + below, err=True, color=show)
-    return code
 
 
 def _flushed(code: int) -> int:
@@ -155,14 +163,9 @@ def _described(error: BaseException) -> tuple[int, str, str, str | None]:
     if isinstance(error, OSError):
         where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         done = " ".join(getattr(error, "__notes__", ()))
-        hint = SYSTEM_HINTS.get(error.errno or 0, "")
+        hint = SYSTEM_HINTS.get(error.errno or 0, "").replace(RUN_AGAIN, "." if done else RUN_AGAIN)
         text = " ".join(filter(None, (f"{where}{error.strerror or error}.", done)))
-        return (
-            exit_codes.OTHER,
-            name,
-            text,
-            (hint if not done else hint.replace(RUN_AGAIN, ".")) or None,
-        )
+        return exit_codes.OTHER, name, text, hint or None
     return _bug(error)
 
 

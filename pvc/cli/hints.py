@@ -131,8 +131,8 @@ HINTS: dict[str, Hint] = {
     "pvc.repo.commands.branches:NoBranchError": _no_branch,
     "pvc.repo.commands.checkout_directory:BadPlaceError": "Give a directory of its own with `--to "
     "DIR`.",
-    "pvc.repo.commands.checkout_directory:CopiedRepositoryError": "Give a directory of its own with "
-    "`--to DIR`; `pvc forget DIR` removes the record that was copied.",
+    "pvc.repo.commands.checkout_directory:CopiedRepositoryError": "Give a directory of its own "
+    "with `--to DIR`; `pvc forget DIR` removes the record that was copied.",
     "pvc.repo.commands.checkout_directory:ForeignDirectoryError": "Give a directory that does not "
     "exist yet.",
     "pvc.repo.commands.checkout_directory:MovedError": "Name the directory with `--to DIR`.",
@@ -207,8 +207,8 @@ HINTS: dict[str, Hint] = {
     "disk.",
     "pvc.repo.targets.open_directory:LinkError": "Put the folder back, or give another directory "
     "with `--to DIR`.",
-    "pvc.repo.targets.open_directory:ReplacedError": "Put the directory back, or run `pvc forget` on "
-    "it and give another one with `--to DIR`.",
+    "pvc.repo.targets.open_directory:ReplacedError": "Put the directory back, or run `pvc forget` "
+    "on it and give another one with `--to DIR`.",
     "pvc.repo.targets.records:RecordError": "Remove this file: pvc will then no longer treat the "
     "directory as a target. Or give another directory with `--to DIR`.",
     "pvc.repo.targets.write_and_verify:VerificationError": "The disk or the memory may be failing. "

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 JSON_VERSION = 1
 SHORT_ID = 12
+FAULTS = "pvc.cli.faults"
 WITHOUT_OUTPUT = "The command is done; only its output could not be written."
 
 
@@ -52,12 +53,6 @@ class Output:
         """Write a warning to stderr."""
         self.note(click.style("warning: ", fg="yellow") + text)
 
-    def fault(self, text: str, hint: str | None) -> None:
-        """Write to stderr what did not stop the command but must be known, also if quiet."""
-        click.echo(click.style("warning: ", fg="yellow") + text, err=True)
-        if hint:
-            click.echo(click.style("hint: ", fg="cyan") + hint, err=True)
-
     def shows_progress(self) -> bool:
         """Whether progress is shown."""
         return not (self.quiet or self.as_json)
@@ -86,6 +81,11 @@ def current() -> Output:
     """The output of the running command."""
     found = click.get_current_context().meta.get(__name__, Output())
     return found if isinstance(found, Output) else Output()
+
+
+def remember(faults: Sequence[Exception]) -> None:
+    """Keep faults that did not stop the command; `boundary` tells the user at the end."""
+    click.get_current_context().meta.setdefault(FAULTS, []).extend(faults)
 
 
 def colours(stream: Any) -> bool:

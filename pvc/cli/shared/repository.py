@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pvc.cli.errors import hint_of
-from pvc.cli.output import current
+from pvc.cli.output import remember
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,8 +47,7 @@ def opened() -> Iterator[Repository]:
                 error.close = _close(repository, error.revision)
             raise
         finally:
-            for notice in repository.notices:
-                current().fault(str(notice), hint_of(notice))
+            remember(repository.notices)
 
 
 def _close(repository: Repository, text: str) -> tuple[str, ...]:
