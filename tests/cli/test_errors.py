@@ -491,8 +491,9 @@ def test_the_answer_cannot_be_written(work: Path) -> None:
                 [sys.executable, "-m", "pvc", words], cwd=work, env=environment(), check=False,
                 stdout=full, stderr=subprocess.PIPE, text=True,
             )  # fmt: skip
-        hint = "hint: Free some space, and run the command again.\n"
-        assert (done.returncode, done.stderr) == (19, f"error: No space left on device.\n{hint}")
+        text = "error: No space left on device. The command is done; only its output could not "
+        text += "be written.\nhint: Free some space.\n"
+        assert (done.returncode, done.stderr) == (19, text)
 
 
 def test_an_error_of_the_system_names_its_path(pvc: Pvc, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""pvc as a process, seen from outside: these tests import nothing of it."""
