@@ -20,6 +20,9 @@ from pvc.repo.targets.directory import NoSpaceError
 from pvc.repo.targets.draft import Draft
 from pvc.repo.targets.open_directory import OpenDirectory
 from pvc.repo.targets.write_and_verify import VerificationError
+from pvc.repo.trees.blocks import Blocks
+from pvc_store import atomic
+from pvc_store.block import BLOCK_BYTES
 from tests.support import models
 
 if TYPE_CHECKING:
@@ -29,7 +32,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pvc.repo.repository import Repository
+    from pvc.repo.targets.weights_file import Stretch
     from pvc.weights.fingerprint import Fingerprint
+    from pvc_store.tree import Tensor
 
 CREW = Crew(threads=2)
 SUM = "base + 0.5*listening"
@@ -111,3 +116,26 @@ def test_what_cannot_be_written_is_not_computed(
         go(made, SUM, tmp_path / "out")
     monkeypatch.undo()
     assert build(made, SUM, CREW).computed
+
+
+def test_two_blocks_of_one_key_are_told_apart_by_the_digest(
+    made: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store from elsewhere gives other bytes for a key."""
+    read = Blocks.read
+
+    def forged(blocks: Blocks, tensor: Tensor, index: int, out: NDArray[np.uint8]) -> None:
+        read(blocks, tensor, index, out)
+        out[0] ^= 1
+
+    monkeypatch.setattr(Blocks, "read", forged)
+    monkeypatch.setattr("pvc.repo.targets.write_and_verify.key_at", _filled)
+    with pytest.raises(VerificationError):
+        go(made, "main", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def _filled(fd: int, stretch: Stretch, index: int, out: NDArray[np.uint8]) -> bytes:
+    """The key that is expected, whatever the file holds."""
+    atomic.read_all(fd, out.data, stretch.offset + index * BLOCK_BYTES)
+    return stretch.tensor.key(index)
