@@ -68,6 +68,19 @@ def _drifted(error: Any) -> str:
     )
 
 
+def _unknown_origin(error: Any) -> str:
+    return (
+        "State which it was:\n"
+        f"`--onto base`: {error.name} is what was learned beyond the base (norm "
+        f"{error.from_base:.3g}), and HEAD becomes {error.head} + {error.name}, which are other "
+        "weights than these.\n"
+        f"`--onto HEAD`: {error.name} is what was learned beyond HEAD (norm about "
+        f"{error.from_head:.3g}), and HEAD becomes these weights.\n"
+        "`--aside` takes the base, and leaves HEAD as it is; [commit] onto in pvc.toml is for "
+        "every commit."
+    )
+
+
 def _dependent(error: Any) -> str:
     if "the personality" in error.dependents:
         return "Remove its term from personality.toml first, then run `pvc commit -m MESSAGE`."
@@ -145,12 +158,10 @@ HINTS: dict[str, Hint] = {
     "pvc.repo.commands.commit_edits:UnresolvedError": "Edit the text between <<<<<<< and >>>>>>>, "
     "or take a side with `git checkout --ours PATH` or `--theirs PATH`. `pvc merge --abort` goes "
     "back.",
-    "pvc.repo.commands.commit_origin:NearerBaseError": "State what it was trained from: `--onto "
-    "base`, or the revision.",
-    "pvc.repo.commands.commit_origin:NearerHeadError": "State what it was trained from: `--onto "
-    "HEAD` or `--onto base`.",
     "pvc.repo.commands.commit_origin:OtherTreeError": "Use `--aside`, or run `pvc switch` to the "
     "branch that it was checked out from.",
+    "pvc.repo.commands.commit_origin:UnknownParentError": "State what it was trained from: "
+    "`--onto base`, or a revision.",
     "pvc.repo.commands.commit_source:OtherBaseError": _other_base,
     "pvc.repo.commands.diff_trees:MixedError": "Use `pvc diff NAME` for a vector, and `pvc diff "
     "REV REV` to compare weights.",
@@ -162,6 +173,9 @@ HINTS: dict[str, Hint] = {
     "pvc.repo.commands.merge_branch:MergeConflictError": "Both values are in the files: edit them "
     "and run `pvc commit -m MESSAGE`; or run `pvc merge --abort` and merge again with `--ours` or "
     "`--theirs`.",
+    "pvc.repo.commands.origin_settlement:RefilledError": "State what it was trained from: `--onto "
+    "HEAD` or `--onto base`.",
+    "pvc.repo.commands.origin_settlement:UnknownOriginError": _unknown_origin,
     "pvc.repo.commands.revert:NotRevertibleError": "Use `pvc log` to list commits, and `pvc "
     "checkout REV` to go back without changing history.",
     "pvc.repo.commands.scale:RepeatedTermError": "Edit personality.toml and run `pvc commit -m "

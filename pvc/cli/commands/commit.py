@@ -16,6 +16,7 @@ from pvc.wording import number, size
 
 if TYPE_CHECKING:
     from pvc.repo.commands.commit import Committed
+    from pvc.repo.commands.origin_evidence import Evidence
 
 FAR = 0.5
 
@@ -98,9 +99,9 @@ def _document(done: Committed, seconds: float) -> dict[str, Any]:
         "vector": document(done.name, done.vector),
         "action": done.action,
         "origin": done.origin_text,
-        "distances": None
-        if done.distances is None
-        else {"base": done.distances.base, "head": done.distances.head},
+        "origin_reason": done.origin.reason,
+        "evidence": _evidence(done.origin.evidence),
+        "head_is_result": done.is_result,
         "personality": str(done.personality),
         "applied": done.applied,
         "commit": done.commit,
@@ -124,15 +125,38 @@ def _lines(done: Committed, seconds: float) -> list[str]:
         f"  stored    {size(counted.stored_bytes)} of {size(counted.total_bytes)} "
         f"({share(counted.stored_bytes, counted.total_bytes)}), {seconds:.1f} s",
     ]
-    if done.distances is not None:
-        text = done.origin_text
-        other, start = ("HEAD", "the base") if text == "base" else (text, text)
+    if done.origin.reason not in {"only", "said"}:
+        lines.append(f"  origin    {_origin(done)}")
+    if done.is_result is False:
         lines.append(
-            f"  distance  {norm(done.distances.base)} from the base, "
-            f"{norm(done.distances.head)} from {other}: the origin is {start}"
+            f"  HEAD      is {done.personality} now: these are not the weights of "
+            f"{done.engine or 'the checkpoint'}, which are {done.origin_text} + {done.name}"
         )
     aside = "" if done.applied else f" ({done.name} is not applied)"
     return [*lines, f"[{done.commit[:10]}] {done.personality}{aside}"]
+
+
+def _evidence(found: Evidence | None) -> dict[str, int] | None:
+    if found is None:
+        return None
+    return {
+        "differing": found.differing,
+        "like_base": found.like_base,
+        "like_head": found.like_head,
+    }
+
+
+def _origin(done: Committed) -> str:
+    start = "the base" if done.origin_text == "base" else done.origin_text
+    how = {
+        "target": "was checked out there",
+        "trainer_state": "is named by trainer_state.json",
+        "elements": "by its elements",
+        "aside": "since nothing tells, and the vector stays aside",
+        "pvc.toml": "since nothing tells, and pvc.toml says so",
+    }[done.origin.reason]
+    counts = "" if done.origin.evidence is None else f"; {done.origin.evidence}"
+    return f"{start}, {how}{counts}"
 
 
 def _warnings(output: Output, done: Committed) -> None:

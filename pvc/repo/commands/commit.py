@@ -11,10 +11,11 @@ from pvc.repo.build.builds import Builds
 from pvc.repo.commands.commit_action import plan
 from pvc.repo.commands.commit_origin import (
     assumed_origin,
-    check_nearest,
+    parent_origin,
     revision_origin,
     target_origin,
 )
+from pvc.repo.commands.origin_settlement import Result, Settlement
 from pvc.repo.history.recording import NothingChangedError, PendingCommit, check_ready, record
 from pvc.repo.history.recovery import recover
 from pvc.repo.history.revision import AmbiguousError
@@ -26,12 +27,14 @@ from pvc.wording import shown
 
 if TYPE_CHECKING:
     from pvc.parallel import Crew
-    from pvc.repo.commands.commit_origin import CommitOrigin, Distances
+    from pvc.repo.commands.commit_origin import CommitOrigin
     from pvc.repo.commands.commit_source import CommitSource, OpenSource
     from pvc.repo.personality.personality_file import Personality
     from pvc.repo.repository import Repository
+    from pvc.repo.trees.blocks import Blocks
     from pvc.repo.trees.statistics import Capture
     from pvc.weights.folder import LeftOut
+    from pvc_store.store import StoreWriter
 
 
 class NonFiniteError(PvcError):
@@ -78,7 +81,8 @@ class Committed:
         vector: what is stored of it.
         action: "captured", "extended" or "replaced".
         origin_text: the revision that it was measured against.
-        distances: to the base and to HEAD, where both were looked at.
+        origin: that revision's tree, and how it is known.
+        is_result: whether HEAD's tree is now the result's; None if the vector is not applied.
         personality: the personality of the new commit.
         applied: whether the vector is a term of it.
         commit: id of the new commit.
@@ -94,7 +98,8 @@ class Committed:
     vector: CapturedVector
     action: str
     origin_text: str
-    distances: Distances | None
+    origin: CommitOrigin
+    is_result: bool | None
     personality: Personality
     applied: bool
     commit: str
@@ -116,7 +121,7 @@ def commit(repository: Repository, wish: Wish, source: CommitSource, crew: Crew)
     Raises:
         OtherBaseError, NothingChangedError, NonFiniteError: see there.
         ContainedError, AppliedError, IdentityError: the personality cannot take it.
-        OtherTreeError, NearerHeadError, NearerBaseError: its origin is in doubt.
+        OtherTreeError, UnknownOriginError, RefilledError: its origin is in doubt.
         HeadMovedError: somebody moved HEAD meanwhile.
         EditedError: the personality was edited and not committed.
         CheckpointError, RefusedError, ...: the source cannot be read; see its `open`.
@@ -159,9 +164,12 @@ class _Commit:
         repository, target, crew = self.repository, self.source.target, self.crew
         if self.wish.onto is not None:
             return revision_origin(repository, self.wish.onto, crew)
-        if target is None:
-            return assumed_origin(repository, self.head, crew)
-        return target_origin(repository, self.head, target, crew, aside=self.wish.aside)
+        if target is not None:
+            return target_origin(repository, self.head, target, crew, aside=self.wish.aside)
+        if self.source.parent is not None:
+            parent = self.source.where, self.source.parent
+            return parent_origin(repository, self.head, parent, crew)
+        return assumed_origin(repository, self.head, crew)
 
     def run(self) -> Committed:
         store = self.repository.store
@@ -169,13 +177,7 @@ class _Commit:
             store.writing() as writing,
             self.repository.blocks(self.head.config, writing) as blocks,
         ):
-            start = store.tree(self.plan.start)
-            goal = CaptureOptions(start, self.repository.norms.read(start))
-            captured = self.source.capture(blocks, writing, goal, self.crew)
-            self._check(captured)
-            distances = check_nearest(
-                self.repository, self.origin, captured.tree, blocks, self.crew
-            )
+            captured = self._settle(self._capture(blocks, writing), blocks, writing)
             writing.put_tree(captured.tree, self.base)
             writing.put_layout(captured.layout)
             statistics = captured.statistics(writing.stored_bytes)
@@ -187,7 +189,8 @@ class _Commit:
             vector=vector,
             action=self.plan.action,
             origin_text=self.origin.text,
-            distances=distances,
+            origin=self.origin,
+            is_result=self._is_result(state, vector),
             personality=self.plan.personality,
             applied=self.wish.name in self.plan.personality.names(),
             commit=state.commit,
@@ -195,6 +198,30 @@ class _Commit:
             rounded_share=captured.rounded_share(),
             engine=self.source.engine,
         )
+
+    def _capture(self, blocks: Blocks, writing: StoreWriter) -> Capture:
+        start = self.repository.store.tree(self.plan.start)
+        goal = CaptureOptions(start, self.repository.norms.read(start))
+        captured = self.source.capture(blocks, writing, goal, self.crew)
+        self._check(captured)
+        return captured
+
+    def _settle(self, captured: Capture, blocks: Blocks, writing: StoreWriter) -> Capture:
+        """Settle the origin by the weights; they are read once more if it is another."""
+        wish, before = self.wish, self.origin
+        norm = captured.statistics(0).amount.relative_norm
+        result = Result(wish.name, self.source.where, captured.tree, norm, wish.aside)
+        settlement = Settlement(self.repository, self.head, blocks, self.crew)
+        self.origin = settlement.settle(before, result)
+        if self.origin.tree == before.tree:
+            return captured
+        self.plan = plan(self.head, wish.name, self.origin, aside=wish.aside)
+        return self._capture(blocks, writing)
+
+    def _is_result(self, state: Snapshot, vector: CapturedVector) -> bool | None:
+        if self.wish.name not in self.plan.personality.names():
+            return None
+        return Builds(self.repository, state.config).tree_of(state.formula) == vector.to_tree
 
     def _check(self, captured: Capture) -> None:
         where, tree, origin = self.source.where, captured.tree.id, self.origin

@@ -1,14 +1,15 @@
 """The origin of a commit: the tree that a training result started from, to which it is compared.
 
-The record of a target says which tree that was.  Any other directory is taken to start at the base.
-Neither is sure: a folder may have been refilled, or trained from HEAD elsewhere.  So the distance
-to the other candidate is measured too, and if that one is nearer, the user has to say which it was.
+1. `--onto` says it;
+2. else the record of a target does, or a `trainer_state.json` that names its parent;
+3. else the elements do, where the base and HEAD differ; see `origin_evidence`;
+4. else it is the base for a vector that stays aside, or what `pvc.toml` says;
+5. else the user has to say.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from pvc.errors import PvcError
@@ -16,16 +17,16 @@ from pvc.repo.build.build_cache import BuiltTrees
 from pvc.repo.build.builds import Builds
 from pvc.repo.history.revision import BASE, resolve
 from pvc.repo.personality.vector import CapturedVector
-from pvc.repo.trees.changes import compare, total
 
 if TYPE_CHECKING:
     from pvc.parallel import Crew
+    from pvc.repo.commands.origin_evidence import Evidence
     from pvc.repo.personality.formula import Formula
     from pvc.repo.personality.personality_file import Term
     from pvc.repo.repository import Repository
     from pvc.repo.snapshot import Snapshot
-    from pvc.repo.trees.blocks import Blocks
-    from pvc_store.tree import Tree
+
+HEAD = "HEAD"
 
 
 class OtherTreeError(PvcError):
@@ -44,48 +45,21 @@ class OtherTreeError(PvcError):
         )
 
 
-class NearerHeadError(PvcError):
-    """A checkpoint of unknown origin is nearer to HEAD than to the base.
+class UnknownParentError(PvcError):
+    """A result names a parent that the repository does not have.
 
     Attributes:
-        distances: both of them.
+        where: the directory.
+        tree: tree id of the parent.
     """
 
-    def __init__(self, distances: Distances) -> None:
-        self.distances = distances
+    def __init__(self, where: str, tree: bytes) -> None:
+        self.where = where
+        self.tree = tree
         super().__init__(
-            f"The checkpoint is nearer to HEAD (relative distance {distances.head:.3g}) than to "
-            f"the base ({distances.base:.3g}), and it was not said what it was trained from."
+            f"{where} says that it was trained from tree {tree.hex()[:12]}, which is not in this "
+            "repository."
         )
-
-
-class NearerBaseError(PvcError):
-    """What lies in a target is nearer to the base than to what was checked out there.
-
-    Attributes:
-        distances: both of them.
-    """
-
-    def __init__(self, distances: Distances) -> None:
-        self.distances = distances
-        super().__init__(
-            f"The checkpoint is nearer to the base (relative distance {distances.base:.3g}) than "
-            f"to what was checked out to its folder ({distances.head:.3g}), and it was not said "
-            "what it was trained from."
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Distances:
-    """Norms of a checkpoint's differences, relative to what it is compared with.
-
-    Attributes:
-        base: from the base.
-        head: from HEAD's tree, or from the one that was checked out to its folder.
-    """
-
-    base: float
-    head: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +73,9 @@ class CommitOrigin:
         doubted: tree id of the other candidate: HEAD's tree for a result that is taken to start at
             the base, the base for a target; None if it is the same.
         recipe: digest of the formula that the tree was computed by; None if it was captured.
+        reason: how it is known: "said", "target", "trainer_state", "elements", "aside", "pvc.toml",
+            or "only" if there is no other candidate; "" until that is settled.
+        evidence: how the result's elements compare, if that was looked at.
     """
 
     tree: bytes
@@ -106,6 +83,8 @@ class CommitOrigin:
     text: str
     doubted: bytes | None = None
     recipe: bytes | None = None
+    reason: str = ""
+    evidence: Evidence | None = None
 
 
 class TargetContent(Protocol):
@@ -132,26 +111,57 @@ class TargetContent(Protocol):
         ...
 
 
-def revision_origin(repository: Repository, text: str, crew: Crew) -> CommitOrigin:
+def revision_origin(
+    repository: Repository, text: str, crew: Crew, reason: str = "said"
+) -> CommitOrigin:
     """The tree of a revision, from which a result was trained as the user says.
 
     Args:
         repository: where.
         text: the revision; a captured vector stands for what it leads to.
         crew: computes the tree, if it is not stored.
+        reason: how it is known.
     """
     revision = resolve(repository, text)
     if revision.vector and isinstance(revision.vector[1], CapturedVector):
-        return CommitOrigin(revision.vector[1].to_tree, revision.terms, text)
+        return CommitOrigin(revision.vector[1].to_tree, revision.terms, text, reason=reason)
     built = Builds(repository, revision.state.config, crew).build(revision.formula)
-    return CommitOrigin(built.tree, revision.terms, text, recipe=_recipe(revision.formula))
+    recipe = _recipe(revision.formula)
+    return CommitOrigin(built.tree, revision.terms, text, recipe=recipe, reason=reason)
 
 
 def assumed_origin(repository: Repository, head: Snapshot, crew: Crew) -> CommitOrigin:
     """The base, for a result of which nobody says what it was trained from; HEAD is the rival."""
     base = head.config.base_tree
     head_tree = Builds(repository, head.config, crew).build(head.formula).tree
-    return CommitOrigin(base, (), BASE, doubted=None if head_tree == base else head_tree)
+    if head_tree == base:
+        return CommitOrigin(base, (), BASE, reason="only")
+    return CommitOrigin(base, (), BASE, doubted=head_tree)
+
+
+def parent_origin(
+    repository: Repository, head: Snapshot, parent: tuple[str, bytes], crew: Crew
+) -> CommitOrigin:
+    """The tree that a result names as its parent.
+
+    Args:
+        repository: where.
+        head: HEAD.
+        parent: the directory, and the tree id that it names.
+        crew: computes HEAD's tree, if it is not stored.
+
+    Raises:
+        UnknownParentError: the repository does not have that tree.
+    """
+    where, tree = parent
+    base, top = (revision_origin(repository, text, crew, "trainer_state") for text in (BASE, HEAD))
+    for found, other in ((base, top), (top, base)):
+        if found.tree == tree:
+            return replace(found, doubted=None if other.tree == tree else other.tree)
+    if repository.find_tree(tree) is None:
+        raise UnknownParentError(where, tree)
+    Builds(repository, head.config, crew).restore(tree)
+    return CommitOrigin(tree, None, tree.hex()[:12], reason="trainer_state")
 
 
 def target_origin(
@@ -180,38 +190,11 @@ def target_origin(
     doubted = None if target.tree == base else base
     if is_head:
         terms, recipe = head.personality.terms, _recipe(head.formula)
-        return CommitOrigin(target.tree, terms, target.revision, doubted, recipe)
+        return CommitOrigin(target.tree, terms, target.revision, doubted, recipe, "target")
     made = BuiltTrees(repository.folder).of(target.tree)
     recipe = made[0].digest if made else None
-    return CommitOrigin(target.tree, target.terms, target.revision, doubted, recipe)
+    return CommitOrigin(target.tree, target.terms, target.revision, doubted, recipe, "target")
 
 
 def _recipe(formula: Formula) -> bytes | None:
     return None if formula.exact else formula.digest()
-
-
-def check_nearest(
-    repository: Repository, origin: CommitOrigin, tree: Tree, blocks: Blocks, crew: Crew
-) -> Distances | None:
-    """Make sure that a result is not nearer to the other candidate for its origin.
-
-    Raises:
-        NearerHeadError, NearerBaseError: it is.
-    """
-    if origin.doubted is None:
-        return None
-    from_base = origin.tree == blocks.base.id
-    head = repository.store.tree(origin.doubted if from_base else origin.tree)
-    distances = Distances(
-        _distance(blocks.base, tree, blocks, crew), _distance(head, tree, blocks, crew)
-    )
-    if from_base and distances.head < distances.base:
-        raise NearerHeadError(distances)
-    if not from_base and distances.base < distances.head:
-        raise NearerBaseError(distances)
-    return distances
-
-
-def _distance(before: Tree, after: Tree, blocks: Blocks, crew: Crew) -> float:
-    change = total(one.change for one in compare(before, after, blocks, crew))
-    return math.sqrt(change.tau_square / change.base_square) if change.base_square else 0.0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pvc.errors import PvcError
+from pvc.repo.commands.trainer_state import parent_of
 from pvc.repo.trees.capture import capture
 from pvc.weights.checkpoint import Checkpoint
 from pvc.weights.compare import CheckpointDifference, first_differences, renamed
@@ -92,6 +93,11 @@ class OpenSource(Protocol):
         ...
 
     @property
+    def parent(self) -> bytes | None:
+        """Tree id of what it was trained from, if it says so itself."""
+        ...
+
+    @property
     def left_out(self) -> tuple[LeftOut, ...]:
         """Files that do not belong to it."""
         ...
@@ -160,6 +166,11 @@ class OpenCheckpoint:
     checkpoint: Checkpoint
     target: DirectoryRecord | None
     engine: None = None
+
+    @property
+    def parent(self) -> bytes | None:
+        """Tree id of what it was trained from, if its `trainer_state.json` says so."""
+        return parent_of(self.checkpoint.directory)
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:

@@ -13,7 +13,7 @@ from pvc.repo.commands.checkout_directory import DirectoryTarget
 from pvc.repo.commands.commit import NonFiniteError, Wish, commit
 from pvc.repo.commands.commit_action import AppliedError, ContainedError
 from pvc.repo.commands.commit_edits import commit_edits
-from pvc.repo.commands.commit_origin import NearerHeadError, OtherTreeError
+from pvc.repo.commands.commit_origin import OtherTreeError
 from pvc.repo.commands.commit_source import CheckpointSource, OtherBaseError
 from pvc.repo.commands.init import initialise
 from pvc.repo.commands.rename import rename
@@ -91,14 +91,16 @@ def test_replaced(repository: Repository, base_model: Model, do_commit: Commit) 
     assert models.captured(repository.head(), "listening").to_tree != first.vector.to_tree
 
 
-def test_replaced_without_being_told_the_base_is_nearer(
+def test_replaced_without_being_told_by_its_elements(
     repository: Repository, base_model: Model, do_commit: Commit
 ) -> None:
     do_commit("listening", models.tuned(base_model, 1))
-    done = do_commit("listening", models.tuned(base_model, 2))
+    done = do_commit("listening", models.tuned(base_model, 2, names=[NORM]))
     assert done.action == "replaced"
-    assert done.distances is not None
-    assert 0 < done.distances.base < done.distances.head
+    assert (done.origin.reason, done.origin.text) == ("elements", "base")
+    evidence = done.origin.evidence
+    assert evidence is not None
+    assert evidence.like_base > 20 * evidence.like_head
 
 
 def test_extended_by_saying_so(
@@ -188,15 +190,16 @@ def test_a_target_reached_by_a_link(
     assert do_commit("listening", tmp_path / "link").action == "extended"
 
 
-def test_nearer_to_head(repository: Repository, base_model: Model, do_commit: Commit) -> None:
+def test_the_elements_of_head(
+    repository: Repository, base_model: Model, do_commit: Commit
+) -> None:
     half = models.tuned(base_model, 1)
     do_commit("listening", half)
     after = models.tuned(half, 2, names=[NORM])
-    for options in ({}, {"aside": True}):
-        with pytest.raises(NearerHeadError) as caught:
-            do_commit("suggesting", after, **options)
-        assert caught.value.distances.head < caught.value.distances.base
-    assert do_commit("suggesting", after, onto="HEAD").applied
+    done = do_commit("suggesting", after)
+    assert (done.origin.reason, done.origin.text) == ("elements", "HEAD")
+    assert models.built(repository.head()).tree == done.vector.to_tree
+    assert done.is_result
 
 
 def test_beside_head_it_is_a_sum(
@@ -205,7 +208,7 @@ def test_beside_head_it_is_a_sum(
     do_commit("listening", models.tuned(base_model, 1))
     other = models.tuned(base_model, 2, names=[NORM])
     done = do_commit("suggesting", other)
-    assert done.distances is not None
+    assert (done.origin.reason, done.is_result) == ("elements", False)
     assert str(done.personality) == "base + listening + suggesting"
     assert repository.head().formula.exact is None
     assert read_note(repository, done.commit) is None
