@@ -32,7 +32,8 @@ FIELDS: dict[str, set[str]] = {
         "root", "commit", "base", "tensors", "total_bytes", "stored_bytes", "left_out", "seconds",
     },
     "commit": {
-        "vector", "action", "origin", "distances", "personality", "applied", "commit", "left_out",
+        "vector", "action", "origin", "origin_reason", "evidence", "head_is_result", "personality",
+        "applied", "commit", "left_out",
         "rounded_share", "engine", "seconds",
     },
     "commit -m": EDITED,

@@ -265,8 +265,13 @@ def test_it_was_not_said_what_it_was_trained_from(
 ) -> None:
     models.save(checkpoint, models.tuned(models.tuned(first, 2), 5))
     words = ("commit", "x", "--from")
-    hint = "`--onto HEAD` or `--onto base`"
-    refused(pvc, *words, checkpoint, code=19, error="nearer to HEAD", hint=hint)
+    for hint in (
+        "`--onto base`: x is",
+        "and HEAD becomes base + ",
+        "`--onto HEAD`: x is",
+        "`--aside`",
+    ):
+        refused(pvc, *words, checkpoint, code=19, error="elements in which the base and", hint=hint)
 
 
 def test_edits_are_in_the_way(pvc: Pvc, sources: dict[str, Path]) -> None:
@@ -485,14 +490,17 @@ def test_what_the_disk_refuses_is_named(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_the_answer_cannot_be_written(work: Path) -> None:
-    for words in ("log", "--help"):
+    done_without = "The command is done; only its output could not be written."
+    for words, told, hint in (
+        ("status", f" {done_without}", "Free some space."),
+        ("--help", "", "Free some space, and run the command again."),
+    ):
         with Path("/dev/full").open("w") as full:
             done = subprocess.run(
                 [sys.executable, "-m", "pvc", words], cwd=work, env=environment(), check=False,
                 stdout=full, stderr=subprocess.PIPE, text=True,
             )  # fmt: skip
-        text = "error: No space left on device. The command is done; only its output could not "
-        text += "be written.\nhint: Free some space.\n"
+        text = f"error: No space left on device.{told}\nhint: {hint}\n"
         assert (done.returncode, done.stderr) == (19, text)
 
 

@@ -16,8 +16,16 @@ from blake3 import blake3
 from pvc.repo.commands.branches import BranchAndTagError, NoBranchError
 from pvc.repo.commands.checkout_directory import SeveralTargetsError
 from pvc.repo.commands.commit_action import AppliedError, ContainedError
-from pvc.repo.commands.commit_origin import NearerHeadError, OtherTreeError
+from pvc.repo.commands.commit_origin import OtherTreeError
 from pvc.repo.commands.editing import DependentError, NameTakenError
+from pvc.repo.commands.origin_evidence import (
+    LEAST_ELEMENTS,
+    PARALLEL,
+    RATIO,
+    SAMPLE_ELEMENTS,
+    WHOLE_SHARE,
+)
+from pvc.repo.commands.origin_settlement import UnknownOriginError
 from pvc.repo.commands.revert import NotRevertibleError
 from pvc.repo.commands.three_way import ConflictError
 from pvc.repo.git import GitError, UnknownRevisionError
@@ -26,6 +34,7 @@ from pvc.repo.history.revision import AmbiguousError
 from pvc.repo.repository import EditedError
 from pvc.repo.snapshot import NoVectorError
 from pvc.repo.targets.directory import DriftedError
+from pvc_store.block import BLOCK_BYTES
 from pvc_store.ids import block_key
 from pvc_store.kinds import KIND_BY_NAME
 from pvc_store.tree import Tensor, Tree
@@ -118,11 +127,31 @@ def tree_id(model: Model) -> bytes:
     ).id
 
 
-def distance(before: Model, after: Model) -> float:
-    """Norm of the difference, relative to that of `before`."""
-    taus = [numbers(after[name]) - numbers(raw) for name, raw in before.items()]
-    size = sum(float(np.sum(np.square(numbers(raw)))) for raw in before.values())
-    return float(np.sqrt(sum(float(np.sum(np.square(tau))) for tau in taus) / size))
+def nearer_side(base: Model, head: Model, result: Model) -> str | None:
+    """Which of both a result began at, if its elements say so: "base", "head", or None."""
+    counts = {"differing": 0, "base": 0, "head": 0, "whole base": 0, "whole head": 0}
+    taus, steps = [], []
+    for name, raw in base.items():
+        one, two, three = (numbers(model[name]).ravel() for model in (base, head, result))
+        differs = one != two
+        counts["differing"] += int(differs.sum())
+        for side, its in (("base", one), ("head", two)):
+            counts[side] += int((differs & (three == its)).sum())
+            counts[f"whole {side}"] += int(differs.sum()) if np.array_equal(three, its) else 0
+        size = BLOCK_BYTES * 8 // KIND_BY_NAME[raw.dtype].bits
+        first = np.arange(one.size) % size < SAMPLE_ELEMENTS
+        taus.append((three - one)[first])
+        steps.append((two - one)[first])
+    tau, step = np.concatenate(taus), np.concatenate(steps)
+    cosine = tau @ step / max(float(np.linalg.norm(tau) * np.linalg.norm(step)), 1e-300)
+    between = cosine > PARALLEL and tau @ step < step @ step
+    for side, other in (("head", "base"), ("base", "head")):
+        counted = counts[side] >= max(RATIO * counts[other], LEAST_ELEMENTS)
+        least = max(WHOLE_SHARE * counts["differing"], LEAST_ELEMENTS)
+        certain = not counts[f"whole {other}"] and counts[f"whole {side}"] >= least
+        if (counted or certain) and not (side == "base" and between):
+            return side
+    return None
 
 
 @dataclass
@@ -238,9 +267,10 @@ class Ledger:
         refuse_if(source.tree == origin and action != "extended", NothingChangedError)
         if doubted is not None:
             refuse_if(source.tree == doubted, NothingChangedError)
-            found = self.models[source.tree]
-            near = [distance(self.models[tree], found) for tree in (doubted, origin)]
-            refuse_if(near[0] < near[1], NearerHeadError)
+            side = nearer_side(*(self.models[tree] for tree in (origin, doubted, source.tree)))
+            refuse_if(side is None and not aside, UnknownOriginError)
+            if side == "head":
+                return self.commit(name, source, path, "HEAD", aside)
         self._check_chain(vectors, after, name)
         refuse_if(vectors == head.vectors and after == head.terms, NothingChangedError)
         saved = replace(head, vectors=vectors, terms=after)

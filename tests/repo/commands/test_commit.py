@@ -190,9 +190,7 @@ def test_a_target_reached_by_a_link(
     assert do_commit("listening", tmp_path / "link").action == "extended"
 
 
-def test_the_elements_of_head(
-    repository: Repository, base_model: Model, do_commit: Commit
-) -> None:
+def test_the_elements_of_head(repository: Repository, base_model: Model, do_commit: Commit) -> None:
     half = models.tuned(base_model, 1)
     do_commit("listening", half)
     after = models.tuned(half, 2, names=[NORM])

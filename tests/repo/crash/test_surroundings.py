@@ -11,11 +11,11 @@ from pvc.parallel import Crew
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.checkout_directory import BadPlaceError, DirectoryTarget
 from pvc.repo.commands.commit import Wish, commit
-from pvc.repo.commands.origin_settlement import RefilledError
 from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.editing import NameTakenError
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.log import log, show
+from pvc.repo.commands.origin_settlement import RefilledError
 from pvc.repo.commands.remove import remove
 from pvc.repo.commands.rename import rename
 from pvc.repo.git import BlockedMoveError

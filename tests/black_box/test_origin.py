@@ -1,0 +1,138 @@
+"""What a result was trained from is not guessed by distance."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tests.black_box.pvc_process import drawn, pvc, save, sure
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+Weights = dict[str, "NDArray[np.float32]"]
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """HEAD is base + listening."""
+    base = drawn(0)
+    save(tmp_path / "base", base)
+    save(tmp_path / "listening", drawn(1, base))
+    sure(tmp_path, "init", "work", "--base", "base")
+    sure(tmp_path / "work", "commit", "listening", "--from", "../listening")
+    return tmp_path / "work"
+
+
+def stepped(of: Weights, seed: int, share: float) -> Weights:
+    """A run in place: a share of the elements moves, the others keep their bits."""
+    random = np.random.default_rng(seed)
+    moved = drawn(seed, of)
+    return {
+        name: np.where(random.random(old.shape) < share, moved[name], old).astype(np.float32)
+        for name, old in of.items()
+    }
+
+
+def terms(work: Path) -> str:
+    return str(json.loads(sure(work, "status", "--json"))["personality"])
+
+
+def test_unlearning_is_not_taken_for_learning(work: Path) -> None:
+    """Less of what HEAD learned lies nearer to the base; as a vector of the base it is more."""
+    sure(work, "checkout", "base + 0.3*listening", "--to", "../weak")
+    shutil.copytree(work.parent / "weak", work.parent / "result")
+    done = pvc(work, "commit", "unlearn", "--from", "../result")
+    assert done.code == 19
+    assert "--onto HEAD" in done.err
+    assert terms(work) == "base + listening"
+    sure(work, "commit", "unlearn", "--from", "../result", "--onto", "HEAD")
+    sure(work, "checkout", "main", "--to", "../served")
+    result, served = (work.parent / name / "model.safetensors" for name in ("result", "served"))
+    assert result.read_bytes() == served.read_bytes()
+
+
+def test_a_stronger_run_stays_aside(work: Path) -> None:
+    """It began at the base, and is nearer to HEAD."""
+    base = drawn(0)
+    direction = drawn(1, base)
+    noise = drawn(5, base)
+    stronger = {
+        name: (base[name] + 2 * (direction[name] - base[name]) + 0.1 * (noise[name] - base[name]))
+        for name in base
+    }
+    save(work.parent / "stronger", stronger)
+    done = pvc(work, "commit", "hi", "--from", "../stronger", "--aside")
+    assert done.code == 0, done.err
+    assert "the base, since nothing tells" in done.out
+    vector = json.loads(sure(work, "show", "hi", "--json"))
+    assert "base" in json.dumps(vector)
+    assert pvc(work, "commit", "hi2", "--from", "../stronger").code == 19
+
+
+def test_the_elements_tell_the_base(work: Path) -> None:
+    save(work.parent / "result", stepped(drawn(0), 7, 0.05))
+    out = sure(work, "commit", "polite", "--from", "../result")
+    assert "the base, by its elements; of " in out
+    assert "these are not the weights of" in out
+    assert terms(work) == "base + listening + polite"
+
+
+def test_the_elements_tell_head(work: Path) -> None:
+    save(work.parent / "result", stepped(drawn(1, drawn(0)), 7, 0.05))
+    out = sure(work, "commit", "polite", "--from", "../result", "--json")
+    done = json.loads(out)
+    assert (done["origin"], done["origin_reason"]) == ("HEAD", "elements")
+    assert done["head_is_result"]
+    assert done["evidence"]["like_head"] > 20 * done["evidence"]["like_base"]
+
+
+def test_frozen_tensors_tell_the_base(work: Path) -> None:
+    base, trained = drawn(0), drawn(7, drawn(0))
+    save(work.parent / "result", {**base, "l0.w": trained["l0.w"], "l1.w": trained["l1.w"]})
+    assert "the base, by its elements" in sure(work, "commit", "polite", "--from", "../result")
+
+
+def test_nothing_tells(work: Path) -> None:
+    save(work.parent / "result", drawn(7, drawn(0)))
+    done = pvc(work, "commit", "polite", "--from", "../result")
+    assert done.code == 19
+    for said in ("--onto base", "--onto HEAD", "base + listening + polite"):
+        assert said in done.err
+    config = work / "pvc.toml"
+    config.write_text(config.read_text() + '\n[commit]\nonto = "base"\n')
+    subprocess.run(["git", "commit", "-qam", "onto"], cwd=work, check=True)
+    assert "pvc.toml says so" in sure(work, "commit", "polite", "--from", "../result")
+
+
+def test_a_trainer_names_the_parent(work: Path) -> None:
+    base, head = (json.loads(sure(work, "status", "--json"))[name] for name in ("base", "tree"))
+    result = save(work.parent / "result", drawn(7, drawn(1, drawn(0))))
+    (result / "trainer_state.json").write_text(json.dumps({"pvc_parent": head}))
+    done = json.loads(sure(work, "commit", "polite", "--from", "../result", "--json"))
+    assert (done["origin"], done["origin_reason"]) == ("HEAD", "trainer_state")
+    assert base["tree"] != head
+    other = save(work.parent / "other", drawn(8, drawn(0)))
+    (other / "trainer_state.json").write_text(json.dumps({"pvc_parent": "ab" * 32}))
+    assert pvc(work, "commit", "x", "--from", "../other").code == 19
+
+
+def test_a_target_is_its_own_witness(work: Path) -> None:
+    """Also where training unlearns: its record says what was checked out there."""
+    served = work.parent / "served"
+    sure(work, "checkout", "main", "--to", served)
+    less = {
+        name: (old + 0.3 * (drawn(1, drawn(0))[name] - old)).astype(np.float32)
+        for name, old in drawn(0).items()
+    }
+    save(work.parent / "new", less)
+    shutil.copyfile(work.parent / "new" / "model.safetensors", served / "model.safetensors")
+    done = json.loads(sure(work, "commit", "unlearn", "--from", served, "--json"))
+    assert (done["origin_reason"], done["head_is_result"]) == ("target", True)
