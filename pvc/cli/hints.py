@@ -139,6 +139,10 @@ HINTS: dict[str, Hint] = {
     "to take it over, which saves its weights at a tag first, or `pvc commit NAME --live --aside` "
     "to commit them.",
     "pvc.repo.build.builds:UnkeptTreeError": _COPY,
+    "pvc.repo.build.tensor_routes:QuantisedError": "One vector at scale 1 is exact. For sums, "
+    "dequantise base and results to bf16, and create a repository with that base.",
+    "pvc.repo.build.overflow:NotFiniteError": "Use smaller scales, or a base of a wider kind; "
+    "`--allow-nonfinite` writes Inf and NaN all the same.",
     "pvc.repo.commands.branches:BranchAndTagError": "Choose another name, or delete the existing "
     "one with `-d`.",
     "pvc.repo.commands.branches:NoBranchError": _no_branch,

@@ -125,7 +125,9 @@ def revision_origin(
     revision = resolve(repository, text)
     if revision.vector and isinstance(revision.vector[1], CapturedVector):
         return CommitOrigin(revision.vector[1].to_tree, revision.terms, text, reason=reason)
-    built = Builds(repository, revision.state.config, crew).build(revision.formula)
+    built = Builds(repository, revision.state.config, crew, allow_nonfinite=True).build(
+        revision.formula
+    )
     recipe = _recipe(revision.formula)
     return CommitOrigin(built.tree, revision.terms, text, recipe=recipe, reason=reason)
 
@@ -133,7 +135,7 @@ def revision_origin(
 def assumed_origin(repository: Repository, head: Snapshot, crew: Crew) -> CommitOrigin:
     """The base, for a result of which nobody says what it was trained from; HEAD is the rival."""
     base = head.config.base_tree
-    head_tree = Builds(repository, head.config, crew).build(head.formula).tree
+    head_tree = Builds(repository, head.config, crew, allow_nonfinite=True).build(head.formula).tree
     if head_tree == base:
         return CommitOrigin(base, (), BASE, reason="only")
     return CommitOrigin(base, (), BASE, doubted=head_tree)
@@ -180,7 +182,7 @@ def target_origin(
         OtherTreeError: the target holds another tree than HEAD's, and would be applied.
         UnkeptTreeError: its tree is not stored, nor computed again.
     """
-    builds = Builds(repository, head.config, crew)
+    builds = Builds(repository, head.config, crew, allow_nonfinite=True)
     built = builds.find(head.formula) or builds.build(head.formula)
     is_head = target.tree == built.tree
     if not (is_head or aside):
