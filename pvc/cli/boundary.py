@@ -21,19 +21,6 @@ if TYPE_CHECKING:
 
 COMPLETION = "_PVC_COMPLETE"
 
-# Set by git for its hooks and aliases: they would point git to another repository or index than the
-# directory of the command.
-GIT_LOCAL = (
-    "GIT_DIR",
-    "GIT_COMMON_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_NAMESPACE",
-    "GIT_PREFIX",
-)
-
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM arrived."""
@@ -44,9 +31,6 @@ def run() -> NoReturn:
     try:
         signal.signal(signal.SIGTERM, _terminate)
         _prepare_streams()
-        for name in GIT_LOCAL:
-            os.environ.pop(name, None)
-        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # we report a missing git ourselves
         code = _command()
     except BaseException as error:  # noqa: BLE001 - the one place where everything ends
         code = end(error)

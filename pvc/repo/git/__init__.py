@@ -1,5 +1,7 @@
 """git: all that pvc asks of it, and the only room that speaks to it.
 
+    environment     the variables that git gets
+    gitpython       GitPython, and how it runs git
     locks           locks that a killed git leaves
     object_reader   the process that reads objects
     process         running git, in the repository around a directory

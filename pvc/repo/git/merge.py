@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.repo.git.commits import MODE, Index, file_of
+from pvc.repo.git.gitpython import execute
 from pvc.repo.git.process import GitError, refused
 
 if TYPE_CHECKING:
@@ -55,10 +56,10 @@ class Merges(Index):
             GitError: git cannot, for instance since it is older than 2.38.
         """
         options = ("--write-tree", "-z", "--name-only", "--no-messages")
-        command = ["git", "merge-tree", *options, ours, theirs]
+        command = ["merge-tree", *options, ours, theirs]
         with refused("merge-tree"):
-            status, out, err = self._git.execute(
-                command, with_extended_output=True, with_exceptions=False
+            status, out, err = execute(
+                self.gitpython, command, with_extended_output=True, with_exceptions=False
             )
         if status not in {0, CONFLICT}:
             raise GitError("merge-tree", str(err))

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pvc.errors import PvcError
+from pvc.repo.git.environment import environment
+from pvc.repo.git.gitpython import execute, gitpython
 from pvc.repo.git.object_reader import ObjectReader
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ GAVE_UP = "the process that reads objects gave up; `git fsck` may find a damaged
 NOT_INSTALLED = "the program git is not installed"
 TEMPORARY = ".pvc-tmp"
 
-_ENGLISH = {"LANGUAGE": "C", "LC_ALL": "C"}  # what git says is looked at
+_NOT_FOUND = 127  # exit code of an `env` that does not find git
 _DURABLE = ("-c", "core.fsync=all")  # of itself git leaves it to luck what survives a power cut
 
 
@@ -136,19 +138,20 @@ class GitProcess:
             GitError: it failed.
         """
         with refused(_named(arguments)):
-            return str(self._git.execute(["git", *_DURABLE, *arguments], **options))
+            return str(execute(self.gitpython, [*_DURABLE, *arguments], **options))
 
     @cached_property
-    def _git(self) -> git.Git:
-        import git
-
-        return git.Git(self.root)
+    def gitpython(self) -> git.Git:
+        """GitPython's way to run git in the working tree."""
+        made: git.Git = gitpython().Git(self.root)
+        return made
 
     def _start_reader(self) -> subprocess.Popen[bytes]:
         with _installed("cat-file"):
             return subprocess.Popen(
                 ["git", "cat-file", "--batch"],  # noqa: S607
                 cwd=self.root,
+                env=environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -192,16 +195,14 @@ def _rev_parse(directory: Path, *options: str) -> str:
     return _ask(directory, ("rev-parse", "--path-format=relative", *options), across)
 
 
-def _ask(
-    directory: Path, arguments: Sequence[str], environment: dict[str, str] | None = None
-) -> str:
+def _ask(directory: Path, arguments: Sequence[str], added: dict[str, str] | None = None) -> str:
     """Standard output of a git command, without the last newline."""
     command = _named(arguments)
     with _installed(command):
         done = subprocess.run(  # noqa: S603
             ["git", *arguments],  # noqa: S607
             cwd=directory,
-            env={**os.environ, **_ENGLISH, **(environment or {})},
+            env=environment() | (added or {}),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
@@ -224,13 +225,10 @@ def _installed(command: str) -> Iterator[None]:
 
 
 def _initialise(directory: Path) -> None:
-    import git
-
     with refused("init"):
-        run = git.Git(directory).execute
-        key = "init.defaultBranch"
-        branch = str(run(["git", "config", "--default", "main", "--get", key]))
-        run(["git", "init", "--quiet", f"--initial-branch={branch}"])
+        there, key = gitpython().Git(directory), "init.defaultBranch"
+        branch = str(execute(there, ["config", "--default", "main", "--get", key]))
+        execute(there, ["init", "--quiet", "--object-format=sha1", f"--initial-branch={branch}"])
 
 
 def _named(arguments: Sequence[str]) -> str:
@@ -255,7 +253,7 @@ def _alone(directory: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def refused(command: str) -> Iterator[None]:
     """What git refuses in the block becomes a `GitError` in its words."""
-    import git
+    git = gitpython()
 
     try:
         yield
@@ -265,6 +263,8 @@ def refused(command: str) -> Iterator[None]:
         said = str(error.stderr or error.stdout or "").strip()
         said = said.removeprefix("stderr: ").removeprefix("stdout: ")
         status = error.status if isinstance(error.status, int) else 0
+        if status == _NOT_FOUND:
+            raise GitError(command, NOT_INSTALLED) from None
         raise GitError(command, _plain(said.removeprefix("'").removesuffix("'")), status) from None
 
 
