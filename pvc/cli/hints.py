@@ -30,6 +30,22 @@ def _other_base(error: Any) -> str:
     return "Run `pvc show base` to see the base; a repository has only one."
 
 
+def _unclear_origin(error: Any) -> str:
+    text = "State what it was trained from: `--onto base`, `--onto HEAD` or `--onto REV`."
+    if not error.readings:
+        return text
+    lines = [f"{text} HEAD would become"]
+    width = max(len(one.onto) for one in error.readings)
+    for one in error.readings:
+        if one.personality is None:
+            outcome = f"what it is: this is refused. {one.refusal}"
+        else:
+            weights = "the weights of" if one.is_source else "a sum, not the weights of"
+            outcome = f"{one.personality}: {weights} {error.where}"
+        lines.append(f"  --onto {one.onto:{width}}  {outcome}")
+    return "\n".join(lines)
+
+
 def _guess(error: Any) -> str | None:
     return f"Did you mean {' or '.join(error.close)}?" if error.close else None
 
@@ -145,13 +161,10 @@ HINTS: dict[str, Hint] = {
     "pvc.repo.commands.commit_edits:UnresolvedError": "Edit the text between <<<<<<< and >>>>>>>, "
     "or take a side with `git checkout --ours PATH` or `--theirs PATH`. `pvc merge --abort` goes "
     "back.",
-    "pvc.repo.commands.commit_origin:NearerBaseError": "State what it was trained from: `--onto "
-    "base`, or the revision.",
-    "pvc.repo.commands.commit_origin:NearerHeadError": "State what it was trained from: `--onto "
-    "HEAD` or `--onto base`.",
     "pvc.repo.commands.commit_origin:OtherTreeError": "Use `--aside`, or run `pvc switch` to the "
     "branch that it was checked out from.",
     "pvc.repo.commands.commit_source:OtherBaseError": _other_base,
+    "pvc.repo.commands.origin_choice:UnclearOriginError": _unclear_origin,
     "pvc.repo.commands.diff_trees:MixedError": "Use `pvc diff NAME` for a vector, and `pvc diff "
     "REV REV` to compare weights.",
     "pvc.repo.commands.editing:DependentError": _dependent,

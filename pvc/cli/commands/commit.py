@@ -16,6 +16,7 @@ from pvc.wording import number, size
 
 if TYPE_CHECKING:
     from pvc.repo.commands.commit import Committed
+    from pvc.repo.commands.origin_evidence import OriginEvidence
 
 FAR = 0.5
 
@@ -25,7 +26,7 @@ FAR = 0.5
     epilog="Exit status: 0 success, 1 nothing changed, 2 several engines run and none was named,"
     " 13 the engine refuses, is torn or has ended, 14 the name is taken or not allowed, "
     "15 not trained from the base, 16 NaN or Inf, 17 uncommitted edits, 19 the origin is "
-    "ambiguous (use --onto).",
+    "unclear (use --onto).",
 )
 @click.argument("name", required=False)
 @click.option(
@@ -98,11 +99,11 @@ def _document(done: Committed, seconds: float) -> dict[str, Any]:
         "vector": document(done.name, done.vector),
         "action": done.action,
         "origin": done.origin_text,
-        "distances": None
-        if done.distances is None
-        else {"base": done.distances.base, "head": done.distances.head},
+        "told": done.told.value,
+        "evidence": None if done.evidence is None else _counts(done.evidence),
         "personality": str(done.personality),
         "applied": done.applied,
+        "is_head": done.is_head,
         "commit": done.commit,
         "left_out": [{"path": one.path, "reason": one.reason} for one in done.left_out],
         "rounded_share": done.rounded_share,
@@ -124,15 +125,39 @@ def _lines(done: Committed, seconds: float) -> list[str]:
         f"  stored    {size(counted.stored_bytes)} of {size(counted.total_bytes)} "
         f"({share(counted.stored_bytes, counted.total_bytes)}), {seconds:.1f} s",
     ]
-    if done.distances is not None:
-        text = done.origin_text
-        other, start = ("HEAD", "the base") if text == "base" else (text, text)
-        lines.append(
-            f"  distance  {norm(done.distances.base)} from the base, "
-            f"{norm(done.distances.head)} from {other}: the origin is {start}"
-        )
+    reason = _reason(done)
+    if reason:
+        lines.append(f"  origin    {done.origin_text}: {reason}")
+    if done.applied and not done.is_head:
+        lines.append("  weights   HEAD's are a sum now, and not those that were committed")
     aside = "" if done.applied else f" ({done.name} is not applied)"
     return [*lines, f"[{done.commit[:10]}] {done.personality}{aside}"]
+
+
+def _reason(done: Committed) -> str:
+    """What told the origin, where the user did not and there was a choice."""
+    if done.evidence is None:
+        return ""
+    counts = done.evidence.told("HEAD" if done.origin_text == "base" else done.origin_text)
+    return {
+        "bits": counts,
+        "target": "it was checked out there",
+        "trainer": "the trainer's files name it",
+        "same": "HEAD would come to the same",
+        "default": f"the default in pvc.toml ({counts})",
+        "aside": f"assumed, since nothing tells it; --onto states another ({counts})",
+    }.get(done.told.value, "")
+
+
+def _counts(evidence: OriginEvidence) -> dict[str, int]:
+    counts = evidence.counts
+    return {
+        "differing": counts.differing,
+        "base": counts.one,
+        "head": counts.two,
+        "whole_base": evidence.whole_base,
+        "whole_head": evidence.whole_head,
+    }
 
 
 def _warnings(output: Output, done: Committed) -> None:

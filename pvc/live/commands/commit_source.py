@@ -54,6 +54,7 @@ class OpenEngine:
     """
 
     left_out = ()
+    directory = None
 
     def __init__(self, repository: Repository, connection: Connection, like: Built) -> None:
         tree = repository.store.tree(like.tree)

@@ -1,31 +1,34 @@
 """The origin of a commit: the tree that a training result started from, to which it is compared.
 
-The record of a target says which tree that was.  Any other directory is taken to start at the base.
-Neither is sure: a folder may have been refilled, or trained from HEAD elsewhere.  So the distance
-to the other candidate is measured too, and if that one is nearer, the user has to say which it was.
+Some things say it before any weights are read: the user, the record of a target, a file of the
+trainer, or that HEAD is the base, so that there is nothing to choose from.  Otherwise it is the
+base or HEAD, and `origin_choice` chooses once the weights are read and their bits are counted.
 """
 
 from __future__ import annotations
 
-import math
+import os
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from pvc.errors import PvcError
 from pvc.repo.build.build_cache import BuiltTrees
 from pvc.repo.build.builds import Builds
+from pvc.repo.commands.named_parent import named_parents
 from pvc.repo.history.revision import BASE, resolve
 from pvc.repo.personality.vector import CapturedVector
-from pvc.repo.trees.changes import compare, total
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pvc.parallel import Crew
-    from pvc.repo.personality.formula import Formula
+    from pvc.repo.personality.formula import Built, Formula
     from pvc.repo.personality.personality_file import Term
     from pvc.repo.repository import Repository
     from pvc.repo.snapshot import Snapshot
-    from pvc.repo.trees.blocks import Blocks
-    from pvc_store.tree import Tree
+
+HEAD = "HEAD"
 
 
 class OtherTreeError(PvcError):
@@ -44,48 +47,17 @@ class OtherTreeError(PvcError):
         )
 
 
-class NearerHeadError(PvcError):
-    """A checkpoint of unknown origin is nearer to HEAD than to the base.
+class Told(Enum):
+    """What told the origin of a commit; `value` is the word for it in JSON."""
 
-    Attributes:
-        distances: both of them.
-    """
-
-    def __init__(self, distances: Distances) -> None:
-        self.distances = distances
-        super().__init__(
-            f"The checkpoint is nearer to HEAD (relative distance {distances.head:.3g}) than to "
-            f"the base ({distances.base:.3g}), and it was not said what it was trained from."
-        )
-
-
-class NearerBaseError(PvcError):
-    """What lies in a target is nearer to the base than to what was checked out there.
-
-    Attributes:
-        distances: both of them.
-    """
-
-    def __init__(self, distances: Distances) -> None:
-        self.distances = distances
-        super().__init__(
-            f"The checkpoint is nearer to the base (relative distance {distances.base:.3g}) than "
-            f"to what was checked out to its folder ({distances.head:.3g}), and it was not said "
-            "what it was trained from."
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Distances:
-    """Norms of a checkpoint's differences, relative to what it is compared with.
-
-    Attributes:
-        base: from the base.
-        head: from HEAD's tree, or from the one that was checked out to its folder.
-    """
-
-    base: float
-    head: float
+    USER = "user"
+    TARGET = "target"
+    TRAINER = "trainer"
+    ONLY = "only"
+    BITS = "bits"
+    SAME = "same"
+    DEFAULT = "default"
+    ASIDE = "aside"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +68,28 @@ class CommitOrigin:
         tree: its tree id.
         terms: the terms of that personality, or None where it is not known.
         text: the revision, as the user said it.
-        doubted: tree id of the other candidate: HEAD's tree for a result that is taken to start at
-            the base, the base for a target; None if it is the same.
         recipe: digest of the formula that the tree was computed by; None if it was captured.
     """
 
     tree: bytes
     terms: tuple[Term, ...] | None
     text: str
-    doubted: bytes | None = None
     recipe: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What a result may have started from, before its weights are read.
+
+    Attributes:
+        likely: what it is measured against at first.
+        rival: the other one, the bits of which are counted too; None where there is none.
+        told: what told that it is `likely`; None if nothing did.
+    """
+
+    likely: CommitOrigin
+    rival: CommitOrigin | None
+    told: Told | None
 
 
 class TargetContent(Protocol):
@@ -147,17 +131,50 @@ def revision_origin(repository: Repository, text: str, crew: Crew) -> CommitOrig
     return CommitOrigin(built.tree, revision.terms, text, recipe=_recipe(revision.formula))
 
 
-def assumed_origin(repository: Repository, head: Snapshot, crew: Crew) -> CommitOrigin:
-    """The base, for a result of which nobody says what it was trained from; HEAD is the rival."""
-    base = head.config.base_tree
-    head_tree = Builds(repository, head.config, crew).build(head.formula).tree
-    return CommitOrigin(base, (), BASE, doubted=None if head_tree == base else head_tree)
+def candidates(
+    repository: Repository, head: Snapshot, directory: Path | None, crew: Crew
+) -> Candidates:
+    """The base and HEAD, for a result of which neither the user nor a target's record says it.
+
+    Args:
+        repository: where.
+        head: HEAD.
+        directory: where the trainer's own files may be; None if there are none.
+        crew: computes HEAD's tree, if it is not stored.
+    """
+    config = head.config
+    built = Builds(repository, config, crew).build(head.formula)
+    base = CommitOrigin(config.base_tree, (), BASE)
+    if built.tree == config.base_tree:
+        return Candidates(base, None, Told.ONLY)
+    there = CommitOrigin(built.tree, head.personality.terms, HEAD, _recipe(head.formula))
+    named = None if directory is None else _named(repository, head, directory, built)
+    if named == built.tree:
+        return Candidates(there, base, Told.TRAINER)
+    return Candidates(base, there, Told.TRAINER if named == config.base_tree else None)
 
 
-def target_origin(
+def _named(repository: Repository, head: Snapshot, directory: Path, built: Built) -> bytes | None:
+    """The base's tree or HEAD's, if the trainer's files name a directory that holds it."""
+    config = head.config
+    layouts = [repository.store.layout(one) for one in {config.base_layout, built.layout}]
+    parents = named_parents(directory, layouts)
+    if not parents:
+        return None
+    places = {os.path.realpath(repository.root / config.base_path): config.base_tree}
+    places |= {str(one.path): one.tree for one in repository.targets.all()}
+    for name in head.names:
+        vector = head.vector(name)
+        if isinstance(vector, CapturedVector) and vector.to_tree == built.tree:
+            places.setdefault(dict(vector.provenance).get("origin", ""), built.tree)
+    found = {places[str(one)] for one in parents if str(one) in places}
+    return found.pop() if len(found) == 1 else None
+
+
+def target_candidates(
     repository: Repository, head: Snapshot, target: TargetContent, crew: Crew, *, aside: bool
-) -> CommitOrigin:
-    """The tree that pvc last wrote to a target.
+) -> Candidates:
+    """The tree that pvc last wrote to a target; its rival is the base.
 
     Args:
         repository: where.
@@ -177,41 +194,16 @@ def target_origin(
         raise OtherTreeError(target.where, target.revision)
     builds.restore(target.tree)
     base = head.config.base_tree
-    doubted = None if target.tree == base else base
+    rival = None if target.tree == base else CommitOrigin(base, (), BASE)
     if is_head:
         terms, recipe = head.personality.terms, _recipe(head.formula)
-        return CommitOrigin(target.tree, terms, target.revision, doubted, recipe)
-    made = BuiltTrees(repository.folder).of(target.tree)
-    recipe = made[0].digest if made else None
-    return CommitOrigin(target.tree, target.terms, target.revision, doubted, recipe)
+        origin = CommitOrigin(target.tree, terms, target.revision, recipe)
+    else:
+        made = BuiltTrees(repository.folder).of(target.tree)
+        recipe = made[0].digest if made else None
+        origin = CommitOrigin(target.tree, target.terms, target.revision, recipe)
+    return Candidates(origin, rival, Told.TARGET)
 
 
 def _recipe(formula: Formula) -> bytes | None:
     return None if formula.exact else formula.digest()
-
-
-def check_nearest(
-    repository: Repository, origin: CommitOrigin, tree: Tree, blocks: Blocks, crew: Crew
-) -> Distances | None:
-    """Make sure that a result is not nearer to the other candidate for its origin.
-
-    Raises:
-        NearerHeadError, NearerBaseError: it is.
-    """
-    if origin.doubted is None:
-        return None
-    from_base = origin.tree == blocks.base.id
-    head = repository.store.tree(origin.doubted if from_base else origin.tree)
-    distances = Distances(
-        _distance(blocks.base, tree, blocks, crew), _distance(head, tree, blocks, crew)
-    )
-    if from_base and distances.head < distances.base:
-        raise NearerHeadError(distances)
-    if not from_base and distances.base < distances.head:
-        raise NearerBaseError(distances)
-    return distances
-
-
-def _distance(before: Tree, after: Tree, blocks: Blocks, crew: Crew) -> float:
-    change = total(one.change for one in compare(before, after, blocks, crew))
-    return math.sqrt(change.tau_square / change.base_square) if change.base_square else 0.0

@@ -82,6 +82,11 @@ class OpenSource(Protocol):
         ...
 
     @property
+    def directory(self) -> Path | None:
+        """The directory, if it is one."""
+        ...
+
+    @property
     def engine(self) -> str | None:
         """Name of the engine, if it is one."""
         ...
@@ -160,6 +165,11 @@ class OpenCheckpoint:
     checkpoint: Checkpoint
     target: DirectoryRecord | None
     engine: None = None
+
+    @property
+    def directory(self) -> Path:
+        """The directory, without links."""
+        return Path(self.provenance)
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:

@@ -46,6 +46,7 @@ class Config:
         base_path: the directory it was read from, for people and as the fast path.
         by_value: whether the base's bytes are in the store.
         built_limit: bytes that built trees may take in the store; None leaves that to pvc.
+        onto: the revision that results were trained from, where nothing tells it; None asks.
     """
 
     base_tree: bytes
@@ -53,6 +54,7 @@ class Config:
     base_path: str
     by_value: bool
     built_limit: int | None = None
+    onto: str | None = None
 
     def to_text(self) -> str:
         """The file as pvc writes it."""
@@ -78,6 +80,7 @@ class Config:
         except (ValueError, RecursionError) as error:
             raise ConfigError(where, f"it is not TOML ({error})") from None
         limit = _built_limit(document.pop("build", None), where)
+        onto = _onto(document.pop("commit", None), where)
         tables = _exactly(document, {"repository": dict, "base": dict}, where)
         repository = _exactly(tables["repository"], {"format": int}, f"{where} [repository]")
         if repository["format"] != FORMAT:
@@ -92,7 +95,7 @@ class Config:
             tree, layout = parse_id(base["tree"]), parse_id(base["layout"])
         except IdError as error:
             raise ConfigError(where, f"its base has no id ({error})") from None
-        return cls(tree, layout, base["origin"], base["stored"] == "value", limit)
+        return cls(tree, layout, base["origin"], base["stored"] == "value", limit, onto)
 
 
 def _built_limit(table: object, where: str) -> int | None:
@@ -105,6 +108,18 @@ def _built_limit(table: object, where: str) -> int | None:
     if not 0 <= number <= MAX_GIGABYTES:  # which NaN is not, either
         raise ConfigError(where, f"cache_gb is {number!r}, not between 0 and {MAX_GIGABYTES}")
     return int(number * 10**9)
+
+
+def _onto(table: object, where: str) -> str | None:
+    """The revision that the table [commit] gives."""
+    if table is None:
+        return None
+    if not isinstance(table, dict):
+        raise ConfigError(where, f"commit is {table!r}, not a table")
+    text: str = _exactly(table, {"onto": str}, f"{where} [commit]")["onto"]
+    if not text.strip() or "\0" in text:
+        raise ConfigError(where, f"onto is {text!r}, not a revision")
+    return text
 
 
 def _exactly(

@@ -11,11 +11,11 @@ from pvc.parallel import Crew
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.checkout_directory import BadPlaceError, DirectoryTarget
 from pvc.repo.commands.commit import Wish, commit
-from pvc.repo.commands.commit_origin import NearerBaseError
 from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.editing import NameTakenError
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.log import log, show
+from pvc.repo.commands.origin_choice import UnclearOriginError
 from pvc.repo.commands.remove import remove
 from pvc.repo.commands.rename import rename
 from pvc.repo.git import BlockedMoveError
@@ -75,10 +75,10 @@ def test_a_refilled_target_is_not_what_was_checked_out_there(
     do_commit("listening", models.tuned(base_model, 1))
     served = tmp_path / "served"
     checkout(repository, "HEAD", DirectoryTarget(served), keep_head=False, crew=CREW)
-    models.save(served, models.tuned(base_model, 2, step=1e-4))
-    with pytest.raises(NearerBaseError) as caught:
+    models.save(served, models.tuned(base_model, 2, step=1e-5))
+    with pytest.raises(UnclearOriginError, match="held HEAD when pvc last wrote") as caught:
         commit(repository, Wish("suggesting"), CheckpointSource(served), CREW)
-    assert caught.value.distances.base < caught.value.distances.head
+    assert caught.value.evidence.side == "base"
     done = commit(
         repository, Wish("suggesting", onto="base", aside=True), CheckpointSource(served), CREW
     )
