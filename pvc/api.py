@@ -110,6 +110,20 @@ class How(TypedDict, total=False):
     allow_nonfinite: bool
 
 
+class HowToWrite(TypedDict, total=False):
+    """How weights are checked out.
+
+    Attributes:
+        keep_head: leave HEAD where it is.
+        force: overwrite what an engine holds and no commit does, after keeping it.
+        allow_nonfinite: accept Inf and NaN where a sum overflows.
+    """
+
+    keep_head: bool
+    force: bool
+    allow_nonfinite: bool
+
+
 class OpenRepository:
     """A repository that `pvc.open` found; close it, or use it as a context.
 
@@ -143,8 +157,7 @@ class OpenRepository:
         to: AnyPath | None = None,
         *,
         engine: Engine | None = None,
-        keep_head: bool = False,
-        force: bool = False,
+        **how: Unpack[HowToWrite],
     ) -> CheckedOut:
         """Write a revision's weights to a directory or into an engine, and move HEAD there.
 
@@ -152,15 +165,19 @@ class OpenRepository:
             revision: a revision, a vector, an expression or the base.
             to: the directory; None stands for the only target there is.
             engine: the engine to write to instead.
-            keep_head: leave HEAD where it is.
-            force: overwrite what an engine holds and no commit does, after keeping it.
+            **how: see `HowToWrite`.
         """
         from pvc.repo.commands.checkout import checkout
 
         path = None if to is None else Path(to)
-        with checkout_target(path, engine, force=force) as target:
+        with checkout_target(path, engine, force=how.get("force", False)) as target:
             return checkout(
-                self._repository, revision, target, keep_head=keep_head, crew=self._crew
+                self._repository,
+                revision,
+                target,
+                keep_head=how.get("keep_head", False),
+                allow_nonfinite=how.get("allow_nonfinite", False),
+                crew=self._crew,
             )
 
     def commit(

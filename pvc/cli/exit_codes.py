@@ -90,7 +90,10 @@ ERRORS = {
         "pvc.repo.snapshot:NoVectorError",
     ),
     OTHER_BASE: ("pvc.repo.commands.commit_source:OtherBaseError",),
-    NOT_FINITE: ("pvc.repo.commands.commit:NonFiniteError",),
+    NOT_FINITE: (
+        "pvc.repo.build.overflow:NotFiniteError",
+        "pvc.repo.commands.commit:NonFiniteError",
+    ),
     EDITED: (
         "pvc.repo.git.worktree:BlockedMoveError",
         "pvc.repo.git.worktree:UnfinishedError",

@@ -30,7 +30,7 @@ def _other_base(error: Any) -> str:
     return "Run `pvc show base` to see the base; a repository has only one."
 
 
-def _unclear_origin(error: Any) -> str:
+def _unknown_origin(error: Any) -> str:
     text = "State what it was trained from: `--onto base`, `--onto HEAD` or `--onto REV`."
     if not error.readings:
         return text
@@ -43,6 +43,7 @@ def _unclear_origin(error: Any) -> str:
             weights = "the weights of" if one.is_source else "a sum, not the weights of"
             outcome = f"{one.personality}: {weights} {error.where}"
         lines.append(f"  --onto {one.onto:{width}}  {outcome}")
+    lines.append("`--aside` leaves HEAD as it is; `[commit] onto` in pvc.toml is for every commit.")
     return "\n".join(lines)
 
 
@@ -142,6 +143,10 @@ HINTS: dict[str, Hint] = {
     "to take it over, which saves its weights at a tag first, or `pvc commit NAME --live --aside` "
     "to commit them.",
     "pvc.repo.build.builds:UnkeptTreeError": _COPY,
+    "pvc.repo.build.tensor_routes:QuantisedError": "One vector at scale 1 is exact. For sums, "
+    "dequantise base and results to bf16, and create a repository with that base.",
+    "pvc.repo.build.overflow:NotFiniteError": "Use smaller scales, or a base of a wider kind; "
+    "`--allow-nonfinite` writes Inf and NaN all the same.",
     "pvc.repo.commands.branches:BranchAndTagError": "Choose another name, or delete the existing "
     "one with `-d`.",
     "pvc.repo.commands.branches:NoBranchError": _no_branch,
@@ -163,8 +168,9 @@ HINTS: dict[str, Hint] = {
     "back.",
     "pvc.repo.commands.commit_origin:OtherTreeError": "Use `--aside`, or run `pvc switch` to the "
     "branch that it was checked out from.",
+    "pvc.repo.commands.commit_origin:UnknownParentError": "State what it was trained from: "
+    "`--onto base`, or a revision.",
     "pvc.repo.commands.commit_source:OtherBaseError": _other_base,
-    "pvc.repo.commands.origin_choice:UnclearOriginError": _unclear_origin,
     "pvc.repo.commands.diff_trees:MixedError": "Use `pvc diff NAME` for a vector, and `pvc diff "
     "REV REV` to compare weights.",
     "pvc.repo.commands.editing:DependentError": _dependent,
@@ -175,6 +181,7 @@ HINTS: dict[str, Hint] = {
     "pvc.repo.commands.merge_branch:MergeConflictError": "Both values are in the files: edit them "
     "and run `pvc commit -m MESSAGE`; or run `pvc merge --abort` and merge again with `--ours` or "
     "`--theirs`.",
+    "pvc.repo.commands.origin_choice:UnknownOriginError": _unknown_origin,
     "pvc.repo.commands.revert:NotRevertibleError": "Use `pvc log` to list commits, and `pvc "
     "checkout REV` to go back without changing history.",
     "pvc.repo.commands.scale:RepeatedTermError": "Edit personality.toml and run `pvc commit -m "

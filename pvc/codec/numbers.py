@@ -107,6 +107,27 @@ def from_numbers(numbers: Floats, kind: Kind, out: NDArray[np.uint8]) -> None:
         rounding.round_to(words, source, narrow, target, (_overflow(target), _nan(target)))
 
 
+def has_nonfinite(raw: NDArray[np.uint8], kind: Kind) -> bool:
+    """Whether a block of a real kind holds Inf or NaN."""
+    number, words = FORMATS[kind], as_words(raw, kind)
+    if not number.has_negative_zero:  # its only NaN has the pattern of -0
+        return bool(np.any(words == np.iinfo(words.dtype).min))
+    magnitude = int(np.iinfo(words.dtype).max)
+    found = np.zeros(1, np.uint8)
+    rounding.find_special(words, magnitude, number.special, found)
+    return bool(found[0])
+
+
+def largest_number(kind: Kind) -> float:
+    """The largest finite number of a real kind."""
+    number = FORMATS[kind]
+    top = number.special - 1 if number.has_negative_zero else (1 << number.bits - 1) - 1
+    raw = np.array([top], as_words(np.zeros(number.bits // 8, np.uint8), kind).dtype)
+    out = np.empty(1, np.float64)
+    to_numbers(raw.view(np.uint8), kind, out)
+    return float(out[0])
+
+
 def keep_untouched(
     start: NDArray[np.uint8], kind: Kind, touched: NDArray[np.uint8], out: NDArray[np.uint8]
 ) -> None:

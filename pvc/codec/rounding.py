@@ -102,6 +102,17 @@ def round_to(
 
 
 @jit
+def find_special(words: Words, magnitude: int, special: int, found: NDArray[np.uint8]) -> None:
+    """Set `found[0]` to 1 if any word, cut to the bits of `magnitude`, is `special` or more."""
+    word = words.dtype.type
+    bits, least = word(magnitude), word(special)
+    any_of_them = np.uint8(0)
+    for i in range(words.size):
+        any_of_them |= np.uint8(word(words[i] & bits) >= least)
+    found[0] = any_of_them
+
+
+@jit
 def restore_untouched(start: Words, touched: NDArray[np.uint8], out: Words) -> None:
     """Give every element that was not touched the bits that it had at the start."""
     word = out.dtype.type

@@ -1,191 +1,138 @@
-"""A result is committed against what it was trained from, or not at all."""
+"""What a result was trained from is not guessed by distance."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING, NamedTuple
+import subprocess
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from tests.black_box.pvc_process import pvc, save, sure, weights
+from tests.black_box.pvc_process import drawn, pvc, save, sure
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    Model = dict[str, NDArray[np.float16]]
-
-NAMES = [f"layers.{i}.weight" for i in range(8)]
-
-
-def base() -> Model:
-    random = np.random.default_rng(0)
-    return {name: (random.standard_normal((64, 64)) * 0.05).astype(np.float16) for name in NAMES}
-
-
-def trained(of: Model, seed: int, step: float = 5e-5, names: list[str] = NAMES) -> Model:
-    """Elements moved by a few units in the last place; some stay, as in a run with fp32 weights."""
-    random = np.random.default_rng(seed)
-    after = dict(of)
-    for name in names:
-        noise = random.standard_normal((64, 64)) * step
-        after[name] = (of[name].astype(np.float32) + noise).astype(np.float16)
-    return after
-
-
-class Scene(NamedTuple):
-    """A repository whose HEAD is base + listening."""
-
-    root: Path
-    work: Path
-    base: Model
-    listening: Model
+Weights = dict[str, "NDArray[np.float32]"]
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Scene:
-    root = tmp_path.resolve()
-    first = base()
-    head = trained(first, 1)
-    save(root / "base", first)
-    save(root / "listening", head)
-    sure(root, "init", root / "work", "--base", root / "base")
-    sure(root / "work", "commit", "listening", "--from", root / "listening")
-    return Scene(root, root / "work", first, head)
+def work(tmp_path: Path) -> Path:
+    """HEAD is base + listening."""
+    base = drawn(0)
+    save(tmp_path / "base", base)
+    save(tmp_path / "listening", drawn(1, base))
+    sure(tmp_path, "init", "work", "--base", "base")
+    sure(tmp_path / "work", "commit", "listening", "--from", "../listening")
+    return tmp_path / "work"
 
 
-def head_weights(made: Scene, name: str) -> bytes:
-    sure(made.work, "checkout", "HEAD", "--to", made.root / name, "--keep-head")
-    return weights(made.root / name)
+def stepped(of: Weights, seed: int, share: float) -> Weights:
+    """A run in place: a share of the elements moves, the others keep their bits."""
+    random = np.random.default_rng(seed)
+    moved = drawn(seed, of)
+    return {
+        name: np.where(random.random(old.shape) < share, moved[name], old).astype(np.float32)
+        for name, old in of.items()
+    }
 
 
-def test_less_of_head_is_not_taken_to_start_at_the_base(made: Scene) -> None:
-    """It is nearer to the base, and has many of its elements: HEAD would get more, not less."""
-    sure(made.work, "checkout", "base + 0.3*listening", "--to", made.root / "weak")
-    result = made.root / "result"
-    shutil.copytree(made.root / "weak", result)
-    done = pvc(made.work, "commit", "unlearn", "--from", result)
+def terms(work: Path) -> str:
+    return str(json.loads(sure(work, "status", "--json"))["personality"])
+
+
+def test_unlearning_is_not_taken_for_learning(work: Path) -> None:
+    """Less of what HEAD learned lies nearer to the base; as a vector of the base it is more."""
+    sure(work, "checkout", "base + 0.3*listening", "--to", "../weak")
+    shutil.copytree(work.parent / "weak", work.parent / "result")
+    done = pvc(work, "commit", "unlearn", "--from", "../result")
     assert done.code == 19
-    assert "--onto base" in done.err
     assert "--onto HEAD" in done.err
-    assert pvc(made.work, "show", "HEAD").out.count("unlearn") == 0
-    sure(made.work, "commit", "unlearn", "--from", result, "--onto", "HEAD")
-    assert head_weights(made, "after") == weights(result)
+    assert terms(work) == "base + listening"
+    sure(work, "commit", "unlearn", "--from", "../result", "--onto", "HEAD")
+    sure(work, "checkout", "main", "--to", "../served")
+    result, served = (work.parent / name / "model.safetensors" for name in ("result", "served"))
+    assert result.read_bytes() == served.read_bytes()
 
 
-def test_a_run_from_head_back_towards_the_base_is_not_taken_to_start_there(made: Scene) -> None:
-    """Unlearning with float32 weights: nearer to the base, and no side has the bits."""
-    random = np.random.default_rng(5)
-    back = {
-        name: (
-            made.base[name].astype(np.float32)
-            + 0.4 * (made.listening[name].astype(np.float32) - made.base[name])
-            + random.standard_normal((64, 64)) * 2e-5
-        ).astype(np.float16)
-        for name in NAMES
+def test_a_stronger_run_stays_aside(work: Path) -> None:
+    """It began at the base, and is nearer to HEAD."""
+    base = drawn(0)
+    direction = drawn(1, base)
+    noise = drawn(5, base)
+    stronger = {
+        name: (base[name] + 2 * (direction[name] - base[name]) + 0.1 * (noise[name] - base[name]))
+        for name in base
     }
-    result = save(made.root / "result", back)
-    done = pvc(made.work, "commit", "unlearn", "--from", result)
+    save(work.parent / "stronger", stronger)
+    done = pvc(work, "commit", "hi", "--from", "../stronger", "--aside")
+    assert done.code == 0, done.err
+    assert "the base, since nothing tells" in done.out
+    vector = json.loads(sure(work, "show", "hi", "--json"))
+    assert "base" in json.dumps(vector)
+    assert pvc(work, "commit", "hi2", "--from", "../stronger").code == 19
+
+
+def test_the_elements_tell_the_base(work: Path) -> None:
+    save(work.parent / "result", stepped(drawn(0), 7, 0.05))
+    out = sure(work, "commit", "polite", "--from", "../result")
+    assert "the base, by its elements; of " in out
+    assert "these are not the weights of" in out
+    assert terms(work) == "base + listening + polite"
+
+
+def test_the_elements_tell_head(work: Path) -> None:
+    save(work.parent / "result", stepped(drawn(1, drawn(0)), 7, 0.05))
+    out = sure(work, "commit", "polite", "--from", "../result", "--json")
+    done = json.loads(out)
+    assert (done["origin"], done["origin_reason"]) == ("HEAD", "elements")
+    assert done["head_is_result"]
+    assert done["evidence"]["like_head"] > 20 * done["evidence"]["like_base"]
+
+
+def test_frozen_tensors_tell_the_base(work: Path) -> None:
+    base, trained = drawn(0), drawn(7, drawn(0))
+    save(work.parent / "result", {**base, "l0.w": trained["l0.w"], "l1.w": trained["l1.w"]})
+    assert "the base, by its elements" in sure(work, "commit", "polite", "--from", "../result")
+
+
+def test_nothing_tells(work: Path) -> None:
+    save(work.parent / "result", drawn(7, drawn(0)))
+    done = pvc(work, "commit", "polite", "--from", "../result")
     assert done.code == 19
-    sure(made.work, "commit", "unlearn", "--from", result, "--onto", "HEAD")
-    assert head_weights(made, "after") == weights(result)
+    for said in ("--onto base", "--onto HEAD", "base + listening + polite"):
+        assert said in done.err
+    config = work / "pvc.toml"
+    config.write_text(config.read_text() + '\n[commit]\nonto = "base"\n')
+    subprocess.run(["git", "commit", "-qam", "onto"], cwd=work, check=True)
+    assert "pvc.toml says so" in sure(work, "commit", "polite", "--from", "../result")
 
 
-def test_a_stronger_run_from_the_base_is_kept_aside(made: Scene) -> None:
-    """A sweep: HEAD is nearer, but nothing says that the run began there."""
-    strong = {
-        name: (
-            made.base[name].astype(np.float32)
-            + 1.8 * (made.listening[name].astype(np.float32) - made.base[name])
-            + np.random.default_rng(6).standard_normal((64, 64)) * 2e-5
-        ).astype(np.float16)
-        for name in NAMES
+def test_a_trainer_names_the_parent(work: Path) -> None:
+    base, head = (json.loads(sure(work, "status", "--json"))[name] for name in ("base", "tree"))
+    result = save(work.parent / "result", drawn(7, drawn(1, drawn(0))))
+    (result / "trainer_state.json").write_text(json.dumps({"pvc_parent": head}))
+    done = json.loads(sure(work, "commit", "polite", "--from", "../result", "--json"))
+    assert (done["origin"], done["origin_reason"]) == ("HEAD", "trainer_state")
+    assert base["tree"] != head
+    other = save(work.parent / "other", drawn(8, drawn(0)))
+    (other / "trainer_state.json").write_text(json.dumps({"pvc_parent": "ab" * 32}))
+    assert pvc(work, "commit", "x", "--from", "../other").code == 19
+
+
+def test_a_target_is_its_own_witness(work: Path) -> None:
+    """Also where training unlearns: its record says what was checked out there."""
+    served = work.parent / "served"
+    sure(work, "checkout", "main", "--to", served)
+    less = {
+        name: (old + 0.3 * (drawn(1, drawn(0))[name] - old)).astype(np.float32)
+        for name, old in drawn(0).items()
     }
-    result = save(made.root / "strong", strong)
-    done = json.loads(sure(made.work, "commit", "strong", "--from", result, "--aside", "--json"))
-    assert (done["origin"], done["told"], done["applied"]) == ("base", "aside", False)
-    said = sure(made.work, "commit", "again", "--from", result, "--aside")
-    assert "origin    base: assumed" in said
-    assert pvc(made.work, "commit", "third", "--from", result).code == 19
-    sure(made.work, "checkout", "strong", "--to", made.root / "after")
-    assert weights(made.root / "after") == weights(result)
-
-
-@pytest.mark.parametrize(("of", "told"), [("base", "base"), ("listening", "HEAD")])
-def test_frozen_parts_tell_it(made: Scene, of: str, told: str) -> None:
-    start = made.base if of == "base" else made.listening
-    result = save(made.root / "result", trained(start, 7, names=NAMES[:2]))
-    done = json.loads(sure(made.work, "commit", "new", "--from", result, "--json"))
-    assert (done["origin"], done["told"]) == (told, "bits")
-    whole = [done["evidence"][side] for side in ("whole_base", "whole_head")]
-    assert min(whole) == 0
-    assert sum(whole) > 0.7 * done["evidence"]["differing"]
-    assert done["is_head"] is (told == "HEAD")
-    assert (head_weights(made, "after") == weights(result)) is (told == "HEAD")
-
-
-@pytest.mark.parametrize(("of", "told"), [("base", "base"), ("listening", "HEAD")])
-def test_the_bits_that_a_short_run_left_alone_tell_it(made: Scene, of: str, told: str) -> None:
-    """Training in 16 bits moves few elements, in every tensor."""
-    start = made.base if of == "base" else made.listening
-    random = np.random.default_rng(8)
-    moved = {
-        name: np.where(random.random((64, 64)) < 0.05, start[name] * np.float16(1.01), start[name])
-        for name in NAMES
-    }
-    result = save(made.root / "result", moved)
-    done = json.loads(sure(made.work, "commit", "new", "--from", result, "--json"))
-    assert (done["origin"], done["told"]) == (told, "bits")
-    counts = done["evidence"]
-    high, low = (counts["base"], counts["head"])[:: 1 if of == "base" else -1]
-    assert high >= 20 * low
-    assert high > 0.9 * counts["differing"]
-
-
-def test_what_the_trainer_names_is_the_parent(made: Scene) -> None:
-    for name, parent, told in (("one", "../listening", "HEAD"), ("two", "base", "base")):
-        result = save(made.root / name, trained(made.listening, 9))
-        (result / "trainer_state.json").write_text(json.dumps({"model_name_or_path": parent}))
-        done = json.loads(sure(made.work, "commit", name, "--from", result, "--aside", "--json"))
-        assert (done["origin"], done["told"]) == (told, "trainer")
-
-
-def test_a_trainers_file_that_came_from_the_parent_says_nothing(made: Scene) -> None:
-    parent = save(made.root / "parent", trained(made.listening, 10))
-    (parent / "trainer_state.json").write_text(json.dumps({"model_name_or_path": "base"}))
-    sure(made.work, "commit", "polite", "--from", parent, "--onto", "HEAD")
-    result = save(made.root / "result", trained(trained(made.listening, 10), 11))
-    shutil.copy(parent / "trainer_state.json", result)
-    assert pvc(made.work, "commit", "kind", "--from", result).code == 19
-
-
-def test_a_default_in_pvc_toml(made: Scene) -> None:
-    result = save(made.root / "result", trained(made.base, 12))
-    assert pvc(made.work, "commit", "new", "--from", result).code == 19
-    file = made.work / "pvc.toml"
-    file.write_text(file.read_text() + '\n[commit]\nonto = "base"\n')
-    sure(made.work, "commit", "-m", "results start at the base")
-    done = json.loads(sure(made.work, "commit", "new", "--from", result, "--json"))
-    assert (done["origin"], done["told"], done["is_head"]) == ("base", "default", False)
-
-
-def test_it_is_said_when_heads_weights_are_not_those_of_the_folder(made: Scene) -> None:
-    result = save(made.root / "result", trained(made.base, 13))
-    said = sure(made.work, "commit", "new", "--from", result, "--onto", "base")
-    assert "weights   HEAD's are a sum now" in said
-    other = save(made.root / "other", trained(made.base, 14))
-    said = sure(made.work, "commit", "aside", "--from", other, "--onto", "base", "--aside")
-    assert "HEAD's are a sum" not in said
-
-
-def test_a_target_that_was_refilled_from_elsewhere(made: Scene) -> None:
-    sure(made.work, "checkout", "main", "--to", "served")
-    frozen = trained(made.base, 15, names=NAMES[:2])
-    source = save(made.root / "other", frozen)
-    shutil.copyfile(source / "model.safetensors", made.work / "served" / "model.safetensors")
-    done = pvc(made.work, "commit", "new", "--from", "served")
-    assert done.code == 19
-    assert "hardly trained from that" in done.err
+    save(work.parent / "new", less)
+    shutil.copyfile(work.parent / "new" / "model.safetensors", served / "model.safetensors")
+    done = json.loads(sure(work, "commit", "unlearn", "--from", served, "--json"))
+    assert (done["origin_reason"], done["head_is_result"]) == ("target", True)

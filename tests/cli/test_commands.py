@@ -32,8 +32,8 @@ FIELDS: dict[str, set[str]] = {
         "root", "commit", "base", "tensors", "total_bytes", "stored_bytes", "left_out", "seconds",
     },
     "commit": {
-        "vector", "action", "origin", "told", "evidence", "personality", "applied", "is_head",
-        "commit", "left_out", "rounded_share", "engine", "seconds",
+        "vector", "action", "origin", "origin_reason", "evidence", "personality", "applied",
+        "head_is_result", "commit", "left_out", "rounded_share", "engine", "seconds",
     },
     "commit -m": EDITED,
     "revert": EDITED,

@@ -267,9 +267,10 @@ def test_it_was_not_said_what_it_was_trained_from(
     before = _state(pvc.directory)
     done = pvc("commit", "x", "--from", checkpoint)
     assert (done.code, done.out) == (19, "")
-    error, hint, base, head = done.err.splitlines()
+    error, hint, base, head, more = done.err.splitlines()
     assert "cannot be told whether" in error
     assert "`--onto base`, `--onto HEAD` or `--onto REV`" in hint
+    assert "`--aside`" in more
     after = "base + listening + suggesting + x"
     assert base.split("  ")[-2:] == [
         "--onto base",
@@ -495,14 +496,17 @@ def test_what_the_disk_refuses_is_named(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_the_answer_cannot_be_written(work: Path) -> None:
-    for words in ("log", "--help"):
+    done_without = "The command is done; only its output could not be written."
+    for words, told, hint in (
+        ("status", f" {done_without}", "Free some space."),
+        ("--help", "", "Free some space, and run the command again."),
+    ):
         with Path("/dev/full").open("w") as full:
             done = subprocess.run(
                 [sys.executable, "-m", "pvc", words], cwd=work, env=environment(), check=False,
                 stdout=full, stderr=subprocess.PIPE, text=True,
             )  # fmt: skip
-        text = "error: No space left on device. The command is done; only its output could not "
-        text += "be written.\nhint: Free some space.\n"
+        text = f"error: No space left on device.{told}\nhint: {hint}\n"
         assert (done.returncode, done.stderr) == (19, text)
 
 

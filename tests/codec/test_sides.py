@@ -70,4 +70,6 @@ def test_patterns_count_not_values() -> None:
 
 def test_sizes_have_to_agree() -> None:
     with pytest.raises(ValueError, match="blocks of 4, 4 and 8 bytes"):
-        count_sides(*(np.zeros(n, np.uint8) for n in (4, 4, 8)), KIND_BY_NAME["F32"])
+        count_sides(
+            np.zeros(4, np.uint8), np.zeros(4, np.uint8), np.zeros(8, np.uint8), KIND_BY_NAME["F32"]
+        )

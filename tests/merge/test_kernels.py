@@ -59,6 +59,7 @@ for kind in (f16, bf16):
     numbers.to_numbers(raw, kind, wide)
     numbers.from_numbers(wide, kind, out)
 numbers.keep_untouched(raw, bf16, touched, out)
+assert not numbers.has_nonfinite(raw, bf16)
 
 tau = np.linspace(-1, 1, 6000, dtype=np.float32)
 taus = np.stack([tau, tau[::-1]])

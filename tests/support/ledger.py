@@ -18,7 +18,7 @@ from pvc.repo.commands.checkout_directory import SeveralTargetsError
 from pvc.repo.commands.commit_action import AppliedError, ContainedError
 from pvc.repo.commands.commit_origin import OtherTreeError
 from pvc.repo.commands.editing import DependentError, NameTakenError
-from pvc.repo.commands.origin_choice import UnclearOriginError
+from pvc.repo.commands.origin_choice import UnknownOriginError
 from pvc.repo.commands.revert import NotRevertibleError
 from pvc.repo.commands.three_way import ConflictError
 from pvc.repo.git import GitError, UnknownRevisionError
@@ -240,14 +240,14 @@ class Ledger:
         refuse_if(source.tree == rival, NothingChangedError)
         if rival is not None and target is not None:
             found = self._side(origin, source.tree)
-            refuse_if(found == "base", UnclearOriginError)
+            refuse_if(found == "base", UnknownOriginError)
         elif rival is not None:
             found = self._side(rival, source.tree)
             if found == "HEAD":
                 origin, terms = rival, head.terms
                 start, extends = self._start(name, origin, terms)
             elif found is None and not aside:
-                refuse_if(not self._is_same(name, rival), UnclearOriginError)
+                refuse_if(not self._is_same(name, rival), UnknownOriginError)
         vectors = {**head.vectors, name: Vector(start, source)}
         self._check_chain(vectors, after, name)
         refuse_if(vectors == head.vectors and after == head.terms, NothingChangedError)

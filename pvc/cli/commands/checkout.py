@@ -11,6 +11,7 @@ import click
 from pvc.cli.output import answers, current, short
 from pvc.cli.progress import crew, threads_option
 from pvc.cli.shared.engine import live_option, named, unread
+from pvc.cli.shared.overflow import nonfinite_option, overflow_fields, warn_of_overflows
 from pvc.cli.shared.repository import REVISION, opened, path
 from pvc.wording import size
 
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 @click.command(
     "checkout",
     epilog="Exit status: 0 success, 2 several targets or engines and none was named, 12 stored "
-    "data is damaged, 13 the engine refuses, has drifted or has ended, 14 no such revision, 17 "
-    "uncommitted edits, 19 the directory was not written by pvc, or was changed.",
+    "data is damaged, 13 the engine refuses, has drifted or has ended, 14 no such revision, 16 the "
+    "weights overflow, 17 uncommitted edits, 19 the directory was not written by pvc, or was "
+    "changed.",
 )
 @click.argument("revision", type=REVISION, required=False, metavar="REV")
 @click.option(
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     help="With --live: overwrite weights that are in no commit, or another repository's. They "
     "are saved at a tag rescue/ENGINE-TIME first.",
 )  # fmt: skip
+@nonfinite_option
 @threads_option
 @answers
 def command(
@@ -45,8 +48,8 @@ def command(
     engine: str | None,
     threads: int | None,
     *,
-    keep_head: bool,
     force: bool,
+    **how: bool,
 ) -> None:
     """Write a revision's weights to a directory or an engine.
 
@@ -79,7 +82,7 @@ def command(
         crew(output, threads) as workers,
         checkout_target(directory, named(engine), force=force) as target,
     ):
-        done = checkout(repository, revision, target, keep_head=keep_head, crew=workers)
+        done = checkout(repository, revision, target, crew=workers, **how)
         branch = repository.git.branch()
     seconds = time.monotonic() - began
     document = {
@@ -91,9 +94,11 @@ def command(
         "head_moved": done.head_moved,
         "branch": branch,
         "commit": done.revision.state.commit,
+        "overflows": overflow_fields(done.overflows),
         "seconds": round(seconds, 3),
     }
     output.answer(document, [*_written(done, seconds), *_head(done, branch)])
+    warn_of_overflows(output, done.overflows)
 
 
 def _place(done: CheckedOut) -> dict[str, Any]:

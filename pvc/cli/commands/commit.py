@@ -99,11 +99,11 @@ def _document(done: Committed, seconds: float) -> dict[str, Any]:
         "vector": document(done.name, done.vector),
         "action": done.action,
         "origin": done.origin_text,
-        "told": done.told.value,
+        "origin_reason": done.told.value,
         "evidence": None if done.evidence is None else _counts(done.evidence),
+        "head_is_result": done.is_result,
         "personality": str(done.personality),
         "applied": done.applied,
-        "is_head": done.is_head,
         "commit": done.commit,
         "left_out": [{"path": one.path, "reason": one.reason} for one in done.left_out],
         "rounded_share": done.rounded_share,
@@ -125,36 +125,42 @@ def _lines(done: Committed, seconds: float) -> list[str]:
         f"  stored    {size(counted.stored_bytes)} of {size(counted.total_bytes)} "
         f"({share(counted.stored_bytes, counted.total_bytes)}), {seconds:.1f} s",
     ]
-    reason = _reason(done)
-    if reason:
-        lines.append(f"  origin    {done.origin_text}: {reason}")
-    if done.applied and not done.is_head:
-        lines.append("  weights   HEAD's are a sum now, and not those that were committed")
+    origin = _origin(done)
+    if origin:
+        lines.append(f"  origin    {origin}")
+    if done.is_result is False:
+        lines.append(
+            f"  HEAD      is {done.personality} now: these are not the weights of "
+            f"{done.engine or 'the checkpoint'}, which are {done.origin_text} + {done.name}"
+        )
     aside = "" if done.applied else f" ({done.name} is not applied)"
     return [*lines, f"[{done.commit[:10]}] {done.personality}{aside}"]
 
 
-def _reason(done: Committed) -> str:
-    """What told the origin, where the user did not and there was a choice."""
-    if done.evidence is None:
+def _origin(done: Committed) -> str:
+    """What told the origin; empty where the user did, or there was no other candidate."""
+    start = "the base" if done.origin_text == "base" else done.origin_text
+    how = {
+        "target": "was checked out there",
+        "trainer_state": "is named by the trainer's files",
+        "elements": "by its elements",
+        "same": "of which HEAD comes to the same",
+        "aside": "since nothing tells, and the vector stays aside",
+        "pvc.toml": "since nothing tells, and pvc.toml says so",
+    }.get(done.told.value)
+    if how is None:
         return ""
-    counts = done.evidence.told("HEAD" if done.origin_text == "base" else done.origin_text)
-    return {
-        "bits": counts,
-        "target": "it was checked out there",
-        "trainer": "the trainer's files name it",
-        "same": "HEAD would come to the same",
-        "default": f"the default in pvc.toml ({counts})",
-        "aside": f"assumed, since nothing tells it; --onto states another ({counts})",
-    }.get(done.told.value, "")
+    other = "HEAD" if done.origin_text == "base" else done.origin_text
+    counts = "" if done.evidence is None else f"; {done.evidence.told(other)}"
+    return f"{start}, {how}{counts}"
 
 
 def _counts(evidence: OriginEvidence) -> dict[str, int]:
     counts = evidence.counts
     return {
         "differing": counts.differing,
-        "base": counts.one,
-        "head": counts.two,
+        "like_base": counts.one,
+        "like_head": counts.two,
         "whole_base": evidence.whole_base,
         "whole_head": evidence.whole_head,
     }

@@ -72,6 +72,7 @@ def _wanted(
     with repository.lock():
         recover(repository)
         revision = resolve(repository, text or "HEAD")
-        builds, formula = Builds(repository, revision.state.config, crew), revision.formula
+        config, formula = revision.state.config, revision.formula
+        builds = Builds(repository, config, crew, allow_nonfinite=True)
         built = builds.find(formula) or builds.build(formula)
         return revision.text, repository.store.tree(built.tree)

@@ -13,6 +13,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pvc.repo.build.overflow import Overflow
 from pvc.repo.personality.formula import ARITHMETIC, Formula
 from pvc.repo.personality.formula_file import formula_json, read_formula
 from pvc.repo.trees.checked_file import CheckedFiles, with_check, without_check
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pvc_store.tree import Tree
 
 FORMAT = "pvc built tree 1"
+ROUNDING = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +36,20 @@ class BuiltTree:
         formula: how it is computed.
         tree: what it was computed to.
         packs: those written for it; other trees may need blocks of them by now.
+        overflows: what overflowed.
+        rounding: version of the rounding; another one may give other bits.
     """
 
     formula: Formula
     tree: bytes
     packs: tuple[bytes, ...]
+    overflows: tuple[Overflow, ...] = ()
+    rounding: int = ROUNDING
+
+    @property
+    def is_current(self) -> bool:
+        """Whether computing it again gives the same."""
+        return self.rounding == ROUNDING
 
     @property
     def digest(self) -> bytes:
@@ -53,7 +64,13 @@ class BuiltTree:
             "formula": formula_json(self.formula),
             "tree": self.tree.hex(),
             "packs": [pack.hex() for pack in self.packs],
+            "rounding": self.rounding,
         }
+        if self.overflows:
+            document["overflows"] = [
+                [one.name, one.kind, one.count, one.largest.hex(), one.limit.hex()]
+                for one in self.overflows
+            ]
         return json.dumps(with_check(document)) + "\n"
 
     @classmethod
@@ -68,7 +85,12 @@ class BuiltTree:
         if (document["format"], document["arithmetic"]) != (FORMAT, ARITHMETIC):
             raise ValueError("it is of another format or arithmetic")
         packs = tuple(map(parse_id, document["packs"]))
-        return cls(read_formula(document["formula"]), parse_id(document["tree"]), packs)
+        overflows = tuple(
+            Overflow(name, kind, int(count), float.fromhex(largest), float.fromhex(limit))
+            for name, kind, count, largest, limit in document.get("overflows", ())
+        )
+        formula, tree = read_formula(document["formula"]), parse_id(document["tree"])
+        return cls(formula, tree, packs, overflows, int(document.get("rounding", 1)))
 
 
 class BuiltTrees:

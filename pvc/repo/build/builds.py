@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pvc.errors import PvcError
 from pvc.parallel import Crew
 from pvc.repo.build.build_cache import BuiltTree, BuiltTrees, keys_of
+from pvc.repo.build.overflow import NotFiniteError
 from pvc.repo.personality.formula import Built
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from pvc.repo.build.compute import Sink
+    from pvc.repo.build.overflow import Overflow
     from pvc.repo.personality.config import Config
     from pvc.repo.personality.formula import Formula
     from pvc.repo.repository import Repository
@@ -62,12 +64,21 @@ class Builds:
         repository: where.
         config: names the base.
         crew: threads and progress; None for a thread per processor, and no report.
+        allow_nonfinite: accept Inf and NaN that arithmetic on finite numbers gives.
     """
 
-    def __init__(self, repository: Repository, config: Config, crew: Crew | None = None) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        config: Config,
+        crew: Crew | None = None,
+        *,
+        allow_nonfinite: bool = False,
+    ) -> None:
         self._repository = repository
         self._config = config
         self._crew = crew or Crew()
+        self._allow_nonfinite = allow_nonfinite
         self._cache = BuiltTrees(repository.folder)
 
     def tree_of(self, formula: Formula) -> bytes | None:
@@ -122,13 +133,37 @@ class Builds:
             IdentityError, LayoutMissingError: it cannot be computed, or not laid out as files.
             MissingError, DamageError: a block is missing or damaged.
             UnkeptTreeError: it was computed to another tree before.
+            NotFiniteError: it overflows.
         """
         found = self.find(formula, stored=True)
         if found is None:
             return self._compute(formula, into)
         if formula.exact is None:
             self._cache.touch(formula.digest())
+            self._check(self.overflows(formula))
         return found
+
+    def found_or_built(self, formula: Formula) -> Built:
+        """Tree and layout of a formula, computed only if they are not recorded.
+
+        Raises as `build`.
+        """
+        found = self.find(formula)
+        if found is None:
+            return self.build(formula)
+        self._check(self.overflows(formula))
+        return found
+
+    def overflows(self, formula: Formula) -> tuple[Overflow, ...]:
+        """What overflowed when a formula was computed, if that is recorded."""
+        if formula.exact is not None:
+            return ()
+        record = self._cache.read(formula.digest())
+        return () if record is None else record.overflows
+
+    def _check(self, overflows: tuple[Overflow, ...]) -> None:
+        if overflows and not self._allow_nonfinite:
+            raise NotFiniteError(overflows)
 
     def restore(self, tree: bytes) -> None:
         """Make sure that the blocks of a tree are stored; a captured one's always are.
@@ -144,7 +179,9 @@ class Builds:
         for record in self._cache.of(tree):
             try:
                 pinned = replace(self._config, base_tree=record.formula.base)
-                Builds(self._repository, pinned, self._crew).build(record.formula)
+                Builds(self._repository, pinned, self._crew, allow_nonfinite=True).build(
+                    record.formula
+                )
             except PvcError as error:
                 failed = error
             else:
@@ -195,13 +232,15 @@ class Builds:
             for part in formula.parts:
                 facts.add(part.operand)
             sink = Storing(blocks, writing) if into is None else into(store.layout(layout))
-            tree = compute(routes, blocks, sink, facts.taus, crew)
-            recorded = self.tree_of(formula)
-            if recorded not in {None, tree.id}:
+            computed = compute(routes, blocks, sink, facts.taus, crew)
+            tree = computed.tree
+            self._check(computed.overflows)
+            recorded = self._cache.read(formula.digest())
+            if recorded is not None and recorded.tree != tree.id and recorded.is_current:
                 reason = f"computing it again gives {tree.id.hex()[:12]}"
-                raise UnkeptTreeError(recorded, reason)
+                raise UnkeptTreeError(recorded.tree, reason)
             writing.put_tree(tree, base)
-        self._cache.write(BuiltTree(formula, tree.id, writing.packs))
+        self._cache.write(BuiltTree(formula, tree.id, writing.packs, computed.overflows))
         return Built(tree.id, layout)
 
 

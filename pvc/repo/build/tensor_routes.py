@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pvc.codec.numbers import is_real
 from pvc.errors import PvcError
 from pvc.repo.personality.formula import Formula, FormulaPart, Link, Operand, links
+from pvc.weights.quantised import partners
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,25 @@ class IdentityError(PvcError):
         super().__init__(
             f"{name} cannot be computed: {vector} changes it in its shape, or it holds no floats, "
             f"and {reason}."
+        )
+
+
+class QuantisedError(PvcError):
+    """A tensor holds codes, or their scales, and a formula needs arithmetic on it.
+
+    Attributes:
+        name: the tensor.
+        partner: what it means numbers with.
+        vector: the vector that changes it.
+    """
+
+    def __init__(self, name: str, partner: str, vector: str) -> None:
+        self.name = name
+        self.partner = partner
+        self.vector = vector
+        super().__init__(
+            f"{name} cannot be computed with: it is quantised, and means numbers only together "
+            f"with {partner}; {vector} changes it."
         )
 
 
@@ -79,12 +99,13 @@ class Router:
         self._formula = what
         self._base = base
         self._tree = tree
+        self._partners = partners(base)
 
     def routes(self) -> dict[str, Route]:
         """The route of every tensor that the start, the base or a vector has.
 
         Raises:
-            IdentityError: one takes arithmetic that it is not fit for.
+            IdentityError, QuantisedError: one takes arithmetic that it is not fit for.
         """
         trees = [self._base, self._tree(self._formula.start.tree)]
         trees += [self._tree(link.to_tree) for link in self._formula.links]
@@ -99,6 +120,8 @@ class Router:
             if not self._changes(part.operand, name):
                 continue
             if _is_like(base, current) and self._is_arithmetic(part.operand, name, base):
+                if name in self._partners:
+                    raise QuantisedError(name, self._partners[name], part.label)
                 parts.append(part)
                 continue
             if parts:

@@ -14,6 +14,7 @@ from pvc.repo.upkeep.prune_builds import limit_of, prune
 
 if TYPE_CHECKING:
     from pvc.parallel import Crew
+    from pvc.repo.build.overflow import Overflow
     from pvc.repo.personality.formula import Built
     from pvc.repo.repository import Repository
 
@@ -44,24 +45,30 @@ class BuiltRevision:
     Attributes:
         built: tree and layout.
         computed: whether it was computed now.
+        overflows: what is Inf or NaN in it, and was computed from finite numbers.
     """
 
     built: Built
     computed: bool
+    overflows: tuple[Overflow, ...] = ()
 
 
-def build(repository: Repository, text: str, crew: Crew) -> BuiltRevision:
+def build(
+    repository: Repository, text: str, crew: Crew, *, allow_nonfinite: bool = False
+) -> BuiltRevision:
     """Compute the tree of a revision and store it, unless it is stored already.
 
     Raises:
         UnknownRevisionError, AmbiguousError, ExpressionError: it names nothing.
         IdentityError, LayoutMissingError: it cannot be computed, or not laid out.
+        NotFiniteError: it overflows, and that is not allowed.
         OtherTreeBuiltError: it was noted to build to another tree.
     """
     with repository.lock():
         recover(repository)
         revision = resolve(repository, text)
-        builds = Builds(repository, revision.state.config, crew)
+        config = revision.state.config
+        builds = Builds(repository, config, crew, allow_nonfinite=allow_nonfinite)
         computed = builds.find(revision.formula, stored=True) is None
         built = builds.build(revision.formula)
         if revision.is_commit:
@@ -72,4 +79,4 @@ def build(repository: Repository, text: str, crew: Crew) -> BuiltRevision:
             if noted is None:
                 write_note(repository, commit, built)
         prune(repository, limit_of(repository, revision.state.config))
-        return BuiltRevision(built, computed)
+        return BuiltRevision(built, computed, builds.overflows(revision.formula))

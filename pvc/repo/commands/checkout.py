@@ -6,7 +6,7 @@ fails in between, the target goes back to its old weights.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from pvc.repo.commands.checkout_transaction import CheckoutTransaction
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pvc.parallel import Crew
+    from pvc.repo.build.overflow import Overflow
     from pvc.repo.history.revision import Revision
     from pvc.repo.personality.formula import Built
     from pvc.repo.repository import Repository
@@ -50,6 +51,7 @@ class CheckedOut:
         paused_seconds: for how long the engine's steps had to wait.
         unread: how many tensors the engine keeps in another form, so that they cannot be verified.
         rescue: weights of the engine that were kept before they were overwritten.
+        overflows: what is Inf or NaN in the weights, and was computed from finite numbers.
     """
 
     revision: Revision
@@ -62,6 +64,7 @@ class CheckedOut:
     paused_seconds: float | None = None
     unread: int | None = None
     rescue: Rescue | None = None
+    overflows: tuple[Overflow, ...] = ()
 
 
 class Target(Protocol):
@@ -72,8 +75,14 @@ class Target(Protocol):
         ...
 
 
-def checkout(
-    repository: Repository, text: str, target: Target, *, keep_head: bool = False, crew: Crew
+def checkout(  # noqa: PLR0913 - what, where to, and how
+    repository: Repository,
+    text: str,
+    target: Target,
+    *,
+    keep_head: bool = False,
+    allow_nonfinite: bool = False,
+    crew: Crew,
 ) -> CheckedOut:
     """Check a revision out.
 
@@ -82,12 +91,17 @@ def checkout(
         text: a revision, a vector, an expression or the base; HEAD moves for a revision only.
         target: where its weights go.
         keep_head: leave HEAD where it is.
+        allow_nonfinite: accept Inf and NaN that arithmetic on finite numbers gives.
         crew: threads, and who is shown the progress.
 
     Raises:
         UnknownRevisionError, AmbiguousError, ExpressionError: the text names nothing.
         EditedError, BlockedMoveError: HEAD would move away from edits.
         IdentityError, LayoutMissingError: the weights cannot be computed, or not laid out as files.
+        NotFiniteError: they overflow.
     """
-    with CheckoutTransaction.open(repository, text, crew, keep_head=keep_head) as transaction:
-        return target.write(transaction)
+    with CheckoutTransaction.open(
+        repository, text, crew, keep_head=keep_head, allow_nonfinite=allow_nonfinite
+    ) as transaction:
+        done = target.write(transaction)
+        return replace(done, overflows=transaction.builds.overflows(transaction.revision.formula))

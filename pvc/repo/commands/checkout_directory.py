@@ -127,7 +127,7 @@ class DirectoryTarget:
         record = repository.targets.find(path)
         if record is None or not path.is_dir() or not any(path.iterdir()):
             return _create(transaction, path)
-        return _update(transaction, record)
+        return _update(transaction, replace(record, home=repository.home))
 
 
 def _path(repository: Repository, to: Path | None) -> Path | None:

@@ -46,6 +46,7 @@ class CheckoutTransaction:
         head: branch, or commit if detached, that HEAD stands at, and its commit.
         moves: whether HEAD moves to the revision at the end.
         crew: threads, and who is shown the progress.
+        allow_nonfinite: accept Inf and NaN that arithmetic on finite numbers gives.
     """
 
     repository: Repository
@@ -53,11 +54,18 @@ class CheckoutTransaction:
     head: tuple[str, str]
     moves: bool
     crew: Crew
+    allow_nonfinite: bool = False
 
     @classmethod
     @contextlib.contextmanager
     def open(
-        cls, repository: Repository, text: str, crew: Crew, *, keep_head: bool
+        cls,
+        repository: Repository,
+        text: str,
+        crew: Crew,
+        *,
+        keep_head: bool,
+        allow_nonfinite: bool = False,
     ) -> Iterator[CheckoutTransaction]:
         """Lock the repository, resolve the revision, and make sure that HEAD can move there.
 
@@ -66,6 +74,7 @@ class CheckoutTransaction:
             text: a revision, a vector, an expression or the base; HEAD moves for a revision only.
             crew: threads, and who is shown the progress.
             keep_head: leave HEAD where it is.
+            allow_nonfinite: accept Inf and NaN that arithmetic on finite numbers gives.
 
         Raises:
             UnknownRevisionError, AmbiguousError, ExpressionError: it names nothing.
@@ -78,7 +87,8 @@ class CheckoutTransaction:
             if moves:
                 repository.check_clean()
                 repository.git.check_move(revision.state.commit, repository.folder)
-            yield cls(repository, revision, position(repository.git), moves, crew)
+            head = position(repository.git)
+            yield cls(repository, revision, head, moves, crew, allow_nonfinite)
 
     @property
     def config(self) -> Config:
@@ -88,7 +98,8 @@ class CheckoutTransaction:
     @property
     def builds(self) -> Builds:
         """The trees of this configuration."""
-        return Builds(self.repository, self.config, self.crew)
+        allow = self.allow_nonfinite
+        return Builds(self.repository, self.config, self.crew, allow_nonfinite=allow)
 
     def find(self) -> Built:
         """Tree and layout of the revision, computed only if they are not recorded.
@@ -96,7 +107,7 @@ class CheckoutTransaction:
         Raises as `Builds.build`.
         """
         formula = self.revision.formula
-        built = self.builds.find(formula) or self.builds.build(formula)
+        built = self.builds.found_or_built(formula)
         self._prune()
         return built
 

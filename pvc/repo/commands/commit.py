@@ -86,7 +86,8 @@ class Committed:
         evidence: whose elements it has, where base and HEAD (or what was checked out to it) differ.
         personality: the personality of the new commit.
         applied: whether the vector is a term of it.
-        is_head: whether HEAD's weights are now those that were committed.
+        is_result: whether HEAD's weights are now those that were committed; None if the vector is
+            not applied.
         commit: id of the new commit.
         left_out: files that do not belong to the checkpoint.
         rounded_share: share of changed elements in the 16-bit tensors that changed, if it is so
@@ -104,7 +105,7 @@ class Committed:
     evidence: OriginEvidence | None
     personality: Personality
     applied: bool
-    is_head: bool
+    is_result: bool | None
     commit: str
     left_out: tuple[LeftOut, ...]
     rounded_share: float | None
@@ -124,7 +125,7 @@ def commit(repository: Repository, wish: Wish, source: CommitSource, crew: Crew)
     Raises:
         OtherBaseError, NothingChangedError, NonFiniteError: see there.
         ContainedError, AppliedError, IdentityError: the personality cannot take it.
-        OtherTreeError, UnclearOriginError: its origin is in doubt.
+        OtherTreeError, UnknownOriginError: its origin is in doubt.
         HeadMovedError: somebody moved HEAD meanwhile.
         EditedError: the personality was edited and not committed.
         CheckpointError, RefusedError, ...: the source cannot be read; see its `open`.
@@ -210,7 +211,7 @@ class _Commit:
             evidence=chosen.evidence,
             personality=self.plan.personality,
             applied=self.wish.name in self.plan.personality.names(),
-            is_head=_is_tree(state, vector.to_tree),
+            is_result=self._is_result(state, vector),
             commit=state.commit,
             left_out=self.source.left_out,
             rounded_share=captured.rounded_share(),
@@ -275,6 +276,11 @@ class _Commit:
         old = self.head.vector(self.wish.name)  # extended: it keeps where it started
         return old.from_formula if isinstance(old, CapturedVector) else None
 
+    def _is_result(self, state: Snapshot, vector: CapturedVector) -> bool | None:
+        if self.wish.name not in self.plan.personality.names():
+            return None
+        return Builds(self.repository, state.config).tree_of(state.formula) == vector.to_tree
+
     def _record(self, vector: CapturedVector) -> Snapshot:
         name, repository = self.wish.name, self.repository
         after = self.head.with_vector(name, vector).with_personality(self.plan.personality)
@@ -286,12 +292,6 @@ class _Commit:
             self.before, after.changes, message, builds.find(after.formula), records
         )
         return record(repository, change)
-
-
-def _is_tree(state: Snapshot, tree: bytes) -> bool:
-    """Whether a commit's weights are this tree, without arithmetic."""
-    exact = state.formula.exact
-    return exact is not None and exact.tree == tree
 
 
 def _plain(text: str) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from pvc.errors import PvcError
 from pvc.repo.build.build_cache import BuiltTrees
 from pvc.repo.build.builds import Builds
-from pvc.repo.commands.named_parent import named_parents
+from pvc.repo.commands.named_parent import read_named_parents
 from pvc.repo.history.revision import BASE, resolve
 from pvc.repo.personality.vector import CapturedVector
 
@@ -47,16 +47,33 @@ class OtherTreeError(PvcError):
         )
 
 
+class UnknownParentError(PvcError):
+    """A result names a parent that is not in the repository.
+
+    Attributes:
+        where: the result's directory.
+        tree: tree id of the parent.
+    """
+
+    def __init__(self, where: str, tree: bytes) -> None:
+        self.where = where
+        self.tree = tree
+        super().__init__(
+            f"{where} says that it was trained from tree {tree.hex()[:12]}, which is not in this "
+            "repository."
+        )
+
+
 class Told(Enum):
     """What told the origin of a commit; `value` is the word for it in JSON."""
 
-    USER = "user"
+    USER = "said"
     TARGET = "target"
-    TRAINER = "trainer"
+    TRAINER = "trainer_state"
     ONLY = "only"
-    BITS = "bits"
+    BITS = "elements"
     SAME = "same"
-    DEFAULT = "default"
+    DEFAULT = "pvc.toml"
     ASIDE = "aside"
 
 
@@ -127,7 +144,9 @@ def revision_origin(repository: Repository, text: str, crew: Crew) -> CommitOrig
     revision = resolve(repository, text)
     if revision.vector and isinstance(revision.vector[1], CapturedVector):
         return CommitOrigin(revision.vector[1].to_tree, revision.terms, text)
-    built = Builds(repository, revision.state.config, crew).build(revision.formula)
+    built = Builds(repository, revision.state.config, crew, allow_nonfinite=True).build(
+        revision.formula
+    )
     return CommitOrigin(built.tree, revision.terms, text, recipe=_recipe(revision.formula))
 
 
@@ -141,33 +160,42 @@ def candidates(
         head: HEAD.
         directory: where the trainer's own files may be; None if there are none.
         crew: computes HEAD's tree, if it is not stored.
+
+    Raises:
+        UnknownParentError: the trainer's files name a tree that is not in the repository.
     """
     config = head.config
-    built = Builds(repository, config, crew).build(head.formula)
+    built = Builds(repository, config, crew, allow_nonfinite=True).build(head.formula)
     base = CommitOrigin(config.base_tree, (), BASE)
     if built.tree == config.base_tree:
         return Candidates(base, None, Told.ONLY)
     there = CommitOrigin(built.tree, head.personality.terms, HEAD, _recipe(head.formula))
     named = None if directory is None else _named(repository, head, directory, built)
-    if named == built.tree:
-        return Candidates(there, base, Told.TRAINER)
-    return Candidates(base, there, Told.TRAINER if named == config.base_tree else None)
+    if named is None:
+        return Candidates(base, there, None)
+    if named in {base.tree, there.tree}:
+        likely, rival = (base, there) if named == base.tree else (there, base)
+        return Candidates(likely, rival, Told.TRAINER)
+    if repository.find_tree(named) is None:
+        raise UnknownParentError(str(directory), named)
+    Builds(repository, config, crew).restore(named)
+    return Candidates(CommitOrigin(named, None, named.hex()[:12]), None, Told.TRAINER)
 
 
 def _named(repository: Repository, head: Snapshot, directory: Path, built: Built) -> bytes | None:
-    """The base's tree or HEAD's, if the trainer's files name a directory that holds it."""
+    """The tree that the trainer's files name, or that a directory holds which they name."""
     config = head.config
     layouts = [repository.store.layout(one) for one in {config.base_layout, built.layout}]
-    parents = named_parents(directory, layouts)
-    if not parents:
-        return None
+    named = read_named_parents(directory, layouts)
+    if named.tree is not None or not named.places:
+        return named.tree
     places = {os.path.realpath(repository.root / config.base_path): config.base_tree}
     places |= {str(one.path): one.tree for one in repository.targets.all()}
     for name in head.names:
         vector = head.vector(name)
         if isinstance(vector, CapturedVector) and vector.to_tree == built.tree:
             places.setdefault(dict(vector.provenance).get("origin", ""), built.tree)
-    found = {places[str(one)] for one in parents if str(one) in places}
+    found = {places[str(one)] for one in named.places if str(one) in places}
     return found.pop() if len(found) == 1 else None
 
 
@@ -187,7 +215,7 @@ def target_candidates(
         OtherTreeError: the target holds another tree than HEAD's, and would be applied.
         UnkeptTreeError: its tree is not stored, nor computed again.
     """
-    builds = Builds(repository, head.config, crew)
+    builds = Builds(repository, head.config, crew, allow_nonfinite=True)
     built = builds.find(head.formula) or builds.build(head.formula)
     is_head = target.tree == built.tree
     if not (is_head or aside):

@@ -44,7 +44,7 @@ class OriginReading:
     refusal: str = ""
 
 
-class UnclearOriginError(PvcError):
+class UnknownOriginError(PvcError):
     """Nothing tells what a result was trained from, or its bits contradict what does.
 
     Attributes:
@@ -105,7 +105,7 @@ class OriginChoice:
         """Choose.
 
         Raises:
-            UnclearOriginError: the user has to.
+            UnknownOriginError: the user has to.
         """
         if found.rival is None:
             return ChosenOrigin(found.likely, found.told or Told.ONLY, None)
@@ -127,7 +127,7 @@ class OriginChoice:
     ) -> ChosenOrigin:
         if found.rival is not None and self._is_same(found.likely, found.rival):
             return ChosenOrigin(found.likely, Told.SAME, evidence)
-        default = self.head.config.onto
+        default = self.head.config.commit_onto
         if default is not None:
             origin = revision_origin(self.repository, default, crew)
             return ChosenOrigin(origin, Told.DEFAULT, evidence)
@@ -148,7 +148,7 @@ class OriginChoice:
 
     def _unclear(
         self, found: Candidates, captured: Capture, evidence: OriginEvidence
-    ) -> UnclearOriginError:
+    ) -> UnknownOriginError:
         counts = evidence.told("HEAD" if found.told is None else self._other(found))
         if found.told is Told.TARGET:
             why = (
@@ -171,7 +171,7 @@ class OriginChoice:
             if one is not None and not self.aside  # which leaves HEAD as it is
         )
         ordered = sorted(readings, key=lambda reading: reading.onto != BASE)
-        return UnclearOriginError(self.where, evidence, tuple(ordered), why)
+        return UnknownOriginError(self.where, evidence, tuple(ordered), why)
 
     @staticmethod
     def _other(found: Candidates) -> str:

@@ -46,7 +46,7 @@ class Config:
         base_path: the directory it was read from, for people and as the fast path.
         by_value: whether the base's bytes are in the store.
         built_limit: bytes that built trees may take in the store; None leaves that to pvc.
-        onto: the revision that results were trained from, where nothing tells it; None asks.
+        commit_onto: what a result was trained from, if nothing tells: "base", "HEAD", or None.
     """
 
     base_tree: bytes
@@ -54,7 +54,7 @@ class Config:
     base_path: str
     by_value: bool
     built_limit: int | None = None
-    onto: str | None = None
+    commit_onto: str | None = None
 
     def to_text(self) -> str:
         """The file as pvc writes it."""
@@ -80,7 +80,7 @@ class Config:
         except (ValueError, RecursionError) as error:
             raise ConfigError(where, f"it is not TOML ({error})") from None
         limit = _built_limit(document.pop("build", None), where)
-        onto = _onto(document.pop("commit", None), where)
+        onto = _commit_onto(document.pop("commit", None), where)
         tables = _exactly(document, {"repository": dict, "base": dict}, where)
         repository = _exactly(tables["repository"], {"format": int}, f"{where} [repository]")
         if repository["format"] != FORMAT:
@@ -110,16 +110,16 @@ def _built_limit(table: object, where: str) -> int | None:
     return int(number * 10**9)
 
 
-def _onto(table: object, where: str) -> str | None:
-    """The revision that the table [commit] gives."""
+def _commit_onto(table: object, where: str) -> str | None:
+    """What the table [commit] says that results are trained from."""
     if table is None:
         return None
     if not isinstance(table, dict):
         raise ConfigError(where, f"commit is {table!r}, not a table")
-    text: str = _exactly(table, {"onto": str}, f"{where} [commit]")["onto"]
-    if not text.strip() or "\0" in text:
-        raise ConfigError(where, f"onto is {text!r}, not a revision")
-    return text
+    onto = _exactly(table, {"onto": str}, f"{where} [commit]")["onto"]
+    if onto not in {"base", "HEAD"}:
+        raise ConfigError(where, f"onto is {onto!r}, not 'base' or 'HEAD'")
+    return str(onto)
 
 
 def _exactly(

@@ -6,7 +6,7 @@ A file whose stamp is as it was is taken for unchanged; any other has to be read
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,6 +132,9 @@ class DirectoryRecords(Records[Path, DirectoryRecord]):
 
     def _key(self, record: DirectoryRecord) -> Path:
         return record.path
+
+    def _at(self, record: DirectoryRecord, home: Home) -> DirectoryRecord:
+        return replace(record, home=home)
 
     def _names(self, key: Path) -> tuple[str, bytes]:
         return key.name, os.fsencode(self._home.stored(key))

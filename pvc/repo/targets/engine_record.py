@@ -6,7 +6,7 @@ process.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pvc.repo.targets.home import Home
@@ -104,6 +104,9 @@ class EngineRecords(Records[str, EngineRecord]):
 
     def _key(self, record: EngineRecord) -> str:
         return record.engine
+
+    def _at(self, record: EngineRecord, home: Home) -> EngineRecord:
+        return replace(record, home=home)
 
     def _names(self, key: str) -> tuple[str, bytes]:
         return key, key.encode()

@@ -69,6 +69,10 @@ class Records(ABC, Generic[K, R]):
         """The path or name of the target that a record is of."""
 
     @abstractmethod
+    def _at(self, record: R, home: Home) -> R:
+        """A record as one of this repository; its home may have moved since it was read."""
+
+    @abstractmethod
     def _names(self, key: K) -> tuple[str, bytes]:
         """The last part of a target's path or name, and all of it as bytes."""
 
@@ -114,9 +118,10 @@ class Records(ABC, Generic[K, R]):
         return record if record.home.is_same(self._home) else None
 
     def save(self, record: R) -> None:
-        """Write a record, in place of an older one of the same target."""
+        """Write a record, in place of an older one of the same target; it is this repository's."""
         atomic.make_directory(self._folder)
-        atomic.write_file(self._file(self._key(record)), record.to_text().encode())
+        text = self._at(record, self._home).to_text()
+        atomic.write_file(self._file(self._key(record)), text.encode())
 
     def knows(self, key: K) -> bool:
         """Whether there is a record of a target, malformed or not."""

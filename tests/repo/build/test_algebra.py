@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from pvc.merge.method import ParameterError
 from pvc.merge.methods import SUM
 from pvc.parallel import Crew
+from pvc.repo.build.overflow import NotFiniteError
 from pvc.repo.build.tensor_routes import IdentityError
 from pvc.repo.commands.build import build
 from pvc.repo.commands.checkout import checkout
@@ -97,11 +99,14 @@ class World:
     def tree(self, text: str) -> bytes:
         return build(self.repository, text, CREW).built.tree
 
-    def weights(self, text: str, to: Path) -> Model:
+    def weights(self, text: str, to: Path, *, allow_nonfinite: bool = False) -> Model:
         """The weights of a revision, read from a checkout by the library of the format."""
         from safetensors import safe_open
 
-        checkout(self.repository, text, DirectoryTarget(to), keep_head=True, crew=CREW)
+        checkout(
+            self.repository, text, DirectoryTarget(to), keep_head=True, crew=CREW,
+            allow_nonfinite=allow_nonfinite,
+        )  # fmt: skip
         raw = (to / "model.safetensors").read_bytes()
         start = 8 + int.from_bytes(raw[:8], "little")
         found = {}
@@ -133,6 +138,10 @@ def world(tmp_path: Path, dtype: str, master: str | None = None) -> World:
 def added(world: World, name: str, scales: list[float]) -> Floats:
     """The sum rule: each product and each sum rounded to the float it is computed in."""
     taus = world.taus(name)
+    if world.base[name].dtype == "F32":
+        old = models.numbers(world.base[name])
+        results = (models.numbers(result[name]) for result in world.results.values())
+        taus = [np.nan_to_num(new - old, nan=0.0) for new in results]
     acc = models.numbers(world.base[name]).astype(taus[0].dtype)
     for scale, tau in zip(scales, taus, strict=True):
         product = (np.float64(scale) * tau.astype(np.float64)).astype(tau.dtype)
@@ -161,6 +170,29 @@ def test_a_sum_is_rounded_once(tmp_path: Path, dtype: str, master: str | None) -
             assert (got[name].dtype, got[name].shape) == (dtype, raw.shape)
             assert got[name].data == wanted.data, name
     made.repository.close()
+
+
+def test_float32_is_the_number_nearest_to_the_exact_sum(tmp_path: Path) -> None:
+    made = world(tmp_path, "F32")
+    name = "model.layers.0.self_attn.q_proj.weight"
+    got = models.numbers(made.weights("base + 0.4*a + 0.4*b + 0.4*c", tmp_path / "out")[name])
+    old = models.numbers(made.base[name]).ravel()
+    new = [models.numbers(result[name]).ravel() for result in made.results.values()]
+    for i in np.flatnonzero(np.isfinite(old))[:2000]:
+        taus = [Fraction(float(one[i])) - Fraction(float(old[i])) for one in new]
+        exact = Fraction(float(old[i])) + sum(Fraction(0.4) * tau for tau in taus)
+        away, least = (
+            abs(Fraction(float(one)) - exact) for one in (got.ravel()[i], nearest(exact))
+        )
+        assert away <= least + abs(exact) / 2**50, i  # float64 cannot tell a tie from a near tie
+    made.repository.close()
+
+
+def nearest(exact: Fraction) -> np.float32:
+    """The float32 that is nearest to a fraction."""
+    near = np.float32(float(exact))
+    candidates = (np.nextafter(near, np.float32(way)) for way in (-np.inf, np.inf))
+    return min((near, *candidates), key=lambda one: abs(Fraction(float(one)) - exact))
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +281,12 @@ def test_scales_beyond_float64_leave_untouched_elements_alone(three: World, tmp_
     repository = three.repository
     rescale(repository, Scaling("a", 1e200, "huge"))
     rescale(repository, Scaling("huge", -1e200, "beyond"))
-    got = three.weights("base + beyond", tmp_path / "out")
+    with pytest.raises(NotFiniteError) as caught:
+        three.weights("base + beyond", tmp_path / "out")
+    assert caught.value.overflows[0].limit == np.finfo(np.float32).max
+    got = three.weights("base + beyond", tmp_path / "out", allow_nonfinite=True)
+    with pytest.raises(NotFiniteError):  # it is recorded, and said again
+        three.tree("base + beyond")
     for name, raw in three.base.items():
         if raw.dtype == "F32":
             before, after = models.numbers(raw), models.numbers(got[name])

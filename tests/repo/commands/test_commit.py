@@ -98,7 +98,7 @@ def test_replaced_without_being_told_since_both_origins_come_to_the_same(
     do_commit("listening", models.tuned(base_model, 1))
     source = models.tuned(base_model, 2)
     done = do_commit("listening", source)
-    assert (done.action, done.told, done.is_head) == ("replaced", Told.SAME, True)
+    assert (done.action, done.told, done.is_result) == ("replaced", Told.SAME, True)
     git(repository.root, "reset", "-q", "--hard", "HEAD~1")
     again = do_commit("listening", source, onto="HEAD")
     assert again.action == "extended"
@@ -197,7 +197,7 @@ def test_frozen_parts_of_head(repository: Repository, base_model: Model, do_comm
     do_commit("listening", half)
     after = models.tuned(half, 2, names=[NORM])
     done = do_commit("suggesting", after)
-    assert (done.told, done.origin_text, done.is_head) == (Told.BITS, "HEAD", True)
+    assert (done.told, done.origin_text, done.is_result) == (Told.BITS, "HEAD", True)
     assert done.evidence is not None
     assert (done.evidence.whole_base, done.evidence.side) == (0, "HEAD")
     git(repository.root, "reset", "-q", "--hard", "HEAD~1")
@@ -213,7 +213,7 @@ def test_beside_head_it_is_a_sum(
     do_commit("listening", models.tuned(base_model, 1))
     other = models.tuned(base_model, 2, names=[NORM])
     done = do_commit("suggesting", other)
-    assert (done.told, done.origin_text, done.is_head) == (Told.BITS, "base", False)
+    assert (done.told, done.origin_text, done.is_result) == (Told.BITS, "base", False)
     assert str(done.personality) == "base + listening + suggesting"
     assert repository.head().formula.exact is None
     assert read_note(repository, done.commit) is None

@@ -448,6 +448,16 @@ def test_paths_in_the_repository_move_with_it() -> None:
     assert Home(Path("/bare.git"), HOME.identity).stored(Path("/bare.git/x")) == "/bare.git/x"
 
 
+def test_a_record_that_is_saved_again_has_the_home_of_now(tmp_path: Path) -> None:
+    inside = replace(TARGET, path=Path("/work/served"))
+    DirectoryRecords(tmp_path, HOME).save(inside)
+    moved = DirectoryRecords(tmp_path, replace(HOME, path=Path("/moved/.git")))
+    (found,) = moved.all()
+    moved.save(replace(found, revision="v2"))
+    again = DirectoryRecords(tmp_path, HOME)
+    assert [(one.path, one.revision) for one in again.all()] == [(inside.path, "v2")]
+
+
 def test_a_copy_has_another_home() -> None:
     copy = Home(Path("/copy/.git"), Identity(64768, 100))
     assert not HOME.is_same(copy)

@@ -1,0 +1,51 @@
+"""Quantised weights: tensors of codes, which mean numbers only together with their scales.
+
+Names as writers have them: fine-grained FP8 of transformers and vLLM (`weight_scale_inv`),
+compressed-tensors (`weight_scale`, `weight_packed`), GPTQ and AWQ (`qweight`, `scales`),
+bitsandbytes (`absmax`, `SCB`), MXFP4 (`_blocks`, `_scales`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+_ENDINGS = (
+    ("weight_scale_inv", ("weight",)),
+    ("weight_scale", ("weight", "weight_packed")),
+    ("weight_scale_2", ("weight", "weight_packed")),
+    ("weight_global_scale", ("weight_packed", "weight")),
+    ("weight_zero_point", ("weight_packed", "weight")),
+    ("weight_shape", ("weight_packed",)),
+    ("weight_g_idx", ("weight_packed",)),
+    ("input_scale", ("weight", "weight_packed")),
+    ("input_global_scale", ("weight_packed", "weight")),
+    ("scales", ("qweight",)),
+    ("qzeros", ("qweight",)),
+    ("g_idx", ("qweight",)),
+    ("weight.absmax", ("weight",)),
+    ("weight.nested_absmax", ("weight",)),
+    ("SCB", ("weight",)),
+    ("_scale_inv", ("",)),
+    ("_scales", ("_blocks",)),
+)
+"""What the name of a scale ends with, and what its codes end with instead."""
+
+
+def partners(names: Collection[str]) -> dict[str, str]:
+    """For each tensor of codes or scales one that it has to be read with, by name."""
+    known = set(names)
+    found: dict[str, str] = {}
+    for name in sorted(known):
+        for ending, codes in _ENDINGS:
+            stem = name.removesuffix(ending)
+            if stem == name or not (stem.endswith(".") or ending.startswith("_") or not stem):
+                continue
+            partner = next((stem + code for code in codes if stem + code in known), None)
+            if partner is not None and partner != name:
+                found.setdefault(partner, name)
+                found[name] = partner
+                break
+    return found
