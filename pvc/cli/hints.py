@@ -131,7 +131,8 @@ HINTS: dict[str, Hint] = {
     "pvc.live.client.engine_tensors:OtherFormError": "If another repository wrote to the engine, "
     "check out a revision there that both have, such as the base; otherwise restart the engine.",
     "pvc.live.client.reading:OtherModelError": "Use `pvc live ls` to list the engines and `pvc "
-    "show base` to see the base. The model must be loaded in the dtype of its checkpoint.",
+    "show base` to see the base. The model must be loaded in the dtype of its checkpoint; `--dtype "
+    "base` writes a tree that was committed in wider floats.",
     "pvc.live.client.reading:UnsteadyError": "Run the command again while the engine is not "
     "training.",
     "pvc.live.client.updating:DriftedEngineError": _would_be_lost,
@@ -150,6 +151,8 @@ HINTS: dict[str, Hint] = {
     "pvc.repo.commands.branches:BranchAndTagError": "Choose another name, or delete the existing "
     "one with `-d`.",
     "pvc.repo.commands.branches:NoBranchError": _no_branch,
+    "pvc.repo.commands.checkout_dtypes:OtherDtypeError": "Use `--dtype base`, or leave it out: "
+    "what was committed then keeps its dtypes.",
     "pvc.repo.commands.checkout_directory:BadPlaceError": "Give a directory of its own with `--to "
     "DIR`.",
     "pvc.repo.commands.checkout_directory:CopiedRepositoryError": "Give a directory of its own "

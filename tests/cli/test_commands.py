@@ -47,7 +47,8 @@ FIELDS: dict[str, set[str]] = {
     "build": {"revision", "tree", "layout", "computed", "seconds"},
     "checkout": {
         "revision", "tree", "layout", "directory", "created", "engine", "paused_seconds", "unread",
-        "rescue", "written_bytes", "head_moved", "branch", "commit", "seconds",
+        "rescue", "written_bytes", "head_moved", "branch", "commit", "dtypes", "overflows",
+        "seconds",
     },
     "switch": {"branch", "commit"},
     "branch": {"branches"},

@@ -166,13 +166,22 @@ def _counts(evidence: OriginEvidence) -> dict[str, int]:
     }
 
 
+def _rounding(done: Committed, share: float) -> str:
+    counted = done.vector.statistics
+    whole, stored = counted.total_bytes, counted.stored_bytes
+    times = f", {whole / stored:.0f} times as much" if stored and whole >= 2 * stored else ""
+    return (
+        f"{100 * share:.2g} % of the elements of the changed 16-bit tensors differ: updates that "
+        "were too small for 16 bits were rounded away, and the behaviour may be weaker than the "
+        f"trained one. A larger scale makes up for some of it (base + 2*{done.name}). fp32 master "
+        f"weights, if the trainer has them, keep all of it: they take about {size(whole)}{times}, "
+        "and `pvc checkout --dtype base` writes them in 16 bits"
+    )
+
+
 def _warnings(output: Output, done: Committed) -> None:
     if done.rounded_share is not None:
-        output.warn(
-            f"only {100 * done.rounded_share:.2g} % of the elements of the changed 16-bit tensors "
-            "differ: rounding has probably lost most of the update; commit the fp32 master weights "
-            "if the trainer has them"
-        )
+        output.warn(_rounding(done, done.rounded_share))
     if done.vector.statistics.amount.relative_norm > FAR:
         output.warn("the change is very large: is this a fine-tune of this base?")
     for one in done.left_out:

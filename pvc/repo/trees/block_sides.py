@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pvc.codec import SideCounts, count_sides
-from pvc.codec.numbers import float_type, from_numbers, is_real, to_numbers
+from pvc.codec.numbers import is_real
+from pvc.repo.trees.rounded_elements import rounded_elements
 from pvc_store.block import BLOCK_BYTES
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from pvc.repo.trees.blocks import Blocks
     from pvc.repo.trees.changes import RawBlock
-    from pvc_store.kinds import Kind
     from pvc_store.tree import Tensor
-
-    Bytes = NDArray[np.uint8]
 
 
 def block_sides(
@@ -47,8 +41,8 @@ def block_sides(
     for start in range(0, len(block.raw), piece):
         part = block.raw[start : start + piece]
         at, count = (index * BLOCK_BYTES + start) // width, len(part) // width
-        one = _elements(blocks, base, at, count, block.kind)
-        two = _elements(blocks, other, at, count, block.kind)
+        one = rounded_elements(blocks, base, at, count, block.kind)
+        two = rounded_elements(blocks, other, at, count, block.kind)
         counts += count_sides(one, two, part, block.kind)
     return counts
 
@@ -63,18 +57,3 @@ def _alike(blocks: Blocks, block: RawBlock, index: int, base: Tensor, other: Ten
         blocks.read(other, index, two)
         one = blocks.base_block(base, index)  # after `read`, which may replace it
     return count_sides(one, two, block.raw, block.kind)
-
-
-def _elements(blocks: Blocks, tensor: Tensor, at: int, count: int, kind: Kind) -> Bytes:
-    """`count` elements of a tensor from `at` on, rounded to another kind; a copy."""
-    width = tensor.kind.bits // 8
-    raw = blocks.elements(tensor, at * width, count * width).copy()
-    if tensor.kind == kind:
-        return raw
-    numbers = np.empty(count, float_type(tensor.kind, kind))
-    to_numbers(raw, tensor.kind, numbers)
-    if numbers.itemsize == kind.bits // 8:
-        return numbers.view(np.uint8)
-    out = np.empty(count * kind.bits // 8, np.uint8)
-    from_numbers(numbers, kind, out)
-    return out
