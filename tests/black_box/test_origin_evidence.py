@@ -215,6 +215,15 @@ def test_a_default_in_pvc_toml(made: Scene) -> None:
     )
 
 
+def test_a_default_goes_before_what_aside_takes(made: Scene) -> None:
+    file = made.work / "pvc.toml"
+    file.write_text(file.read_text() + '\n[commit]\nonto = "HEAD"\n')
+    sure(made.work, "commit", "-m", "results start at HEAD")
+    result = save(made.root / "result", trained(made.listening, 17))
+    done = json.loads(sure(made.work, "commit", "new", "--from", result, "--aside", "--json"))
+    assert (done["origin"], done["origin_reason"]) == ("HEAD", "pvc.toml")
+
+
 def test_it_is_said_when_heads_weights_are_not_those_of_the_folder(made: Scene) -> None:
     result = save(made.root / "result", trained(made.base, 13))
     said = sure(made.work, "commit", "new", "--from", result, "--onto", "base")
