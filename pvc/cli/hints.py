@@ -30,6 +30,23 @@ def _other_base(error: Any) -> str:
     return "Run `pvc show base` to see the base; a repository has only one."
 
 
+def _unknown_origin(error: Any) -> str:
+    text = "State what it was trained from: `--onto base`, `--onto HEAD` or `--onto REV`."
+    if not error.readings:
+        return text
+    lines = [f"{text} HEAD would become"]
+    width = max(len(one.onto) for one in error.readings)
+    for one in error.readings:
+        if one.personality is None:
+            outcome = f"what it is: this is refused. {one.refusal}"
+        else:
+            weights = "the weights of" if one.is_source else "a sum, not the weights of"
+            outcome = f"{one.personality}: {weights} {error.where}"
+        lines.append(f"  --onto {one.onto:{width}}  {outcome}")
+    lines.append("`--aside` leaves HEAD as it is; `[commit] onto` in pvc.toml is for every commit.")
+    return "\n".join(lines)
+
+
 def _guess(error: Any) -> str | None:
     return f"Did you mean {' or '.join(error.close)}?" if error.close else None
 
@@ -65,19 +82,6 @@ def _drifted(error: Any) -> str:
     return (
         f"Commit its weights with `pvc commit NAME --from {error.path} --aside`, or check out to "
         "another directory with `--to DIR`."
-    )
-
-
-def _unknown_origin(error: Any) -> str:
-    return (
-        "State which it was:\n"
-        f"`--onto base`: {error.name} is what was learned beyond the base (norm "
-        f"{error.from_base:.3g}), and HEAD becomes {error.head} + {error.name}, which are other "
-        "weights than these.\n"
-        f"`--onto HEAD`: {error.name} is what was learned beyond HEAD (norm about "
-        f"{error.from_head:.3g}), and HEAD becomes these weights.\n"
-        "`--aside` takes the base, and leaves HEAD as it is; [commit] onto in pvc.toml is for "
-        "every commit."
     )
 
 
@@ -127,7 +131,8 @@ HINTS: dict[str, Hint] = {
     "pvc.live.client.engine_tensors:OtherFormError": "If another repository wrote to the engine, "
     "check out a revision there that both have, such as the base; otherwise restart the engine.",
     "pvc.live.client.reading:OtherModelError": "Use `pvc live ls` to list the engines and `pvc "
-    "show base` to see the base. The model must be loaded in the dtype of its checkpoint.",
+    "show base` to see the base. The model must be loaded in the dtype of its checkpoint; `--dtype "
+    "base` writes a tree that was committed in wider floats.",
     "pvc.live.client.reading:UnsteadyError": "Run the command again while the engine is not "
     "training.",
     "pvc.live.client.updating:DriftedEngineError": _would_be_lost,
@@ -146,6 +151,8 @@ HINTS: dict[str, Hint] = {
     "pvc.repo.commands.branches:BranchAndTagError": "Choose another name, or delete the existing "
     "one with `-d`.",
     "pvc.repo.commands.branches:NoBranchError": _no_branch,
+    "pvc.repo.commands.checkout_dtypes:OtherDtypeError": "Use `--dtype base`, or leave it out: "
+    "what was committed then keeps its dtypes.",
     "pvc.repo.commands.checkout_directory:BadPlaceError": "Give a directory of its own with `--to "
     "DIR`.",
     "pvc.repo.commands.checkout_directory:CopiedRepositoryError": "Give a directory of its own "
@@ -177,9 +184,7 @@ HINTS: dict[str, Hint] = {
     "pvc.repo.commands.merge_branch:MergeConflictError": "Both values are in the files: edit them "
     "and run `pvc commit -m MESSAGE`; or run `pvc merge --abort` and merge again with `--ours` or "
     "`--theirs`.",
-    "pvc.repo.commands.origin_settlement:RefilledError": "State what it was trained from: `--onto "
-    "HEAD` or `--onto base`.",
-    "pvc.repo.commands.origin_settlement:UnknownOriginError": _unknown_origin,
+    "pvc.repo.commands.origin_choice:UnknownOriginError": _unknown_origin,
     "pvc.repo.commands.revert:NotRevertibleError": "Use `pvc log` to list commits, and `pvc "
     "checkout REV` to go back without changing history.",
     "pvc.repo.commands.scale:RepeatedTermError": "Edit personality.toml and run `pvc commit -m "

@@ -32,9 +32,8 @@ FIELDS: dict[str, set[str]] = {
         "root", "commit", "base", "tensors", "total_bytes", "stored_bytes", "left_out", "seconds",
     },
     "commit": {
-        "vector", "action", "origin", "origin_reason", "evidence", "head_is_result", "personality",
-        "applied", "commit", "left_out",
-        "rounded_share", "engine", "seconds",
+        "vector", "action", "origin", "origin_reason", "evidence", "personality", "applied",
+        "head_is_result", "commit", "left_out", "rounded_share", "engine", "seconds",
     },
     "commit -m": EDITED,
     "revert": EDITED,
@@ -48,7 +47,8 @@ FIELDS: dict[str, set[str]] = {
     "build": {"revision", "tree", "layout", "computed", "seconds"},
     "checkout": {
         "revision", "tree", "layout", "directory", "created", "engine", "paused_seconds", "unread",
-        "rescue", "written_bytes", "head_moved", "branch", "commit", "seconds",
+        "rescue", "written_bytes", "head_moved", "branch", "commit", "dtypes", "overflows",
+        "seconds",
     },
     "switch": {"branch", "commit"},
     "branch": {"branches"},

@@ -54,7 +54,7 @@ class OpenEngine:
     """
 
     left_out = ()
-    parent: bytes | None = None
+    directory = None
 
     def __init__(self, repository: Repository, connection: Connection, like: Built) -> None:
         tree = repository.store.tree(like.tree)

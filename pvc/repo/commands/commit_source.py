@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pvc.errors import PvcError
-from pvc.repo.commands.trainer_state import parent_of
 from pvc.repo.trees.capture import capture
 from pvc.weights.checkpoint import Checkpoint
 from pvc.weights.compare import CheckpointDifference, first_differences, renamed
@@ -83,6 +82,11 @@ class OpenSource(Protocol):
         ...
 
     @property
+    def directory(self) -> Path | None:
+        """The directory, if it is one."""
+        ...
+
+    @property
     def engine(self) -> str | None:
         """Name of the engine, if it is one."""
         ...
@@ -90,11 +94,6 @@ class OpenSource(Protocol):
     @property
     def target(self) -> TargetContent | None:
         """What pvc last wrote there, if it is a target."""
-        ...
-
-    @property
-    def parent(self) -> bytes | None:
-        """Tree id of what it was trained from, if it says so itself."""
         ...
 
     @property
@@ -168,9 +167,9 @@ class OpenCheckpoint:
     engine: None = None
 
     @property
-    def parent(self) -> bytes | None:
-        """Tree id of what it was trained from, if its `trainer_state.json` says so."""
-        return parent_of(self.checkpoint.directory)
+    def directory(self) -> Path:
+        """The directory, without links."""
+        return Path(self.provenance)
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
