@@ -233,9 +233,18 @@ HINTS: dict[str, Hint] = {
     "Run `pvc fsck` to check the store.",
     "pvc.repo.trees.blocks:MissingBaseError": "Put the base's files back, or use a repository that "
     "stores its base.",
+    "pvc.repo.commands.same_weights:SameWeightsError": "pvc keeps weights as vectors, and other "
+    "files only with them: keep these files elsewhere, or save what was trained as safetensors.",
     "pvc.weights.folder:NoWeightsError": _no_weights,
     "pvc.weights.folder:PickleError": "Load it where you trust it, and save it with "
     "`save_pretrained`.",
+    "pvc.weights.whole:AdapterError": "Merge it into its base and save the whole model: "
+    "`PeftModel.from_pretrained(base, ADAPTER).merge_and_unload().save_pretrained(DIR)`.",
+    "pvc.weights.whole:EmptyWeightsError": "Gather them: `python zero_to_fp32.py . DIR "
+    "--safe_serialization` in the folder of the DeepSpeed checkpoint, or train with "
+    "`stage3_gather_16bit_weights_on_model_save`.",
+    "pvc.weights.whole:MissingShardError": "Download or save the checkpoint again.",
+    "pvc.weights.whole:PointerError": "Run `git lfs pull` in its folder.",
     "pvc_store.errors:DamageError": _FSCK,
     "pvc_store.errors:LockedError": lambda error: (
         "Wait until it has finished. If no git command is running, one was killed: remove the lock."

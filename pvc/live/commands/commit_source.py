@@ -54,6 +54,7 @@ class OpenEngine:
     """
 
     left_out = ()
+    notes = ()
     parent: bytes | None = None
 
     def __init__(self, repository: Repository, connection: Connection, like: Built) -> None:

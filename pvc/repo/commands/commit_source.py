@@ -102,6 +102,11 @@ class OpenSource(Protocol):
         """Files that do not belong to it."""
         ...
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What else is to be known about it, each a phrase."""
+        ...
+
     def capture(
         self, blocks: Blocks, writing: StoreWriter, goal: CaptureOptions, crew: Crew
     ) -> Capture:
@@ -176,6 +181,11 @@ class OpenCheckpoint:
     def left_out(self) -> tuple[LeftOut, ...]:
         """Files of its directory that do not belong to it."""
         return self.checkpoint.left_out
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What else is to be known about it."""
+        return self.checkpoint.notes
 
     def capture(
         self, blocks: Blocks, writing: StoreWriter, goal: CaptureOptions, crew: Crew
