@@ -41,6 +41,7 @@ class Checkpoint:
         fingerprint: stamps of shards and files, taken before any of them was read.
         rewritten: bytes that stand for those of some of the files; see `refit`.
         notes: what is to be known about it, each a phrase.
+        is_refit: whether its files have other headers than its shards; see `refit`.
     """
 
     directory: Path
@@ -51,6 +52,7 @@ class Checkpoint:
     fingerprint: Fingerprint
     rewritten: Mapping[str, bytes] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    is_refit: bool = False
 
     @classmethod
     def open(cls, directory: Path) -> Checkpoint:

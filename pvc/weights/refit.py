@@ -50,6 +50,7 @@ def refit(checkpoint: Checkpoint, names: Mapping[str, str]) -> Checkpoint:
         checkpoint,
         tensors=MappingProxyType(dict(sorted(tensors.items()))),
         shards=tuple(shards),
+        is_refit=True,
         rewritten={
             path: _index(files, shards)
             for path in checkpoint.files

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from tests.black_box.pvc_process import pvc, save, sure
 
@@ -175,3 +175,63 @@ def test_shards_of_an_overlay_and_in_subfolders_count_as_the_index_says(tmp_path
     assert found["weight_map"] == {NAME: "parts/overlay.safetensors", "n.weight": "a.safetensors"}
     assert out["a.safetensors"][-16:] == ones(4).tobytes()
     assert len(out["a.safetensors"]) < len(contents(result)["a.safetensors"]) - 60
+
+
+EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+
+
+def rows(first: float) -> NDArray[np.float32]:
+    return first + np.arange(8, dtype=np.float32).reshape(4, 2)
+
+
+def test_a_wrapper_and_a_tied_head_are_accepted(tmp_path: Path) -> None:
+    base = save(tmp_path / "base", {EMBED: rows(0), NAME: ones(2, 2)})
+    trained = {EMBED: rows(1), NAME: 2 * ones(2, 2), HEAD: rows(1)}
+    result = save(tmp_path / "result", {f"_orig_mod.{name}": w for name, w in trained.items()})
+    work = tmp_path / "work"
+    sure(tmp_path, "init", work, "--base", base)
+    done = pvc(work, "commit", "trained", "--from", result, "-q")
+    assert done.code == 0, done.err
+    assert HEAD in done.err
+    assert "_orig_mod" in done.err
+    sure(work, "checkout", "main", "--to", tmp_path / "out")
+    found = load_file(tmp_path / "out" / "model.safetensors")
+    assert found.keys() == {EMBED, NAME}
+    assert all(np.array_equal(found[name], trained[name]) for name in found)
+    sure(work, "fsck")
+
+
+def test_a_head_that_is_left_away_comes_from_the_embedding(tmp_path: Path) -> None:
+    base = save(tmp_path / "base", {EMBED: rows(0), HEAD: rows(0), NAME: ones(2, 2)})
+    result = save(tmp_path / "result", {EMBED: rows(1), NAME: ones(2, 2)})
+    work = tmp_path / "work"
+    sure(tmp_path, "init", work, "--base", base)
+    sure(work, "commit", "trained", "--from", result)
+    sure(work, "checkout", "main", "--to", tmp_path / "out")
+    found = load_file(tmp_path / "out" / "model.safetensors")
+    assert found.keys() == {EMBED, NAME, HEAD}
+    assert all(np.array_equal(found[name], rows(1)) for name in (EMBED, HEAD))
+
+
+@pytest.mark.parametrize(
+    ("changed", "cause", "remedy"),
+    [
+        ({EMBED: rows(0).astype(np.float16)}, "saved as F16", "save_pretrained"),
+        ({EMBED: np.ones((9, 2), np.float32)}, "resized", "resize_token_embeddings(4)"),
+        ({HEAD: rows(5)}, "untied", "tie_word_embeddings"),
+        ({"model.rotary_emb.inv_freq": ones(2)}, "buffers", "from_pretrained"),
+        ({"model.layers.0.mlp.experts.up_proj": ones(1)}, "experts", "same version"),
+        ({f"{NAME[:-7]}.lora_A.weight": ones(2, 2)}, "adapter", "merge_and_unload"),
+    ],
+)
+def test_a_refusal_names_cause_and_remedy(
+    tmp_path: Path, changed: Tensors, cause: str, remedy: str
+) -> None:
+    weights = {EMBED: rows(0), NAME: ones(2, 2)}
+    result = save(tmp_path / "result", {**weights, **changed})
+    (result / "adapter_config.json").write_text("{}")
+    sure(tmp_path, "init", tmp_path / "work", "--base", save(tmp_path / "base", weights))
+    done = pvc(tmp_path / "work", "commit", "x", "--from", result)
+    assert done.code == 15
+    assert cause in done.err.replace("\n", " ")
+    assert remedy in done.err.replace("\n", " ")

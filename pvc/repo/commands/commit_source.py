@@ -12,6 +12,8 @@ from pvc.repo.commands.trainer_state import parent_of
 from pvc.repo.trees.capture import capture
 from pvc.weights.checkpoint import Checkpoint
 from pvc.weights.compare import CheckpointDifference, first_differences, renamed
+from pvc.weights.fitting import fitted
+from pvc.weights.mismatch import Mismatch, mismatch
 
 if TYPE_CHECKING:
     from pvc.parallel import Crew
@@ -37,6 +39,7 @@ class OtherBaseError(PvcError):
         path: the checkpoint.
         differences: the first of them.
         renamed: a name in the base and what the checkpoint seems to call it, if that is all.
+        mismatch: the cause, if it is a known one.
     """
 
     def __init__(
@@ -44,12 +47,15 @@ class OtherBaseError(PvcError):
         path: Path,
         differences: tuple[CheckpointDifference, ...],
         renamed: tuple[str, str] | None,
+        mismatch: Mismatch | None = None,
     ) -> None:
         self.path = path
         self.differences = differences
         self.renamed = renamed
+        self.mismatch = mismatch
         listed = "; ".join(map(str, differences))
-        super().__init__(f"{path} is not a result of training this base: {listed}.")
+        why = f" It seems that {mismatch.phrase}." if mismatch else ""
+        super().__init__(f"{path} is not a result of training this base: {listed}.{why}")
 
 
 class CommitSource(Protocol):
@@ -153,8 +159,9 @@ class CheckpointSource:
             CheckpointError: it cannot be read.
             OtherBaseError: its tensors are not those of the base.
         """
-        checkpoint = Checkpoint.open(self.path)
-        _check_base(repository.store.tree(head.config.base_tree), checkpoint)
+        base = repository.store.tree(head.config.base_tree)
+        checkpoint = fitted(Checkpoint.open(self.path), base)
+        _check_base(base, checkpoint)
         path = Path(os.path.realpath(self.path))
         target = repository.targets.find(path)
         if target is not None and not target.is_there():
@@ -197,7 +204,7 @@ class OpenCheckpoint:
         self, vector: CapturedVector, name: str, terms: tuple[Term, ...] | None
     ) -> tuple[DirectoryRecord, ...]:
         """The record of a target, which holds what the vector leads to."""
-        if self.target is None:
+        if self.target is None or self.checkpoint.is_refit:  # its files are not those of the layout
             return ()
         return (
             replace(
@@ -220,4 +227,5 @@ def _check_base(base: Tree, checkpoint: Checkpoint) -> None:
     found = first_differences(base, checkpoint.tensors, allow_wider=True)
     if found:
         guess = renamed(base, checkpoint.tensors)
-        raise OtherBaseError(checkpoint.directory, found, guess)
+        cause = None if guess else mismatch(base, checkpoint.tensors)
+        raise OtherBaseError(checkpoint.directory, found, guess, cause)
