@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pvc.weights.apart import is_apart
 from pvc.weights.compare import is_wider
 from pvc.weights.fitting import without_wrappers
 from pvc.weights.tensor_names import role
@@ -67,7 +68,7 @@ def _adapter(base: Forms, new: Forms) -> Mismatch | None:
 
 
 def _nested(base: Forms, new: Forms) -> Mismatch | None:
-    found = sorted(name for name in base.keys() - new.keys() if ".safetensors/" in name)
+    found = sorted(name for name in base.keys() - new.keys() if is_apart(name))
     if not found:
         return None
     path = found[0].partition(".safetensors/")[0] + ".safetensors"
