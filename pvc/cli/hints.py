@@ -54,6 +54,18 @@ def _other_base(error: Any) -> str:
     return "Run `pvc show base` to see the base; a repository has only one."
 
 
+def _same_weights(error: Any) -> str:
+    if any(path.endswith(".safetensors") for path in error.files):
+        return (
+            "The base of this repository does not have these weights: create a repository with a "
+            "base that has, `pvc init DIR --base BASE`."
+        )
+    return (
+        "pvc keeps weights as vectors, and other files only with them: keep these elsewhere, or "
+        "save what was trained as safetensors."
+    )
+
+
 def _guess(error: Any) -> str | None:
     return f"Did you mean {' or '.join(error.close)}?" if error.close else None
 
@@ -257,8 +269,7 @@ HINTS: dict[str, Hint] = {
     "Run `pvc fsck` to check the store.",
     "pvc.repo.trees.blocks:MissingBaseError": "Put the base's files back, or use a repository that "
     "stores its base.",
-    "pvc.repo.commands.same_weights:SameWeightsError": "pvc keeps weights as vectors, and other "
-    "files only with them: keep these files elsewhere, or save what was trained as safetensors.",
+    "pvc.repo.commands.same_weights:SameWeightsError": _same_weights,
     "pvc.weights.folder:NoWeightsError": _no_weights,
     "pvc.weights.folder:PickleError": "Load it where you trust it, and save it with "
     "`save_pretrained`.",

@@ -16,7 +16,7 @@ from pvc.weights.folder import CheckpointFolder, LeftOut
 from pvc.weights.index import WeightIndex
 from pvc.weights.refit import refit
 from pvc.weights.shard import Shard, read_shard
-from pvc.weights.whole import check_pointers, check_tensors
+from pvc.weights.whole import check_adapter, check_filled, check_numbers, check_pointers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +71,9 @@ class Checkpoint:
         own = {name: place for name, place in tensors.items() if place.file in folder.shards}
         if index:
             index.check_tensors(own)
-        check_tensors(directory, own)
+        check_adapter(directory, own)
+        check_numbers(directory, folder.apart())
+        check_filled(directory, tensors)
         found = cls(
             directory,
             MappingProxyType(dict(sorted(tensors.items()))),

@@ -121,15 +121,22 @@ def check_pointers(directory: Path, stamps: Mapping[str, Stamp]) -> None:
             raise PointerError(directory / path)
 
 
-def check_tensors(directory: Path, tensors: Mapping[str, TensorPlace]) -> None:
-    """Check that tensors are weights of a whole model.
+def check_adapter(directory: Path, tensors: Mapping[str, TensorPlace]) -> None:
+    """Check that the tensors of a model are not those of an adapter alone.
 
     Raises:
-        AdapterError: all are an adapter's.
-        EmptyWeightsError: some are empty.
+        AdapterError: they are.
     """
     if tensors and all(_LORA.search(name) for name in tensors):
         raise AdapterError(directory, next(iter(tensors.values())).file)
+
+
+def check_filled(directory: Path, tensors: Mapping[str, TensorPlace]) -> None:
+    """Check that no weight is empty.
+
+    Raises:
+        EmptyWeightsError: some are.
+    """
     empty = tuple(
         sorted(
             name

@@ -308,6 +308,9 @@ def test_missing_shards_are_noticed_without_an_index(tmp_path: Path) -> None:
     assert (caught.value.missing, caught.value.count) == ((2,), 3)
     put(tmp_path, "model-00002-of-00003.safetensors")
     assert len(Checkpoint.open(tmp_path).shards) == 3
+    put(tmp_path, "sub/model-00001-of-00002.safetensors")
+    with pytest.raises(MissingShardError):
+        Checkpoint.open(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
