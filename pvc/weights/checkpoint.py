@@ -153,9 +153,12 @@ def _adapter_notes(folder: CheckpointFolder) -> list[str]:
     """What is to be known if an adapter lies beside the weights of a whole model."""
     if ADAPTER_CONFIG not in folder.stamps:
         return []
-    weights = ", ".join(folder.adapters()) or "no weights of it"
+    if not folder.adapters():
+        return [
+            f"{ADAPTER_CONFIG} is there without an adapter's weights: transformers with peft may "
+            "look for them; remove it if the adapter is merged"
+        ]
     return [
-        f"{ADAPTER_CONFIG} lies beside whole weights ({weights}): transformers with peft loads the "
-        "adapter and the base that it names, not these weights; remove the adapter's files if it "
-        "is merged"
+        f"{', '.join(folder.adapters())} lies beside whole weights: transformers with peft puts "
+        "the adapter on top of them; remove it and its adapter_config.json if it is merged already"
     ]

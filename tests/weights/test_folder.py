@@ -298,7 +298,7 @@ def test_an_adapter_beside_a_whole_model_travels_as_a_file(tmp_path: Path) -> No
     checkpoint = Checkpoint.open(tmp_path)
     assert checkpoint.files == ("adapter_config.json", "adapter_model.safetensors")
     assert list(checkpoint.tensors) == ["model"]
-    assert "not these weights" in checkpoint.notes[0]
+    assert "on top of them" in checkpoint.notes[0]
 
 
 def test_missing_shards_are_noticed_without_an_index(tmp_path: Path) -> None:
