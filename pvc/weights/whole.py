@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pvc.weights.errors import CheckpointError, UnreadableError
 from pvc.weights.fingerprint import open_stamped
+from pvc.weights.tensor_names import role
 from pvc.wording import shown
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def check_filled(directory: Path, tensors: Mapping[str, TensorPlace]) -> None:
         sorted(
             name
             for name, place in tensors.items()
-            if place.shape == (0,) and name.endswith("weight")
+            if place.shape == (0,) and (name.endswith("weight") or role(name) != "other")
         )
     )
     if empty:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.black_box.pvc_process import pvc, save, sure
+from tests.black_box.pvc_process import killed, pvc, save, sure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,6 +61,23 @@ def test_weights_in_subfolders_are_weights(tmp_path: Path) -> None:
     drifted = pvc(work, "checkout", "base", "--to", out)
     assert drifted.code != 0
     assert "2_Dense/model.safetensors" in drifted.err
+
+
+def test_a_checkout_of_weights_in_subfolders_that_is_killed_is_settled(tmp_path: Path) -> None:
+    base, result = tmp_path / "base", tmp_path / "result"
+    for folder, factor in ((base, 1), (result, 2)):
+        save(folder, {NAME: factor * ones(4, 4)})
+        (folder / "2_Dense").mkdir()
+        save_file({NAME: factor * ones(4096, 4096)}, folder / "2_Dense" / "model.safetensors")
+    work = tmp_path / "work"
+    sure(tmp_path, "init", work, "--base", base)
+    sure(work, "commit", "dense", "--from", result)
+    sure(work, "checkout", "main", "--to", "served")
+    killed(work, "checkout", "base", "--keep-head", "--to", "served")
+    sure(work, "checkout", "main", "--to", "served")
+    assert contents(work / "served") == contents(result)
+    sure(work, "checkout", "base", "--to", "served")
+    assert contents(work / "served") == contents(base)
 
 
 def test_nothing_changed_is_not_said_where_a_file_differs(tmp_path: Path) -> None:
