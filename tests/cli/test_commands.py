@@ -29,11 +29,12 @@ ROW = {
 }  # fmt: skip
 FIELDS: dict[str, set[str]] = {
     "init": {
-        "root", "commit", "base", "tensors", "total_bytes", "stored_bytes", "left_out", "seconds",
+        "root", "commit", "base", "tensors", "total_bytes", "stored_bytes", "left_out", "notes",
+        "seconds",
     },
     "commit": {
         "vector", "action", "origin", "origin_reason", "evidence", "personality", "applied",
-        "head_is_result", "commit", "left_out", "rounded_share", "engine", "seconds",
+        "head_is_result", "commit", "left_out", "notes", "rounded_share", "engine", "seconds",
     },
     "commit -m": EDITED,
     "revert": EDITED,
@@ -167,7 +168,7 @@ def test_commit_tells_what_it_leaves_out(fresh: Path, sources: dict[str, Path]) 
     done = pvc("commit", "listening", "--from", "extra")
     assert done.err.startswith("left out: optimizer.pt (")
     again = pvc("commit", "twice", "--from", "extra", "--aside", "--onto", "base", "--quiet")
-    assert (again.code, again.err) == (0, "")
+    assert (again.code, again.err) == (0, "left out: optimizer.pt (pickle)\n")
 
 
 def test_commit_of_edits(pvc: Pvc) -> None:

@@ -151,9 +151,9 @@ def test_an_adapter(pvc: Pvc, base_model: Model, checkpoint: Path) -> None:
         "x",
         "--from",
         checkpoint,
-        code=15,
-        error="lora_A.weight",
-        hint="LoRA adapter",
+        code=19,
+        error="is an adapter",
+        hint="merge_and_unload",
     )
 
 

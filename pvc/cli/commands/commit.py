@@ -11,6 +11,7 @@ import click
 from pvc.cli.output import Output, answers, current, norm, share, short
 from pvc.cli.progress import crew, threads_option
 from pvc.cli.shared.engine import live_option, named
+from pvc.cli.shared.left_out import tell
 from pvc.cli.shared.repository import REVISION, opened, path
 from pvc.wording import number, size
 
@@ -106,6 +107,7 @@ def _document(done: Committed, seconds: float) -> dict[str, Any]:
         "applied": done.applied,
         "commit": done.commit,
         "left_out": [{"path": one.path, "reason": one.reason} for one in done.left_out],
+        "notes": list(done.notes),
         "rounded_share": done.rounded_share,
         "seconds": round(seconds, 3),
         "engine": None if done.engine is None else {"name": done.engine, "clean": done.clean},
@@ -184,8 +186,7 @@ def _warnings(output: Output, done: Committed) -> None:
         output.warn(_rounding(done, done.rounded_share))
     if done.vector.statistics.amount.relative_norm > FAR:
         output.warn("the change is very large: is this a fine-tune of this base?")
-    for one in done.left_out:
-        output.note(f"left out: {one.path} ({one.reason})")
+    tell(output, done.left_out, done.notes)
     if not done.clean:
         output.warn(
             f"the engine {done.engine} did not record this commit: its weights changed meanwhile, "

@@ -258,6 +258,6 @@ def fits(layout: Layout, tree: Mapping[str, TensorForm]) -> bool:
     places = {
         place.name: (place.kind, place.shape)
         for file in layout.weights
-        for place in placements(file.header, file.path, Path(file.path))
+        for place in placements(file.header, file.path, Path(file.path), apart=file.apart)
     }
     return places == {name: (form.kind, form.shape) for name, form in tree.items()}

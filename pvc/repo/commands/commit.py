@@ -17,7 +17,8 @@ from pvc.repo.commands.commit_origin import (
     target_candidates,
 )
 from pvc.repo.commands.origin_choice import OriginChoice
-from pvc.repo.history.recording import NothingChangedError, PendingCommit, check_ready, record
+from pvc.repo.commands.same_weights import no_change
+from pvc.repo.history.recording import PendingCommit, check_ready, record
 from pvc.repo.history.recovery import recover
 from pvc.repo.history.revision import AmbiguousError
 from pvc.repo.personality.vector import CapturedVector, Statistics
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from pvc.repo.repository import Repository
     from pvc.repo.trees.statistics import Capture
     from pvc.weights.folder import LeftOut
+    from pvc_store.layout import Layout
 
 
 class NonFiniteError(PvcError):
@@ -90,6 +92,7 @@ class Committed:
             not applied.
         commit: id of the new commit.
         left_out: files that do not belong to the checkpoint.
+        notes: what else is to be known about the checkpoint, each a phrase.
         rounded_share: share of changed elements in the 16-bit tensors that changed, if it is so
             low that rounding probably swallowed the update; else None.
         engine: name of the engine that it came from, or None.
@@ -111,6 +114,7 @@ class Committed:
     rounded_share: float | None
     engine: str | None = None
     clean: bool = True
+    notes: tuple[str, ...] = ()
 
 
 def commit(repository: Repository, wish: Wish, source: CommitSource, crew: Crew) -> Committed:
@@ -123,7 +127,7 @@ def commit(repository: Repository, wish: Wish, source: CommitSource, crew: Crew)
         crew: threads, and who is shown the progress.
 
     Raises:
-        OtherBaseError, NothingChangedError, NonFiniteError: see there.
+        OtherBaseError, NothingChangedError, SameWeightsError, NonFiniteError: see there.
         ContainedError, AppliedError, IdentityError: the personality cannot take it.
         OtherTreeError, UnknownOriginError: its origin is in doubt.
         HeadMovedError: somebody moved HEAD meanwhile.
@@ -200,7 +204,7 @@ class _Commit:
             writing.put_layout(captured.layout)
             statistics = captured.statistics(writing.stored_bytes)
         vector = self._vector(captured, statistics, self.origin, self.plan)
-        self._check_new(vector)
+        self._check_new(vector, captured.layout)
         state = self._record(vector)
         return Committed(
             name=self.wish.name,
@@ -216,6 +220,7 @@ class _Commit:
             left_out=self.source.left_out,
             rounded_share=captured.rounded_share(),
             engine=self.source.engine,
+            notes=self.source.notes,
         )
 
     def _choice(self, captured: Capture) -> OriginChoice:
@@ -232,23 +237,29 @@ class _Commit:
     def _check_changed(self, captured: Capture) -> None:
         where, tree, origin = self.source.where, captured.tree.id, self.origin
         if tree == origin.tree and self.plan.action != "extended":  # its layout may be another
-            raise NothingChangedError(f"{where} holds the weights of {origin.text}")
+            raise self._no_change(f"{where} holds the weights of {origin.text}", captured)
         rival = self.candidates.rival
         if rival is not None and tree == rival.tree and rival.tree != origin.tree:
             named = "the base" if tree == self.base.id else "HEAD"
-            raise NothingChangedError(f"{where} holds the weights of {named}")
+            raise self._no_change(f"{where} holds the weights of {named}", captured)
 
     def _check_finite(self, captured: Capture) -> None:
         nonfinite = captured.nonfinite()
         if nonfinite and not self.wish.allow_nonfinite:
             raise NonFiniteError(self.source.where, nonfinite)
 
-    def _check_new(self, vector: CapturedVector) -> None:
+    def _check_new(self, vector: CapturedVector, layout: Layout) -> None:
         name, head = self.wish.name, self.head
         old = head.vector(name) if name in head.names else None
         same = isinstance(old, CapturedVector) and old.link == vector.link
         if same and self.plan.personality == head.personality:
-            raise NothingChangedError(f"{self.source.where} is what {name} leads to already")
+            reason = f"{self.source.where} is what {name} leads to already"
+            raise no_change(reason, layout, None, self.source.left_out)
+
+    def _no_change(self, reason: str, captured: Capture) -> PvcError:
+        base = self.repository.find_layout(self.head.config.base_layout)
+        engine = self.source.engine is not None  # it has weights only
+        return no_change(reason, captured.layout, None if engine else base, self.source.left_out)
 
     def _vector(
         self,

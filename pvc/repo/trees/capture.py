@@ -143,18 +143,21 @@ class _Files:
 
     def layout(self) -> Layout:
         """How the checkpoint came as files; the bytes of files without tensors are stored."""
-        weights = [WeightsFile(shard.path, shard.header) for shard in self.checkpoint.shards]
-        others = [
-            self._other(path, self.checkpoint.fingerprint[path].size)
-            for path in self.checkpoint.files
+        weights = [
+            WeightsFile(shard.path, shard.header, shard.apart) for shard in self.checkpoint.shards
         ]
-        return Layout([*weights, *others])
+        return Layout([*weights, *map(self._other, self.checkpoint.files)])
 
-    def _other(self, path: str, size: int) -> OtherFile:
+    def _other(self, path: str) -> OtherFile:
+        text = self.checkpoint.rewritten.get(path)
+        size = self.checkpoint.fingerprint[path].size if text is None else len(text)
         keys, hasher = bytearray(), blake3()
         for start in range(0, size, BLOCK_BYTES):
             raw = self.shared.blocks.buffer("new", min(BLOCK_BYTES, size - start))
-            self.reader.read_file_into(path, start, raw.data)
+            if text is None:
+                self.reader.read_file_into(path, start, raw.data)
+            else:
+                raw.data[:] = text[start : start + len(raw)]
             hasher.update(raw.data)
             key = block_key(raw.data)
             self.shared.put(RawBlock(raw, BYTES, key), None)

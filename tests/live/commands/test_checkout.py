@@ -100,6 +100,37 @@ def test_train_commit_roll_back_and_forward(
     assert fsck(repository, CREW).findings == ()
 
 
+def test_weights_that_stand_apart_are_none_of_an_engine(
+    base: Path,
+    engine: EngineProcess,
+    tmp_path: Path,  # noqa: F811
+) -> None:
+    """The tree has them, before and after; the engine is brought to the others."""
+    whole = tmp_path / "whole"
+    shutil.copytree(base, whole)
+    (whole / "2_Dense").mkdir()
+    file = whole / "2_Dense" / "model.safetensors"
+    save_file({"w": np.ones(4, np.float32)}, file)
+    name = "2_Dense/model.safetensors/w"
+    with Repository.open(create(tmp_path / "whole-work", whole)) as repository:
+        save_file({"w": np.zeros(4, np.float32)}, file)
+        commit(repository, Wish("dense"), CheckpointSource(whole), CREW)
+        assert go(repository, engine, "dense").written_bytes == 0
+        engine.ask("train")
+        done = keep(repository, engine, "listening")
+        assert done.origin_text == "dense"
+        trained = repository.store.tree(done.vector.to_tree)
+        assert trained[name] == repository.store.tree(done.vector.from_tree)[name]
+        assert go(repository, engine, "base", keep_head=True).written_bytes > 0
+        assert held(engine, repository) is not None
+        target = DirectoryTarget(tmp_path / "out")
+        checkout(repository, "main", target, keep_head=True, crew=CREW)
+        assert (tmp_path / "out" / "2_Dense" / "model.safetensors").read_bytes() == (
+            file.read_bytes()
+        )
+        assert fsck(repository, CREW).findings == ()
+
+
 def test_a_second_commit_extends(repository: Repository, engine: EngineProcess) -> None:
     engine.ask("train")
     first = keep(repository, engine, "listening")

@@ -18,6 +18,7 @@ from pvc.repo.commands.commit_origin import OtherTreeError, Told
 from pvc.repo.commands.commit_source import CheckpointSource, OtherBaseError
 from pvc.repo.commands.init import initialise
 from pvc.repo.commands.rename import rename
+from pvc.repo.commands.same_weights import SameWeightsError
 from pvc.repo.commands.status import status
 from pvc.repo.history.notes import read_note
 from pvc.repo.history.recording import DetachedError, NothingChangedError
@@ -257,8 +258,9 @@ def test_other_files_alone(
     out = tmp_path / "out"
     checkout(repository, "HEAD", DirectoryTarget(out), keep_head=False, crew=CREW)
     (out / "config.json").write_text('{"new": true}')
-    with pytest.raises(NothingChangedError):
+    with pytest.raises(SameWeightsError) as caught:
         do_commit("suggesting", out)
+    assert caught.value.files == ("config.json",)
     done = do_commit("listening", out)
     assert done.action == "extended"
     assert (done.vector.from_tree, done.vector.to_tree) == (
