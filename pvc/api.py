@@ -116,11 +116,13 @@ class HowToWrite(TypedDict, total=False):
     Attributes:
         keep_head: leave HEAD where it is.
         force: overwrite what an engine holds and no commit does, after keeping it.
+        dtype: "base", or its only float dtype: round what was committed in wider floats.
         allow_nonfinite: accept Inf and NaN where a sum overflows.
     """
 
     keep_head: bool
     force: bool
+    dtype: str
     allow_nonfinite: bool
 
 
@@ -176,6 +178,7 @@ class OpenRepository:
                 revision,
                 target,
                 keep_head=how.get("keep_head", False),
+                dtype=how.get("dtype"),
                 allow_nonfinite=how.get("allow_nonfinite", False),
                 crew=self._crew,
             )

@@ -36,6 +36,7 @@ ERRORS = {
         "pvc.repo.commands.revert:NotRevertibleError",
         "pvc.repo.commands.scale:RepeatedTermError",
         "pvc.repo.commands.three_way:ConflictError",
+        "pvc.repo.commands.same_weights:SameWeightsError",
         "pvc.repo.history.recording:NothingChangedError",
     ),
     USAGE: (

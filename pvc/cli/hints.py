@@ -18,6 +18,30 @@ _AGAIN = "Edit it again, or run `git restore` on it."
 _SAVED = "Give the directory that `save_pretrained` wrote."
 
 
+_MISMATCHES = {
+    "empty": "Gather them: `python zero_to_fp32.py . DIR --safe_serialization` in the folder of "
+    "the DeepSpeed checkpoint, or train with `stage3_gather_16bit_weights_on_model_save`.",
+    "adapter": "Merge it and save the whole: `model.merge_and_unload().save_pretrained(DIR)`.",
+    "nested": "Save all parts of the model, or copy what was not trained: `cp -r BASE/{0} "
+    "{path}/`.",
+    "dtype": "Save it as {0} or as F32: `model.to(DTYPE).save_pretrained(DIR)`. F32 keeps most.",
+    "vocabulary": "If the new tokens are not needed, `model.resize_token_embeddings({0})` before "
+    "saving. Otherwise resize the base in the same way, save it, and create a repository with it: "
+    "`pvc init --base RESIZED`.",
+    "head": "Save base and result both tied or both untied: set `config.tie_word_embeddings` "
+    "alike, and create a repository with that base if it is the base that changes.",
+    "buffer": "Load it and save it again with a current transformers, which leaves them away: "
+    "`AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(NEW)`.",
+    "experts": "Save base and result with the same version of transformers: "
+    '`AutoModelForCausalLM.from_pretrained(DIR, dtype="auto").save_pretrained(NEW)` for both, '
+    "and create a repository with that base.",
+    "wrapper": "Save the model inside the wrapper: `accelerator.unwrap_model(model)`, "
+    "`model._orig_mod` or `model.module`, then `.save_pretrained(DIR)`.",
+    "subset": "Save the whole model, not only what was trained: `model.save_pretrained(DIR)`.",
+}
+"""Remedies by the cause that `pvc.weights.mismatch` found; braces take its facts."""
+
+
 def _other_base(error: Any) -> str:
     if error.renamed:
         before, after = error.renamed
@@ -25,9 +49,38 @@ def _other_base(error: Any) -> str:
             f"The tensors may be the same under other names ({before} is called {after}): save "
             "base and checkpoint with the same version of transformers."
         )
-    if (error.path / "adapter_config.json").exists():
-        return "This is a LoRA adapter: merge it first (merge_and_unload) and save the whole model."
+    if error.mismatch:
+        return _MISMATCHES[error.mismatch.cause].format(*error.mismatch.facts, path=error.path)
     return "Run `pvc show base` to see the base; a repository has only one."
+
+
+def _unknown_origin(error: Any) -> str:
+    text = "State what it was trained from: `--onto base`, `--onto HEAD` or `--onto REV`."
+    if not error.readings:
+        return text
+    lines = [f"{text} HEAD would become"]
+    width = max(len(one.onto) for one in error.readings)
+    for one in error.readings:
+        if one.personality is None:
+            outcome = f"what it is: this is refused. {one.refusal}"
+        else:
+            weights = "the weights of" if one.is_source else "a sum, not the weights of"
+            outcome = f"{one.personality}: {weights} {error.where}"
+        lines.append(f"  --onto {one.onto:{width}}  {outcome}")
+    lines.append("`--aside` leaves HEAD as it is; `[commit] onto` in pvc.toml is for every commit.")
+    return "\n".join(lines)
+
+
+def _same_weights(error: Any) -> str:
+    if any(path.endswith(".safetensors") for path in error.files):
+        return (
+            "The base of this repository does not have these weights: create a repository with a "
+            "base that has, `pvc init DIR --base BASE`."
+        )
+    return (
+        "pvc keeps weights as vectors, and other files only with them: keep these elsewhere, or "
+        "save what was trained as safetensors."
+    )
 
 
 def _guess(error: Any) -> str | None:
@@ -65,19 +118,6 @@ def _drifted(error: Any) -> str:
     return (
         f"Commit its weights with `pvc commit NAME --from {error.path} --aside`, or check out to "
         "another directory with `--to DIR`."
-    )
-
-
-def _unknown_origin(error: Any) -> str:
-    return (
-        "State which it was:\n"
-        f"`--onto base`: {error.name} is what was learned beyond the base (norm "
-        f"{error.from_base:.3g}), and HEAD becomes {error.head} + {error.name}, which are other "
-        "weights than these.\n"
-        f"`--onto HEAD`: {error.name} is what was learned beyond HEAD (norm about "
-        f"{error.from_head:.3g}), and HEAD becomes these weights.\n"
-        "`--aside` takes the base, and leaves HEAD as it is; [commit] onto in pvc.toml is for "
-        "every commit."
     )
 
 
@@ -127,7 +167,8 @@ HINTS: dict[str, Hint] = {
     "pvc.live.client.engine_tensors:OtherFormError": "If another repository wrote to the engine, "
     "check out a revision there that both have, such as the base; otherwise restart the engine.",
     "pvc.live.client.reading:OtherModelError": "Use `pvc live ls` to list the engines and `pvc "
-    "show base` to see the base. The model must be loaded in the dtype of its checkpoint.",
+    "show base` to see the base. The model must be loaded in the dtype of its checkpoint; `--dtype "
+    "base` writes a tree that was committed in wider floats.",
     "pvc.live.client.reading:UnsteadyError": "Run the command again while the engine is not "
     "training.",
     "pvc.live.client.updating:DriftedEngineError": _would_be_lost,
@@ -146,6 +187,8 @@ HINTS: dict[str, Hint] = {
     "pvc.repo.commands.branches:BranchAndTagError": "Choose another name, or delete the existing "
     "one with `-d`.",
     "pvc.repo.commands.branches:NoBranchError": _no_branch,
+    "pvc.repo.commands.checkout_dtypes:OtherDtypeError": "Use `--dtype base`, or leave it out: "
+    "what was committed then keeps its dtypes.",
     "pvc.repo.commands.checkout_directory:BadPlaceError": "Give a directory of its own with `--to "
     "DIR`.",
     "pvc.repo.commands.checkout_directory:CopiedRepositoryError": "Give a directory of its own "
@@ -177,9 +220,7 @@ HINTS: dict[str, Hint] = {
     "pvc.repo.commands.merge_branch:MergeConflictError": "Both values are in the files: edit them "
     "and run `pvc commit -m MESSAGE`; or run `pvc merge --abort` and merge again with `--ours` or "
     "`--theirs`.",
-    "pvc.repo.commands.origin_settlement:RefilledError": "State what it was trained from: `--onto "
-    "HEAD` or `--onto base`.",
-    "pvc.repo.commands.origin_settlement:UnknownOriginError": _unknown_origin,
+    "pvc.repo.commands.origin_choice:UnknownOriginError": _unknown_origin,
     "pvc.repo.commands.revert:NotRevertibleError": "Use `pvc log` to list commits, and `pvc "
     "checkout REV` to go back without changing history.",
     "pvc.repo.commands.scale:RepeatedTermError": "Edit personality.toml and run `pvc commit -m "
@@ -233,9 +274,17 @@ HINTS: dict[str, Hint] = {
     "Run `pvc fsck` to check the store.",
     "pvc.repo.trees.blocks:MissingBaseError": "Put the base's files back, or use a repository that "
     "stores its base.",
+    "pvc.repo.commands.same_weights:SameWeightsError": _same_weights,
     "pvc.weights.folder:NoWeightsError": _no_weights,
     "pvc.weights.folder:PickleError": "Load it where you trust it, and save it with "
     "`save_pretrained`.",
+    "pvc.weights.whole:AdapterError": "Merge it into its base and save the whole model: "
+    "`PeftModel.from_pretrained(base, ADAPTER).merge_and_unload().save_pretrained(DIR)`.",
+    "pvc.weights.whole:EmptyWeightsError": "Gather them: `python zero_to_fp32.py . DIR "
+    "--safe_serialization` in the folder of the DeepSpeed checkpoint, or train with "
+    "`stage3_gather_16bit_weights_on_model_save`.",
+    "pvc.weights.whole:MissingShardError": "Download or save the checkpoint again.",
+    "pvc.weights.whole:PointerError": "Run `git lfs pull` in its folder.",
     "pvc_store.errors:DamageError": _FSCK,
     "pvc_store.errors:LockedError": lambda error: (
         "Wait until it has finished. If no git command is running, one was killed: remove the lock."

@@ -28,7 +28,7 @@ class Output:
 
     Attributes:
         as_json: the result is one JSON document instead of text.
-        quiet: no notes, warnings and progress.
+        quiet: no notes, warnings and progress; only what may not go unread, see `loss`.
     """
 
     as_json: bool = False
@@ -47,6 +47,11 @@ class Output:
     def note(self, text: str) -> None:
         """Write a note to stderr."""
         if not self.quiet and not self.as_json:
+            click.echo(text, err=True)
+
+    def loss(self, text: str) -> None:
+        """Write to stderr what may not go unread, quiet or not; a JSON document says it itself."""
+        if not self.as_json:
             click.echo(text, err=True)
 
     def warn(self, text: str) -> None:
@@ -69,7 +74,7 @@ def answers(command: F) -> F:
 
     command = click.option(
         "--quiet", "-q", is_flag=True, expose_value=False, callback=collect, is_eager=True,
-        help="Print only the result.",
+        help="Print only the result, and what is not kept.",
     )(command)  # fmt: skip
     return click.option(
         "--json", is_flag=True, expose_value=False, callback=collect, is_eager=True,

@@ -17,12 +17,15 @@ Tests: tests/codec/.
 from pvc.codec.base import BaseBlock, base_place, can_be_base
 from pvc.codec.block import decode, encode
 from pvc.codec.change import ChangeSums, element_count, measure, same
+from pvc.codec.sides import SideCounts, count_sides
 
 __all__ = [
     "BaseBlock",
     "ChangeSums",
+    "SideCounts",
     "base_place",
     "can_be_base",
+    "count_sides",
     "decode",
     "element_count",
     "encode",

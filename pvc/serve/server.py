@@ -160,7 +160,7 @@ def _compare(directory: Path, manifest: Manifest) -> None:
 
 
 def _differing(checkpoint: Checkpoint, manifest: Manifest) -> Iterator[str]:
-    for name, place in checkpoint.tensors.items():
+    for name, place in checkpoint.own_tensors.items():
         live = manifest.tensors.get(name)
         if live is None or (live.kind.name, live.shape) != (place.kind.name, place.shape):
             yield name

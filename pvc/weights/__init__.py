@@ -13,6 +13,10 @@ What can be wrong with a checkpoint; the message says which rule was broken:
     CheckpointError       a checkpoint is not what it should be
       NoWeightsError      the path is not a directory, or holds no safetensors file
       PickleError         weights only as pickles
+      AdapterError        an adapter, not a model
+      PointerError        a pointer of git-lfs in place of a file
+      MissingShardError   numbered shards are missing
+      EmptyWeightsError   weights are empty, not gathered
       FileNameError       a file's name cannot be stored
       UnreadableError     the operating system refuses
       ChangedError        a file is not the one that was opened

@@ -1,15 +1,16 @@
 """The folder of a model: which of its files belong to the checkpoint.
 
-Weights are safetensors files directly in the folder.  If several sets of them could be meant, the
-first of these is: what model.safetensors.index.json names; model.safetensors; what the only other
-index names; all of them.  Every other file, in subfolders too, belongs to the checkpoint but for
+The model's own weights are safetensors files.  If several sets of them could be meant, the first of
+these is: what model.safetensors.index.json names; model.safetensors; what the only other index
+names; all that lie directly in the folder.  Safetensors files in subfolders that no such index
+names stand apart: they belong to the checkpoint, each with tensors of its own.  An adapter beside
+the weights of a whole model is a file like any other.  So is every other file, but for
 
     hidden       the name begins with a dot
-    checkpoint   a folder checkpoint-*, an earlier state kept by a trainer
+    checkpoint   a folder checkpoint-* or global_step*, an earlier state kept by a trainer
     runs         a folder runs, a trainer's log
-    nested       safetensors files in a subfolder
     unused       safetensors files beside those that hold the weights
-    pickle       files that run code when they are loaded
+    pickle       weights as pickles beside the same as safetensors, and the state of a trainer
     link         a link to a folder
     special      neither file nor folder
 
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING
 
 from pvc.weights.errors import CheckpointError, UnreadableError
 from pvc.weights.fingerprint import Stamp
+from pvc.weights.whole import AdapterError, check_numbers
 from pvc_store.layout import PathError, check_path
 
 if TYPE_CHECKING:
@@ -40,6 +42,16 @@ _WEIGHTS = ".safetensors"
 _INDEX = ".safetensors.index.json"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _PICKLED_WEIGHTS = re.compile(r"pytorch_model[^/]*\.bin|[^/]*\.(pt|pth|ckpt)")
+_SAME_WEIGHTS = re.compile(
+    r"((diffusion_)?pytorch_model|model|adapter_model)[^/]*\.(bin|pt|pth)|[^/]*\.ckpt"
+)
+_TRAINER_STATE = re.compile(
+    r"(optimizer|scheduler|rng_state|random_states?|scaler|training_args|consolidated"
+    r"|[^/]*mp_rank_\d|[^/]*zero_pp_rank)[^/]*"
+)
+_EARLIER = ("checkpoint-", "global_step")
+_ADAPTER = re.compile(r"adapter_model[^/]*\.safetensors")
+_EXPENDABLE = frozenset({"hidden", "runs"})
 
 
 class NoWeightsError(CheckpointError):
@@ -88,6 +100,11 @@ class LeftOut:
     path: str
     reason: str
 
+    @property
+    def matters(self) -> bool:
+        """Whether it may hold what somebody wants to keep."""
+        return self.reason not in _EXPENDABLE
+
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFolder:
@@ -98,11 +115,13 @@ class CheckpointFolder:
         stamps: the files that belong to the checkpoint, weights among them, sorted; path -> stamp
             from before any of them was read.
         left_out: what does not belong to it, sorted.
+        shards: the files that hold the model's own weights, sorted; empty until they are known.
     """
 
     directory: Path
     stamps: dict[str, Stamp]
     left_out: tuple[LeftOut, ...]
+    shards: tuple[str, ...] = ()
 
     @classmethod
     def scan(cls, directory: Path) -> CheckpointFolder:
@@ -127,12 +146,30 @@ class CheckpointFolder:
         return cls(directory, stamps, tuple(left_out))
 
     def weights(self) -> tuple[str, ...]:
-        """The safetensors files, sorted."""
-        return tuple(path for path in self.stamps if path.endswith(_WEIGHTS))
+        """The safetensors files directly in it, without an adapter's, sorted."""
+        return tuple(
+            path
+            for path in self.stamps
+            if path.endswith(_WEIGHTS) and "/" not in path and not _ADAPTER.fullmatch(path)
+        )
+
+    def apart(self) -> tuple[str, ...]:
+        """The safetensors files in subfolders that are not the model's own weights, sorted."""
+        own = set(self.shards)
+        return tuple(
+            path
+            for path in self.stamps
+            if path.endswith(_WEIGHTS) and "/" in path and path not in own
+        )
+
+    def adapters(self) -> tuple[str, ...]:
+        """Weights of an adapter directly in it, sorted."""
+        return tuple(filter(_ADAPTER.fullmatch, self.stamps))
 
     def files(self) -> tuple[str, ...]:
-        """The other files, sorted."""
-        return tuple(path for path in self.stamps if not path.endswith(_WEIGHTS))
+        """The files without tensors of the checkpoint, sorted."""
+        weights = {*self.shards, *self.apart()}
+        return tuple(path for path in self.stamps if path not in weights)
 
     def index(self) -> str | None:
         """The index that says which files hold the weights, None if there is none to follow.
@@ -157,12 +194,15 @@ class CheckpointFolder:
 
         Raises:
             CheckpointError: model.safetensors lies beside the shards of its own index.
+            AdapterError: the only weights are an adapter's.
+            MissingShardError: shards are missing, going by the numbers in their names.
             PickleError: the only weights are pickles.
             NoWeightsError: there are no weights.
         """
         weights = self.weights()
         if shards is None:
             shards = {MODEL} if MODEL in weights else set(weights)
+            check_numbers(self.directory, shards)
         elif MODEL in weights and MODEL not in shards:
             # transformers loads model.safetensors, vLLM what the index names.
             raise self._ambiguous((MODEL, MODEL_INDEX))
@@ -172,13 +212,17 @@ class CheckpointFolder:
         kept = {path: stamp for path, stamp in self.stamps.items() if path not in unused}
         left_out = [*self.left_out, *(LeftOut(path, "unused") for path in unused)]
         return CheckpointFolder(
-            self.directory, kept, tuple(sorted(left_out, key=attrgetter("path")))
+            self.directory,
+            kept,
+            tuple(sorted(left_out, key=attrgetter("path"))),
+            tuple(sorted(shards)),
         )
 
     def _no_weights(self) -> CheckpointError:
-        pickles = tuple(
-            item.path for item in self.left_out if _PICKLED_WEIGHTS.fullmatch(item.path)
-        )
+        if self.adapters():
+            return AdapterError(self.directory, self.adapters()[0])
+        here = {*self.stamps, *(item.path for item in self.left_out)}
+        pickles = tuple(sorted(filter(_PICKLED_WEIGHTS.fullmatch, here)))
         if pickles:
             return PickleError(self.directory, pickles)
         return NoWeightsError(self.directory, "it holds no safetensors file")
@@ -199,9 +243,10 @@ def _walk(directory: Path, inside: str) -> Iterator[tuple[str, Stamp | str]]:
             found = list(entries)
     except OSError as error:
         raise UnreadableError(here, str(error.strerror)) from error
+    beside = any(entry.name.endswith(_WEIGHTS) for entry in found)
     for entry in found:
         path = inside + entry.name
-        reason = _why_left_out(path, entry)
+        reason = _why_left_out(entry, beside=beside)
         if reason:
             yield os.fsencode(path).decode(errors="backslashreplace"), reason
         elif entry.is_dir():
@@ -218,11 +263,16 @@ def _check_name(directory: Path, path: str) -> None:
         raise FileNameError(directory, path) from error
 
 
-def _why_left_out(path: str, entry: os.DirEntry[str]) -> str:
-    """The reason for which an entry is not part of the checkpoint; empty if it is."""
+def _why_left_out(entry: os.DirEntry[str], *, beside: bool) -> str:
+    """The reason for which an entry is not part of the checkpoint; empty if it is.
+
+    Args:
+        entry: the entry.
+        beside: whether safetensors files lie beside it.
+    """
     if entry.name.startswith("."):
         return "hidden"
-    pickle = entry.name.lower().endswith(_PICKLES)
+    pickle = _is_needless_pickle(entry.name.lower(), beside=beside)
     try:
         mode = entry.stat().st_mode
     except OSError as error:
@@ -233,13 +283,19 @@ def _why_left_out(path: str, entry: os.DirEntry[str]) -> str:
         return _why_not_entered(entry)
     if not stat.S_ISREG(mode):
         return "special"
-    if pickle:
-        return "pickle"
-    return "nested" if "/" in path and path.endswith(_WEIGHTS) else ""
+    return "pickle" if pickle else ""
+
+
+def _is_needless_pickle(name: str, *, beside: bool) -> bool:
+    """Whether a file, by its name in lower case, is a trainer's state or weights kept twice."""
+    if not name.endswith(_PICKLES):
+        return False
+    twice = beside and _SAME_WEIGHTS.fullmatch(name) is not None
+    return twice or _TRAINER_STATE.fullmatch(name) is not None
 
 
 def _why_not_entered(folder: os.DirEntry[str]) -> str:
-    if folder.name.startswith("checkpoint-"):
+    if folder.name.startswith(_EARLIER):
         return "checkpoint"
     if folder.name == "runs":
         return "runs"

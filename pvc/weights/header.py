@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import prod
 from pathlib import Path
@@ -56,7 +56,7 @@ class TensorPlace:
     """Where a checkpoint holds a tensor.
 
     Attributes:
-        name: tensor name.
+        name: tensor name; of a file that stands apart, its path, a slash and the name in it.
         kind: numeric kind of its elements.
         shape: its dimensions; () for a single number.
         file: the safetensors file, relative to the checkpoint's directory, in POSIX form.
@@ -77,18 +77,21 @@ def shard_prefix(header: bytes) -> bytes:
     return len(header).to_bytes(LENGTH_BYTES, "little") + header
 
 
-def placements(header: bytes, file: str, path: Path | None = None) -> tuple[TensorPlace, ...]:
+def placements(
+    header: bytes, file: str, path: Path | None = None, *, apart: bool = False
+) -> tuple[TensorPlace, ...]:
     """The places of a file's tensors in file order, from its header alone.
 
     Args:
         header: the header's bytes, without the length before them.
         file: what the places are to call the file.
         path: what errors are to call it, if anything else.
+        apart: whether the tensors are named by file and name, not by name alone.
 
     Raises:
         HeaderError: the header breaks the format.
     """
-    return _placements(header, _Named(file, path or Path(file)))
+    return _placements(header, _Named(file, path or Path(file), apart))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ class _Named:
 
     file: str
     path: Path = field(compare=False)
+    apart: bool
 
 
 @lru_cache(KNOWN_HEADERS)  # results of training, and states of a target, share their headers
@@ -118,6 +122,8 @@ def _placements(header: bytes, named: _Named) -> tuple[TensorPlace, ...]:
     if end > FILE_LIMIT:
         raise HeaderError(path, f"its header asks for {end} bytes, more than {FILE_LIMIT}")
     _confirm(header, end, path)
+    if named.apart:
+        return tuple(replace(one, name=f"{named.file}/{one.name}") for one in places)
     return tuple(places)
 
 

@@ -2,7 +2,7 @@
 
     {"metadata": {...}, "weight_map": {tensor name: file name}}
 
-Limits: shards lie in the directory of the index; the metadata is not interpreted.
+Limits: shards lie in the directory of the index or below it; the metadata is not interpreted.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pvc.strict_json import JsonError, parse
 from pvc.weights.errors import CheckpointError
+from pvc_store.layout import PathError, check_path
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -57,10 +58,8 @@ class WeightIndex:
         if not all(isinstance(shard, str) for shard in weight_map.values()):
             raise WeightIndexError(path, "its weight_map does not map names to file names")
         for shard in set(weight_map.values()):
-            if "/" in shard or not shard.endswith(".safetensors"):
-                detail = (
-                    f"{shard[:80]!r} is not the name of a safetensors file in the same directory"
-                )
+            if not _is_plain(shard):
+                detail = f"{shard[:80]!r} is not the name of a safetensors file in its directory"
                 raise WeightIndexError(path, detail)
         return cls(path, weight_map)
 
@@ -95,3 +94,11 @@ class WeightIndex:
             if name not in self.weight_map:
                 detail = f"it does not name tensor {name!r} of the shard {place.file!r}"
                 raise WeightIndexError(self.path, detail)
+
+
+def _is_plain(shard: str) -> bool:
+    try:
+        check_path(shard, "")
+    except PathError:
+        return False
+    return shard.endswith(".safetensors")

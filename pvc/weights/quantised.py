@@ -29,6 +29,7 @@ _ENDINGS = (
     ("weight.nested_absmax", ("weight",)),
     ("SCB", ("weight",)),
     ("_scale_inv", ("",)),
+    ("_scale", ("",)),
     ("_scales", ("_blocks",)),
 )
 """What the name of a scale ends with, and what its codes end with instead."""

@@ -30,21 +30,26 @@ class Shard:
         header: the header's bytes as in the file, without the length before them.
         size: bytes of the file.
         names: its tensors, in the order of their bytes.
+        apart: whether its tensors are named by path and name; see `pvc_store.layout`.
     """
 
     path: str
     header: bytes
     size: int
     names: tuple[str, ...]
+    apart: bool = False
 
 
-def read_shard(path: Path, file: str, stamp: Stamp) -> tuple[Shard, tuple[TensorPlace, ...]]:
+def read_shard(
+    path: Path, file: str, stamp: Stamp, *, apart: bool = False
+) -> tuple[Shard, tuple[TensorPlace, ...]]:
     """Read a file's header, and check it against the file's size.
 
     Args:
         path: the safetensors file.
         file: what the shard and the places are to call it.
         stamp: the stamp that the file had.
+        apart: whether its tensors are to be named by `file` and name.
 
     Returns:
         The shard, and the places of its tensors in the order of their bytes.
@@ -61,11 +66,12 @@ def read_shard(path: Path, file: str, stamp: Stamp) -> tuple[Shard, tuple[Tensor
         raise UnreadableError(path, str(error.strerror)) from error
     finally:
         os.close(fd)
-    places = placements(header, file, path)
+    places = placements(header, file, path, apart=apart)
     expected = LENGTH_BYTES + len(header) + sum(place.nbytes for place in places)
     if stamp.size != expected:
         raise _wrong_size(path, stamp.size, expected)
-    return Shard(file, header, stamp.size, tuple(place.name for place in places)), places
+    names = tuple(place.name for place in places)
+    return Shard(file, header, stamp.size, names, apart), places
 
 
 def _read_header(fd: int, size: int, path: Path) -> bytes:

@@ -3,12 +3,15 @@
     content = count u32 | file*                                         sorted by path
     file    = path_length u16 | path utf-8 | sort u8 | body
     body    = header_length u32 | header                                sort 1: a safetensors file
+            | header_length u32 | header                                sort 2: one standing apart
             | size u64 | BLAKE3 of the file 32 | block keys 16*         sort 0: any other file
     layout id = BLAKE3 of "PVCLAYT1" + content
     file      = "PVCLAYT1" | content, framed (see `frame`)
 
 A safetensors file is its header and the tensors that the header places; its tensors are named in a
-tree.  The bytes of other files (configuration, tokenizer) are stored as blocks of kind BYTES.
+tree.  One that stands apart, in a subfolder, is no part of the model's own set of weights: the tree
+names its tensors by its path, "2_Dense/model.safetensors/linear.weight".  The bytes of other files
+(configuration, tokenizer) are stored as blocks of kind BYTES.
 
 Limits: paths are relative, of ordinary parts, at most MAX_PATH_BYTES; headers at most
 MAX_HEADER_BYTES, as in the safetensors format; MAX_CONTENT_BYTES of content (see `frame`).
@@ -38,7 +41,7 @@ MAX_PART_BYTES = 255
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 _U16 = struct.Struct("<H")
-_OTHER, _WEIGHTS = 0, 1
+_OTHER, _WEIGHTS, _APART = 0, 1, 2
 
 
 class LayoutError(FormatError):
@@ -68,10 +71,12 @@ class WeightsFile:
     Attributes:
         path: relative POSIX path.
         header: the header's bytes exactly as they stand in the file, without their length.
+        apart: whether a tree names its tensors by path and name, not by name alone.
     """
 
     path: str
     header: bytes
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +216,8 @@ def _file_bytes(file: WeightsFile | OtherFile) -> bytes:
     path = file.path.encode()
     start = _U16.pack(len(path)) + path
     if isinstance(file, WeightsFile):
-        return start + bytes([_WEIGHTS]) + _U32.pack(len(file.header)) + file.header
+        sort = _APART if file.apart else _WEIGHTS
+        return start + bytes([sort]) + _U32.pack(len(file.header)) + file.header
     return start + bytes([_OTHER]) + _U64.pack(file.size) + file.digest + file.keys
 
 
@@ -219,9 +225,9 @@ def _read_file(reader: ByteReader) -> WeightsFile | OtherFile:
     (length,) = reader.unpack(_U16)
     path = reader.text(length)
     (sort,) = reader.take(1)
-    if sort == _WEIGHTS:
+    if sort in {_WEIGHTS, _APART}:
         (header_length,) = reader.unpack(_U32)
-        return WeightsFile(path, reader.take(header_length))
+        return WeightsFile(path, reader.take(header_length), sort == _APART)
     if sort != _OTHER:
         raise reader.error(f"file {path!r} is of the unknown sort {sort}")
     (size,) = reader.unpack(_U64)

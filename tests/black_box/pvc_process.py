@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -46,7 +46,7 @@ def sure(work: Path, *words: str | Path) -> str:
     return done.out
 
 
-def save(folder: Path, tensors: Mapping[str, NDArray[np.float32]]) -> Path:
+def save(folder: Path, tensors: Mapping[str, NDArray[np.floating[Any]]]) -> Path:
     """Write a model of one file."""
     folder.mkdir(parents=True)
     save_file(dict(tensors), folder / "model.safetensors")

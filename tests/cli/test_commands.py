@@ -29,12 +29,12 @@ ROW = {
 }  # fmt: skip
 FIELDS: dict[str, set[str]] = {
     "init": {
-        "root", "commit", "base", "tensors", "total_bytes", "stored_bytes", "left_out", "seconds",
+        "root", "commit", "base", "tensors", "total_bytes", "stored_bytes", "left_out", "notes",
+        "seconds",
     },
     "commit": {
-        "vector", "action", "origin", "origin_reason", "evidence", "head_is_result", "personality",
-        "applied", "commit", "left_out",
-        "rounded_share", "engine", "seconds",
+        "vector", "action", "origin", "origin_reason", "evidence", "personality", "applied",
+        "head_is_result", "commit", "left_out", "notes", "rounded_share", "engine", "seconds",
     },
     "commit -m": EDITED,
     "revert": EDITED,
@@ -48,7 +48,8 @@ FIELDS: dict[str, set[str]] = {
     "build": {"revision", "tree", "layout", "computed", "seconds"},
     "checkout": {
         "revision", "tree", "layout", "directory", "created", "engine", "paused_seconds", "unread",
-        "rescue", "written_bytes", "head_moved", "branch", "commit", "seconds",
+        "rescue", "written_bytes", "head_moved", "branch", "commit", "dtypes", "overflows",
+        "seconds",
     },
     "switch": {"branch", "commit"},
     "branch": {"branches"},
@@ -167,7 +168,7 @@ def test_commit_tells_what_it_leaves_out(fresh: Path, sources: dict[str, Path]) 
     done = pvc("commit", "listening", "--from", "extra")
     assert done.err.startswith("left out: optimizer.pt (")
     again = pvc("commit", "twice", "--from", "extra", "--aside", "--onto", "base", "--quiet")
-    assert (again.code, again.err) == (0, "")
+    assert (again.code, again.err) == (0, "left out: optimizer.pt (pickle)\n")
 
 
 def test_commit_of_edits(pvc: Pvc) -> None:

@@ -151,9 +151,9 @@ def test_an_adapter(pvc: Pvc, base_model: Model, checkpoint: Path) -> None:
         "x",
         "--from",
         checkpoint,
-        code=15,
-        error="lora_A.weight",
-        hint="LoRA adapter",
+        code=19,
+        error="is an adapter",
+        hint="merge_and_unload",
     )
 
 
@@ -264,14 +264,20 @@ def test_it_was_not_said_what_it_was_trained_from(
     pvc: Pvc, sources: dict[str, Path], checkpoint: Path, first: Model
 ) -> None:
     models.save(checkpoint, models.tuned(models.tuned(first, 2), 5))
-    words = ("commit", "x", "--from")
-    for hint in (
-        "`--onto base`: x is",
-        "and HEAD becomes base + ",
-        "`--onto HEAD`: x is",
-        "`--aside`",
-    ):
-        refused(pvc, *words, checkpoint, code=19, error="elements in which the base and", hint=hint)
+    before = _state(pvc.directory)
+    done = pvc("commit", "x", "--from", checkpoint)
+    assert (done.code, done.out) == (19, "")
+    error, hint, base, head, more = done.err.splitlines()
+    assert "cannot be told whether" in error
+    assert "`--onto base`, `--onto HEAD` or `--onto REV`" in hint
+    assert "`--aside`" in more
+    after = "base + listening + suggesting + x"
+    assert base.split("  ")[-2:] == [
+        "--onto base",
+        f"{after}: a sum, not the weights of {checkpoint}",
+    ]
+    assert head.split("  ")[-2:] == ["--onto HEAD", f"{after}: the weights of {checkpoint}"]
+    assert _state(pvc.directory) == before
 
 
 def test_edits_are_in_the_way(pvc: Pvc, sources: dict[str, Path]) -> None:

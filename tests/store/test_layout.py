@@ -44,7 +44,7 @@ def layouts(draw: st.DrawFn) -> Layout:
         ):
             chosen.append(path)
     files: list[WeightsFile | OtherFile] = [
-        WeightsFile(path, draw(st.binary(max_size=40)))
+        WeightsFile(path, draw(st.binary(max_size=40)), draw(st.booleans()))
         if draw(st.booleans())
         else other_file(path, draw(st.binary(max_size=40)))
         for path in chosen
@@ -162,7 +162,7 @@ def test_a_file_that_could_not_be_stored_makes_no_layout(wrong: WeightsFile | Ot
         (count((1 << 32) - 1) + coded(b"a"), "4294967295 items"),
         (count(2) + coded(b"a"), "within a field"),
         (count(1) + coded(b"\xff"), "not UTF-8"),
-        (count(1) + coded(b"a", sort=2), "unknown sort 2"),
+        (count(1) + coded(b"a", sort=3), "unknown sort 3"),
         (count(1) + coded(b"a", body=b"\xff\xff\xff\xff"), "within a field"),
         (count(1) + coded(b"a", sort=0, body=b"\xff" * 8), "within a field"),
         (count(1) + coded(b"a", sort=0, body=b"\1" + bytes(39)), "within a field"),

@@ -189,12 +189,12 @@ def test_one_name_in_two_files_is_refused(tmp_path: Path) -> None:
         ),
         pytest.param(
             b'{"weight_map": {"a": "../s.safetensors"}}',
-            "'../s.safetensors' is not the name of a safetensors file in the same directory",
+            "'../s.safetensors' is not the name of a safetensors file in its directory",
             id="outside",
         ),
         pytest.param(
             b'{"weight_map": {"a": "s.bin"}}',
-            "'s.bin' is not the name of a safetensors file in the same directory",
+            "'s.bin' is not the name of a safetensors file in its directory",
             id="pickle",
         ),
         pytest.param(

@@ -3,12 +3,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from pvc.weights.checkpoint import Checkpoint
 from pvc.weights.errors import CheckpointError, UnreadableError
 from pvc.weights.folder import FileNameError, NoWeightsError, PickleError
 from pvc.weights.reader import CheckpointReader
+from pvc.weights.whole import AdapterError, EmptyWeightsError, MissingShardError, PointerError
 from tests.support.shards import bytes_shard, write_index
 
 if TYPE_CHECKING:
@@ -46,6 +49,9 @@ def test_everything_else_belongs_to_it_or_is_left_out_for_a_reason(tmp_path: Pat
         "2_Dense/config.json",
         "pytorch_model.bin",
         "sub/optimizer.PT",
+        "spk_dict.pt",
+        "3_Dense/pytorch_model.bin",
+        "global_step7/mp_rank_00_model_states.pt",
         "bytes.bin/readme.md",
     )
     (tmp_path / "linked").symlink_to(tmp_path / "tokenizer")
@@ -53,18 +59,20 @@ def test_everything_else_belongs_to_it_or_is_left_out_for_a_reason(tmp_path: Pat
     checkpoint = Checkpoint.open(tmp_path)
     assert checkpoint.files == (
         "2_Dense/config.json",
+        "3_Dense/pytorch_model.bin",
         "bytes.bin/readme.md",
         "checkpoint-note",
         "config.json",
         "runs.txt",
+        "spk_dict.pt",
         "tokenizer/vocab.txt",
     )
     assert left_out(checkpoint) == {
         ".cache": "hidden",
         ".gitattributes": "hidden",
-        "2_Dense/model.safetensors": "nested",
         "checkpoint-500": "checkpoint",
         "consolidated.safetensors": "unused",
+        "global_step7": "checkpoint",
         "linked": "link",
         "pipe": "special",
         "pytorch_model.bin": "pickle",
@@ -73,7 +81,16 @@ def test_everything_else_belongs_to_it_or_is_left_out_for_a_reason(tmp_path: Pat
         "sub/optimizer.PT": "pickle",
     }
     assert [item.path for item in checkpoint.left_out] == sorted(left_out(checkpoint))
-    assert [shard.path for shard in checkpoint.shards] == ["model.safetensors"]
+    assert [(shard.path, shard.apart) for shard in checkpoint.shards] == [
+        ("2_Dense/model.safetensors", True),
+        ("model.safetensors", False),
+    ]
+    assert list(checkpoint.tensors) == ["2_Dense/model.safetensors/model", "model"]
+    assert {item.path for item in checkpoint.left_out if not item.matters} == {
+        ".cache",
+        ".gitattributes",
+        "runs",
+    }
 
 
 def test_a_folder_that_is_itself_called_checkpoint_is_read(tmp_path: Path) -> None:
@@ -211,8 +228,8 @@ def test_a_name_that_cannot_be_stored_is_an_error(tmp_path: Path, name: bytes) -
 
 def test_names_of_what_is_left_out_can_be_printed(tmp_path: Path) -> None:
     put(tmp_path, "model.safetensors")
-    (tmp_path / os.fsdecode(b"caf\xe9.pt")).write_text("")
-    assert left_out(Checkpoint.open(tmp_path)) == {"caf\\xe9.pt": "pickle"}
+    (tmp_path / os.fsdecode(b"optimizer-caf\xe9.pt")).write_text("")
+    assert left_out(Checkpoint.open(tmp_path)) == {"optimizer-caf\\xe9.pt": "pickle"}
 
 
 def test_the_links_of_a_hub_cache_are_followed(tmp_path: Path) -> None:
@@ -231,3 +248,86 @@ def test_the_links_of_a_hub_cache_are_followed(tmp_path: Path) -> None:
     with CheckpointReader(checkpoint) as reader:
         reader.read_into(checkpoint.tensors["w"], 0, out)
     assert out == b"1234"
+
+
+def test_shards_in_a_subfolder_that_the_index_names_are_the_models_own(tmp_path: Path) -> None:
+    put(tmp_path, "a.safetensors", "parts/b.safetensors", "dense/c.safetensors")
+    places = {"a": "a.safetensors", "b": "parts/b.safetensors"}
+    write_index(tmp_path / "model.safetensors.index.json", places)
+    checkpoint = Checkpoint.open(tmp_path)
+    assert list(checkpoint.tensors) == ["a", "b", "dense/c.safetensors/c"]
+
+
+def test_of_two_shards_with_one_tensor_the_last_counts_if_the_index_names_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a.safetensors").write_bytes(bytes_shard(v=b"1", w=b"1"))
+    (tmp_path / "b.safetensors").write_bytes(bytes_shard(w=b"2"))
+    index = tmp_path / "model.safetensors.index.json"
+    write_index(index, {"v": "a.safetensors", "w": "b.safetensors"})
+    checkpoint = Checkpoint.open(tmp_path)
+    assert {name: place.file for name, place in checkpoint.tensors.items()} == {
+        "v": "a.safetensors",
+        "w": "b.safetensors",
+    }
+    assert [shard.names for shard in checkpoint.shards] == [("v",), ("w",)]
+    assert checkpoint.notes == ("w is that of b.safetensors; a.safetensors holds another",)
+    write_index(index, {"v": "a.safetensors", "w": "a.safetensors"})
+    (tmp_path / "b.safetensors").write_bytes(bytes_shard(w=b"2", x=b"3"))
+    write_index(index, {"v": "a.safetensors", "w": "a.safetensors", "x": "b.safetensors"})
+    with pytest.raises(CheckpointError, match=r"both a\.safetensors and b\.safetensors hold"):
+        Checkpoint.open(tmp_path)
+
+
+def test_an_adapter_is_no_checkpoint(tmp_path: Path) -> None:
+    put(tmp_path, "adapter_model.safetensors", "adapter_config.json")
+    with pytest.raises(AdapterError) as caught:
+        Checkpoint.open(tmp_path)
+    assert caught.value.file == "adapter_model.safetensors"
+
+
+def test_tensors_of_an_adapter_under_another_name_are_no_checkpoint(tmp_path: Path) -> None:
+    tensors = {"l.lora_A.weight": b"1", "l.lora_B.weight": b"2"}
+    (tmp_path / "model.safetensors").write_bytes(bytes_shard(**tensors))
+    with pytest.raises(AdapterError):
+        Checkpoint.open(tmp_path)
+
+
+def test_an_adapter_beside_a_whole_model_travels_as_a_file(tmp_path: Path) -> None:
+    put(tmp_path, "model.safetensors", "adapter_model.safetensors", "adapter_config.json")
+    checkpoint = Checkpoint.open(tmp_path)
+    assert checkpoint.files == ("adapter_config.json", "adapter_model.safetensors")
+    assert list(checkpoint.tensors) == ["model"]
+    assert "on top of them" in checkpoint.notes[0]
+
+
+def test_missing_shards_are_noticed_without_an_index(tmp_path: Path) -> None:
+    put(tmp_path, "model-00001-of-00003.safetensors", "model-00003-of-00003.safetensors")
+    with pytest.raises(MissingShardError) as caught:
+        Checkpoint.open(tmp_path)
+    assert (caught.value.missing, caught.value.count) == ((2,), 3)
+    put(tmp_path, "model-00002-of-00003.safetensors")
+    assert len(Checkpoint.open(tmp_path).shards) == 3
+    put(tmp_path, "sub/model-00001-of-00002.safetensors")
+    with pytest.raises(MissingShardError):
+        Checkpoint.open(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_pointer_of_git_lfs_is_not_the_file(tmp_path: Path, name: str) -> None:
+    put(tmp_path, "model.safetensors")
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 4\n"
+    (tmp_path / name).write_text(pointer)
+    with pytest.raises(PointerError) as caught:
+        Checkpoint.open(tmp_path)
+    assert caught.value.path == tmp_path / name
+
+
+def test_weights_that_were_not_gathered_are_noticed(tmp_path: Path) -> None:
+    save_file(
+        {"norm.weight": np.ones(4, "f4"), "l.weight": np.empty(0, "f4")},
+        tmp_path / "model.safetensors",
+    )
+    with pytest.raises(EmptyWeightsError) as caught:
+        Checkpoint.open(tmp_path)
+    assert caught.value.names == ("l.weight",)

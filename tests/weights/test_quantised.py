@@ -20,6 +20,7 @@ from pvc.weights.quantised import partners
         ("a.weight", "a.SCB"),
         ("a.weight", "a.weight.absmax"),
         ("mlp.experts.gate_up_proj", "mlp.experts.gate_up_proj_scale_inv"),
+        ("mlp.experts.down_proj", "mlp.experts.down_proj_scale"),
         ("mlp.experts.down_proj_blocks", "mlp.experts.down_proj_scales"),
     ],
 )

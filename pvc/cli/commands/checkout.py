@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ from pvc.wording import size
 
 if TYPE_CHECKING:
     from pvc.repo.commands.checkout import CheckedOut
+
+LOSS = 0.9
+"""Below this share of the change, rounding is worth a remedy."""
 
 
 @click.command(
@@ -33,6 +37,11 @@ if TYPE_CHECKING:
     "there is one.",
 )  # fmt: skip
 @live_option("Write to a running engine instead. Default for ENGINE: the only one.")
+@click.option(
+    "--dtype", metavar="DTYPE",
+    help="Round weights that were committed in wider floats to the base's dtype, named or `base`; "
+    "HEAD does not move.",
+)  # fmt: skip
 @click.option("--keep-head", is_flag=True, help="Write the weights without moving HEAD.")
 @click.option(
     "--force", is_flag=True,
@@ -49,7 +58,7 @@ def command(
     threads: int | None,
     *,
     force: bool,
-    **how: bool,
+    **how: Any,
 ) -> None:
     """Write a revision's weights to a directory or an engine.
 
@@ -94,10 +103,11 @@ def command(
         "head_moved": done.head_moved,
         "branch": branch,
         "commit": done.revision.state.commit,
+        "dtypes": None if done.dtypes is None else asdict(done.dtypes),
         "overflows": overflow_fields(done.overflows),
         "seconds": round(seconds, 3),
     }
-    output.answer(document, [*_written(done, seconds), *_head(done, branch)])
+    output.answer(document, [*_written(done, seconds), *_dtypes(done), *_head(done, branch)])
     warn_of_overflows(output, done.overflows)
 
 
@@ -133,6 +143,23 @@ def _written(done: CheckedOut, seconds: float) -> list[str]:
         f"{seconds:.1f} s",
         *([f"{where}: {unread(done.unread)}"] if done.unread else []),
     ]
+
+
+def _dtypes(done: CheckedOut) -> list[str]:
+    found = done.dtypes
+    if found is None:
+        return []
+    written, other = " and ".join(found.written), " and ".join(found.other)
+    if found.rule == "committed":
+        text = f"{written}, as it was committed; the base's is {other} (`--dtype base` rounds)"
+    elif found.rule == "computed":
+        text = f"{written}, the base's, as all that is computed; {other} went into it"
+    else:
+        kept = "" if found.kept is None else f", which keeps {100 * found.kept:.2g} % of the change"
+        text = f"{written}, rounded from {other}{kept}"
+        if found.kept is not None and found.kept < LOSS:
+            text += "; a larger scale makes up for some of it"
+    return [f"dtype: {text}"]
 
 
 def _head(done: CheckedOut, branch: str | None) -> list[str]:

@@ -11,12 +11,13 @@ import click
 from pvc.cli.output import Output, answers, current, norm, share, short
 from pvc.cli.progress import crew, threads_option
 from pvc.cli.shared.engine import live_option, named
+from pvc.cli.shared.left_out import tell
 from pvc.cli.shared.repository import REVISION, opened, path
 from pvc.wording import number, size
 
 if TYPE_CHECKING:
     from pvc.repo.commands.commit import Committed
-    from pvc.repo.commands.origin_evidence import Evidence
+    from pvc.repo.commands.origin_evidence import OriginEvidence
 
 FAR = 0.5
 
@@ -26,7 +27,7 @@ FAR = 0.5
     epilog="Exit status: 0 success, 1 nothing changed, 2 several engines run and none was named,"
     " 13 the engine refuses, is torn or has ended, 14 the name is taken or not allowed, "
     "15 not trained from the base, 16 NaN or Inf, 17 uncommitted edits, 19 the origin is "
-    "ambiguous (use --onto).",
+    "unclear (use --onto).",
 )
 @click.argument("name", required=False)
 @click.option(
@@ -99,13 +100,14 @@ def _document(done: Committed, seconds: float) -> dict[str, Any]:
         "vector": document(done.name, done.vector),
         "action": done.action,
         "origin": done.origin_text,
-        "origin_reason": done.origin.reason,
-        "evidence": _evidence(done.origin.evidence),
+        "origin_reason": done.told.value,
+        "evidence": None if done.evidence is None else _counts(done.evidence),
         "head_is_result": done.is_result,
         "personality": str(done.personality),
         "applied": done.applied,
         "commit": done.commit,
         "left_out": [{"path": one.path, "reason": one.reason} for one in done.left_out],
+        "notes": list(done.notes),
         "rounded_share": done.rounded_share,
         "seconds": round(seconds, 3),
         "engine": None if done.engine is None else {"name": done.engine, "clean": done.clean},
@@ -125,8 +127,9 @@ def _lines(done: Committed, seconds: float) -> list[str]:
         f"  stored    {size(counted.stored_bytes)} of {size(counted.total_bytes)} "
         f"({share(counted.stored_bytes, counted.total_bytes)}), {seconds:.1f} s",
     ]
-    if done.origin.reason not in {"only", "said"}:
-        lines.append(f"  origin    {_origin(done)}")
+    origin = _origin(done)
+    if origin:
+        lines.append(f"  origin    {origin}")
     if done.is_result is False:
         lines.append(
             f"  HEAD      is {done.personality} now: these are not the weights of "
@@ -136,40 +139,54 @@ def _lines(done: Committed, seconds: float) -> list[str]:
     return [*lines, f"[{done.commit[:10]}] {done.personality}{aside}"]
 
 
-def _evidence(found: Evidence | None) -> dict[str, int] | None:
-    if found is None:
-        return None
-    return {
-        "differing": found.differing,
-        "like_base": found.like_base,
-        "like_head": found.like_head,
-    }
-
-
 def _origin(done: Committed) -> str:
+    """What told the origin; empty where the user did, or there was no other candidate."""
     start = "the base" if done.origin_text == "base" else done.origin_text
     how = {
         "target": "was checked out there",
-        "trainer_state": "is named by trainer_state.json",
+        "trainer_state": "is named by the trainer's files",
         "elements": "by its elements",
+        "same": "of which HEAD comes to the same",
         "aside": "since nothing tells, and the vector stays aside",
         "pvc.toml": "since nothing tells, and pvc.toml says so",
-    }[done.origin.reason]
-    counts = "" if done.origin.evidence is None else f"; {done.origin.evidence}"
+    }.get(done.told.value)
+    if how is None:
+        return ""
+    other = "HEAD" if done.origin_text == "base" else done.origin_text
+    counts = "" if done.evidence is None else f"; {done.evidence.told(other)}"
     return f"{start}, {how}{counts}"
+
+
+def _counts(evidence: OriginEvidence) -> dict[str, int]:
+    counts = evidence.counts
+    return {
+        "differing": counts.differing,
+        "like_base": counts.one,
+        "like_head": counts.two,
+        "whole_base": evidence.whole_base,
+        "whole_head": evidence.whole_head,
+    }
+
+
+def _rounding(done: Committed, share: float) -> str:
+    counted = done.vector.statistics
+    whole, stored = counted.total_bytes, counted.stored_bytes
+    times = f", {whole / stored:.0f} times as much" if stored and whole >= 2 * stored else ""
+    return (
+        f"{100 * share:.2g} % of the elements of the changed 16-bit tensors differ: updates that "
+        "were too small for 16 bits were rounded away, and the behaviour may be weaker than the "
+        f"trained one. A larger scale makes up for some of it (base + 2*{done.name}). fp32 master "
+        f"weights, if the trainer has them, keep all of it: they take about {size(whole)}{times}, "
+        "and `pvc checkout --dtype base` writes them in 16 bits"
+    )
 
 
 def _warnings(output: Output, done: Committed) -> None:
     if done.rounded_share is not None:
-        output.warn(
-            f"only {100 * done.rounded_share:.2g} % of the elements of the changed 16-bit tensors "
-            "differ: rounding has probably lost most of the update; commit the fp32 master weights "
-            "if the trainer has them"
-        )
+        output.warn(_rounding(done, done.rounded_share))
     if done.vector.statistics.amount.relative_norm > FAR:
         output.warn("the change is very large: is this a fine-tune of this base?")
-    for one in done.left_out:
-        output.note(f"left out: {one.path} ({one.reason})")
+    tell(output, done.left_out, done.notes)
     if not done.clean:
         output.warn(
             f"the engine {done.engine} did not record this commit: its weights changed meanwhile, "

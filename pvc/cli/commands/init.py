@@ -11,6 +11,7 @@ import click
 
 from pvc.cli.output import answers, current, short
 from pvc.cli.progress import crew, threads_option
+from pvc.cli.shared.left_out import tell
 from pvc.cli.shared.repository import directory, path
 from pvc.wording import counted, size
 
@@ -64,6 +65,7 @@ def command(where: Path | None, base: Path, base_by_reference: bool, threads: in
         "total_bytes": done.total_bytes,
         "stored_bytes": done.stored_bytes,
         "left_out": [{"path": one.path, "reason": one.reason} for one in done.left_out],
+        "notes": list(done.notes),
         "seconds": round(seconds, 3),
     }
     stored = f"{size(done.stored_bytes)} stored of {size(done.total_bytes)}"
@@ -73,8 +75,7 @@ def command(where: Path | None, base: Path, base_by_reference: bool, threads: in
         f"repository {done.root}",
     ]
     output.answer(document, lines)
-    for one in done.left_out:
-        output.note(f"left out: {one.path} ({one.reason})")
+    tell(output, done.left_out, done.notes)
     if not done.config.by_value:
         output.warn(f"the base is not copied: {base} must never change")
 

@@ -18,6 +18,7 @@ from pvc import parallel
 from pvc.errors import PvcError
 from pvc.live.memory.host import gather, key_of
 from pvc.live.protocol.engine_state import Phase
+from pvc.weights.apart import is_apart
 from pvc_store.block import BLOCK_BYTES
 from pvc_store.ids import block_key
 from pvc_store.tree import Tensor, Tree
@@ -72,12 +73,16 @@ class UnsteadyError(PvcError):
 def check_model(manifest: Manifest, tree: Tree) -> None:
     """Make sure that a tree has the tensors of an engine; tied ones may be there once or twice.
 
+    Tensors that stand apart (`pvc.weights.apart`) are none of an engine's.
+
     Raises:
         OtherModelError: it has not.
     """
     found = []
     for name in sorted(manifest.tensors.keys() | tree.keys()):
         live, tensor = manifest.tensors.get(name), tree.get(name)
+        if live is None and is_apart(name):
+            continue
         if tensor is None and _is_tied_into(name, manifest, tree):
             continue
         one, two = _form(live), _form(tensor)
@@ -126,6 +131,7 @@ def content(
     tied = connection.manifest.tied_to
     every = connection.manifest.tensors
     wanted = [name for name in every if name not in tied] if names is None else list(names)
+    wanted = [name for name in wanted if name in every or not is_apart(name)]
     missing = [name for name in wanted if name not in every]
     if missing:
         differences = tuple(f"{name} is not in the engine" for name in missing[:3])
@@ -157,7 +163,7 @@ def _drifted(connection: Connection, tree: Tree, crew: Crew) -> tuple[str, ...]:
     jobs = [
         (tensors[name], tensor, first)
         for name, tensor in tree.items()
-        if tensors[name].direct
+        if name in tensors and tensors[name].direct
         for first in range(0, tensor.block_count, _SLICE)
     ]
     applied = connection.applied()

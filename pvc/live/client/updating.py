@@ -145,10 +145,12 @@ def _commit(connection: Connection) -> EngineState:
 def _changes(manifest: Manifest, before: Tree, after: Tree) -> Iterator[TensorUpdate]:
     """The tensors that differ; of those that are loaded together, all if one does."""
     origins = _origins(manifest, before)
-    differing = {name for name in after if origins[name].keys != after[name].keys}
+    loaded = [name for name in after if name in manifest.tensors]
+    differing = {name for name in loaded if origins[name].keys != after[name].keys}
     groups = [set(group) for group in manifest.groups if differing & set(group)]
     together = set().union(*groups)
-    for name, tensor in after.items():
+    for name in loaded:
+        tensor = after[name]
         if name in together:
             yield TensorUpdate.whole(origins[name], tensor)
         elif name in differing:

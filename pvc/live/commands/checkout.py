@@ -23,6 +23,7 @@ from pvc.live.commands.engine_content import (
 )
 from pvc.live.protocol.engine_state import OtherRepositoryError, Phase
 from pvc.repo.commands.checkout import CheckedOut
+from pvc.weights.apart import with_apart
 
 if TYPE_CHECKING:
     from pvc.live.client.connection import Connection
@@ -114,8 +115,9 @@ class _EngineUpdate:
         """What the engine holds, once it is certain that this may be overwritten."""
         repository, crew = self.transaction.repository, self.transaction.crew
         found, state = content(self.connection, crew, self.goal)
-        if state.phase is not Phase.STEADY or is_kept(repository, found.id):
-            return found, None
+        for whole in self._completed(found):
+            if state.phase is not Phase.STEADY or is_kept(repository, whole.id):
+                return whole, None
         if not self.force:
             raise drift or self._unknown(found)
         from pvc.live.commands.commit_source import OpenEngine
@@ -123,6 +125,11 @@ class _EngineUpdate:
 
         kept = rescue(repository, OpenEngine(repository, self.connection, self.built), crew)
         return repository.store.tree(kept.tree), kept
+
+    def _completed(self, found: Tree) -> tuple[Tree, ...]:
+        """What an engine holds, with the tensors that none loads: the base's, or the goal's."""
+        base = self.transaction.repository.store.tree(self.transaction.config.base_tree)
+        return with_apart(found, base), with_apart(found, self.goal)
 
     def _unknown(self, found: Tree) -> UnknownWeightsError:
         repository, config = self.transaction.repository, self.transaction.config

@@ -58,7 +58,7 @@ class EngineSource:
 
 def _like(repository: Repository, head: Snapshot, connection: Connection, crew: Crew) -> Built:
     """HEAD's tree and layout; the base's if the engine's tensors are rather of that form."""
-    builds = Builds(repository, head.config, crew)
+    builds = Builds(repository, head.config, crew, allow_nonfinite=True)
     built = builds.find(head.formula) or builds.build(head.formula)
     try:
         check_model(connection.manifest, repository.store.tree(built.tree))

@@ -16,6 +16,7 @@ from pvc.live.protocol.engine_state import ContentLabel
 from pvc.live.protocol.update import WeightUpdate
 from pvc.repo.trees.capture import capture_tensors
 from pvc.repo.trees.statistics import Capture
+from pvc.weights.apart import with_apart
 from pvc_store.errors import LockedError
 from pvc_store.tree import Tree
 
@@ -54,7 +55,8 @@ class OpenEngine:
     """
 
     left_out = ()
-    parent: bytes | None = None
+    directory = None
+    notes = ()
 
     def __init__(self, repository: Repository, connection: Connection, like: Built) -> None:
         tree = repository.store.tree(like.tree)
@@ -62,6 +64,7 @@ class OpenEngine:
         self._repository = repository
         self._connection = connection
         self._layout = repository.store.layout(like.layout)
+        self._like = tree
         self._source = EngineTensors(connection, tree)
         self.engine = connection.name
         self.where = self.provenance = f"the engine {self.engine}"
@@ -80,7 +83,8 @@ class OpenEngine:
         self._source.kept = blocks.read
         tensors = capture_tensors(self._source, blocks, writing, goal, crew)
         self._source.check_unchanged()
-        return Capture(Tree(one.tensor for one in tensors), self._layout, tensors)
+        tree = with_apart(Tree(one.tensor for one in tensors), self._like)
+        return Capture(tree, self._layout, tensors)
 
     def records(
         self, vector: CapturedVector, name: str, terms: tuple[Term, ...] | None

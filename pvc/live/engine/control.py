@@ -28,7 +28,7 @@ from pvc.live.protocol import applied_tensors, wire
 from pvc.live.protocol.update import WeightUpdate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pvc.live.announced.folder import EngineFolder
     from pvc.live.engine.keeper import Keeper
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("pvc.live")
 
 MAX_CLIENTS = 16
+MESSAGE_SECONDS = 10.0
+"""How long a message may take to come once it has begun, and a new client to begin its first."""
 PREPARED_SECONDS = 60.0
 """How long a prepared update waits for its commit: a client that hangs must not block others."""
 
@@ -68,6 +70,7 @@ class Control:
         self._keeper = keeper
         self._storages = tuple(storages)
         self._clients: dict[int, socket.socket] = {}
+        self._idle: dict[int, float] = {}  # since when
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._closed = False
@@ -97,7 +100,7 @@ class Control:
                 continue
             number = next(self._numbers)
             with self._lock:
-                if self._is_closed() or len(self._clients) >= MAX_CLIENTS:
+                if self._is_closed() or not self._make_room():
                     connection.close()
                     continue
                 self._clients[number] = connection
@@ -110,19 +113,41 @@ class Control:
                 log.warning("pvc: a client is turned away: %s", error)
                 self._end(number, connection)
 
+    def _make_room(self) -> bool:
+        """Whether there is room for one client more; who is idle longest has to leave for it."""
+        if len(self._clients) < MAX_CLIENTS:
+            return True
+        idle = [(since, number) for number, since in self._idle.items()]
+        if not idle:
+            return False
+        _, oldest = min(idle)
+        with contextlib.suppress(OSError):
+            self._clients.pop(oldest).shutdown(socket.SHUT_RDWR)
+        del self._idle[oldest]
+        return True
+
+    def idle(self, number: int, *, is_idle: bool) -> None:
+        """Note that a client waits for nothing and holds nothing, or no longer so."""
+        with self._lock:
+            if is_idle and number in self._clients:
+                self._idle[number] = time.monotonic()
+            else:
+                self._idle.pop(number, None)
+
     def _is_closed(self) -> bool:
         return self._closed
 
     def _serve(self, number: int, connection: socket.socket) -> None:
         try:
-            _Client(number, connection, self._keeper, self._storages).serve()
+            _Client(number, connection, self._keeper, self._storages, self.idle).serve()
         finally:
             self._keeper.drop(number)
             self._end(number, connection)
 
     def _end(self, number: int, connection: socket.socket) -> None:
         with self._lock:
-            del self._clients[number]
+            self._clients.pop(number, None)
+            self._idle.pop(number, None)
         connection.close()
 
 
@@ -145,8 +170,15 @@ class _Client:
     """One client's connection."""
 
     def __init__(
-        self, number: int, connection: socket.socket, keeper: Keeper, storages: tuple[int, ...]
+        self,
+        number: int,
+        connection: socket.socket,
+        keeper: Keeper,
+        storages: tuple[int, ...],
+        idle: Callable[..., None],
     ) -> None:
+        self._idle = idle
+        self._prepared = False
         self._number = number
         self._connection = connection
         self._keeper = keeper
@@ -158,13 +190,24 @@ class _Client:
         with contextlib.suppress(wire.HungUpError, OSError):
             try:
                 self._pid = wire.check_peer(self._connection)
+                self._connection.settimeout(MESSAGE_SECONDS)
                 while True:
                     self._answer()
+                    self._wait()
             except wire.HungUpError:
                 raise
             except PvcError as error:
                 log.warning("pvc: the connection of process %d is closed: %s", self._pid, error)
                 self._refuse(error)
+
+    def _wait(self) -> None:
+        """Wait for the next message; one who holds nothing may take its time."""
+        self._connection.settimeout(PREPARED_SECONDS if self._prepared else None)
+        if not self._prepared:
+            self._idle(self._number, is_idle=True)
+        wire.await_message(self._connection)
+        self._idle(self._number, is_idle=False)
+        self._connection.settimeout(MESSAGE_SECONDS)
 
     def _answer(self) -> None:
         fields, fds = wire.receive(self._connection, f"Process {self._pid}")
@@ -186,8 +229,7 @@ class _Client:
             wire.close_all(fds)
 
     def _do(self, request: str, fields: Fields, fds: list[int]) -> dict[str, Any]:
-        if request not in {"commit", "drop"}:
-            self._keeper.check()
+        self._look(request)
         if request in {"storages", "applied"}:
             fields.finish()
             return {} if request == "storages" else applied_tensors.to_json(self._keeper.applied())
@@ -196,18 +238,24 @@ class _Client:
             if len(fds) != 1:
                 raise fields.wrong(f"it brings {len(fds)} stages")
             self._keeper.prepare(change, fds[0], self._number, self._pid)
-            self._connection.settimeout(PREPARED_SECONDS)
+            self._prepared = True
             return self._keeper.state().to_json()
         fields.finish()
         if request == "commit":
-            self._connection.settimeout(None)
+            self._connection.settimeout(None)  # a step may last long
             return self._keeper.commit(self._number).to_json()
         if request == "drop":
-            self._connection.settimeout(None)
             self._keeper.drop(self._number)
         elif request != "state":
             raise fields.wrong(f"it asks for {request[:60]!r}, which is unknown")
         return self._keeper.state().to_json()
+
+    def _look(self, request: str) -> None:
+        """Note what a request does to this client, and look at the framework before it."""
+        if request in {"commit", "drop"}:
+            self._prepared = False
+        else:
+            self._keeper.check()
 
     def _refuse(self, error: PvcError) -> None:
         wire.send(self._connection, {"error": type(error).__name__, "message": str(error)})

@@ -167,6 +167,7 @@ class Keeper:
             if change is None or self._holder != client:
                 raise NothingPreparedError
             try:
+                self._hooks.check()
                 if not self._gate.shut(self._wait):
                     raise NoPauseError(self._wait)
                 begin = time.monotonic_ns()

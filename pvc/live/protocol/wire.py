@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import json
 import os
+import select
 import socket
 import struct
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,17 @@ def send(connection: socket.socket, message: dict[str, Any], fds: Sequence[int] 
         connection.sendall(data[sent:])
     except (BrokenPipeError, ConnectionResetError):
         raise HungUpError("The other side") from None
+
+
+def await_message(connection: socket.socket) -> None:
+    """Wait, in the connection's time, until a message begins to come, or the other side closes.
+
+    Raises:
+        TimeoutError: nothing came.
+    """
+    wait = connection.gettimeout()
+    if not select.select([connection], [], [], wait)[0]:
+        raise TimeoutError
 
 
 def receive(connection: socket.socket, peer: str) -> tuple[Fields, list[int]]:

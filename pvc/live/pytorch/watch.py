@@ -1,10 +1,14 @@
 """A model's tensors after they were shared: what torch writes to them, and whether they stay.
 
-Limits: a tensor that takes another's place is noticed if it is a parameter or buffer.
+A tensor may stand in several places of a model, as tied embeddings do: each place counts.
+
+Limits: a tensor that takes another's place is noticed if that is a parameter, a buffer or another
+attribute of a module; not in lists and closures.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import torch
@@ -57,6 +61,7 @@ class Watch:
         watched = [*named.values(), *(one for one in _owned(model) if id(one) in self._own)]
         self._places = [(one, one.data_ptr()) for one in watched]
         self._names = self._own | names
+        self._uses = self._count()
 
     def counts(self) -> dict[str, int]:
         """How often each tensor was written in place, as far as torch counts it."""
@@ -75,10 +80,14 @@ class Watch:
             StrayedError: it does not.
         """
         strayed = [id(one) for one, place in self._places if one.data_ptr() != place]
-        now = {id(one) for one in _owned(self._model)}
-        strayed += [one for one in self._own if one not in now]
+        now = self._count()
+        strayed += [one for one, uses in self._uses.items() if now[one] < uses]
         if strayed:
             raise StrayedError(self._names[strayed[0]])
+
+    def _count(self) -> Counter[int]:
+        """In how many places of the model each shared tensor stands."""
+        return Counter(id(one) for one in _uses(self._model) if id(one) in self._names)
 
 
 def _is_counted(tensor: torch.Tensor) -> bool:
@@ -93,6 +102,16 @@ def _owned(model: torch.nn.Module) -> Iterator[torch.Tensor]:
     for module in model.modules():
         yield from module.parameters(recurse=False)
         yield from module.buffers(recurse=False)
+
+
+def _uses(model: torch.nn.Module) -> Iterator[torch.Tensor]:
+    """The tensor in every place of a model: twice, if a tensor or a module stands in two."""
+    for _, module in model.named_modules(remove_duplicate=False):
+        for _, one in module.named_parameters(recurse=False, remove_duplicate=False):
+            yield one
+        for _, one in module.named_buffers(recurse=False, remove_duplicate=False):
+            yield one
+        yield from (value for value in vars(module).values() if isinstance(value, torch.Tensor))
 
 
 def _storage(tensor: torch.Tensor) -> int:

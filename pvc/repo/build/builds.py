@@ -136,7 +136,7 @@ class Builds:
             NotFiniteError: it overflows.
         """
         found = self.find(formula, stored=True)
-        if found is None:
+        if found is None or not self._is_current(formula):
             return self._compute(formula, into)
         if formula.exact is None:
             self._cache.touch(formula.digest())
@@ -149,7 +149,7 @@ class Builds:
         Raises as `build`.
         """
         found = self.find(formula)
-        if found is None:
+        if found is None or not self._is_current(formula):
             return self.build(formula)
         self._check(self.overflows(formula))
         return found
@@ -160,6 +160,11 @@ class Builds:
             return ()
         record = self._cache.read(formula.digest())
         return () if record is None else record.overflows
+
+    def _is_current(self, formula: Formula) -> bool:
+        """Whether what is recorded of a formula was computed, and looked at, as it is now."""
+        record = None if formula.exact is not None else self._cache.read(formula.digest())
+        return record is None or record.is_current
 
     def _check(self, overflows: tuple[Overflow, ...]) -> None:
         if overflows and not self._allow_nonfinite:
@@ -258,6 +263,6 @@ def fits(layout: Layout, tree: Mapping[str, TensorForm]) -> bool:
     places = {
         place.name: (place.kind, place.shape)
         for file in layout.weights
-        for place in placements(file.header, file.path, Path(file.path))
+        for place in placements(file.header, file.path, Path(file.path), apart=file.apart)
     }
     return places == {name: (form.kind, form.shape) for name, form in tree.items()}

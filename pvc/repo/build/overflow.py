@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pvc.errors import PvcError
 from pvc.repo.personality.formula import links
 from pvc.wording import number
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from pvc.codec.numbers import Floats
@@ -73,6 +72,8 @@ def overflowed(
         place: the block.
         out: its computed elements.
     """
+    import numpy as np  # so that reading records, as `pvc status` does, does not load it
+
     found = ~np.isfinite(out)
     found &= np.isfinite(taus.numbers(start, place, "finite"))
     for part in parts:

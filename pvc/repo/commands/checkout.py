@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from pvc.repo.commands.checkout_dtypes import dtypes_of
 from pvc.repo.commands.checkout_transaction import CheckoutTransaction
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from pvc.parallel import Crew
     from pvc.repo.build.overflow import Overflow
+    from pvc.repo.commands.checkout_dtypes import CheckoutDtypes
     from pvc.repo.history.revision import Revision
     from pvc.repo.personality.formula import Built
     from pvc.repo.repository import Repository
@@ -52,6 +54,7 @@ class CheckedOut:
         unread: how many tensors the engine keeps in another form, so that they cannot be verified.
         rescue: weights of the engine that were kept before they were overwritten.
         overflows: what is Inf or NaN in the weights, and was computed from finite numbers.
+        dtypes: which rule gave the weights their dtypes, if there was a choice.
     """
 
     revision: Revision
@@ -65,6 +68,7 @@ class CheckedOut:
     unread: int | None = None
     rescue: Rescue | None = None
     overflows: tuple[Overflow, ...] = ()
+    dtypes: CheckoutDtypes | None = None
 
 
 class Target(Protocol):
@@ -81,6 +85,7 @@ def checkout(  # noqa: PLR0913 - what, where to, and how
     target: Target,
     *,
     keep_head: bool = False,
+    dtype: str | None = None,
     allow_nonfinite: bool = False,
     crew: Crew,
 ) -> CheckedOut:
@@ -91,6 +96,8 @@ def checkout(  # noqa: PLR0913 - what, where to, and how
         text: a revision, a vector, an expression or the base; HEAD moves for a revision only.
         target: where its weights go.
         keep_head: leave HEAD where it is.
+        dtype: "base", or the name of the base's only float dtype: the weights are rounded to it if
+            they were committed in wider floats, and HEAD stays.
         allow_nonfinite: accept Inf and NaN that arithmetic on finite numbers gives.
         crew: threads, and who is shown the progress.
 
@@ -99,9 +106,20 @@ def checkout(  # noqa: PLR0913 - what, where to, and how
         EditedError, BlockedMoveError: HEAD would move away from edits.
         IdentityError, LayoutMissingError: the weights cannot be computed, or not laid out as files.
         NotFiniteError: they overflow.
+        OtherDtypeError: the base has no such dtype.
     """
     with CheckoutTransaction.open(
-        repository, text, crew, keep_head=keep_head, allow_nonfinite=allow_nonfinite
+        repository,
+        text,
+        crew,
+        keep_head=keep_head,
+        dtype=dtype,
+        allow_nonfinite=allow_nonfinite,
     ) as transaction:
         done = target.write(transaction)
-        return replace(done, overflows=transaction.builds.overflows(transaction.revision.formula))
+        formula = transaction.revision.formula
+        return replace(
+            done,
+            overflows=transaction.builds.overflows(formula),
+            dtypes=dtypes_of(repository, transaction.config, formula, done.built.tree, crew),
+        )

@@ -13,10 +13,11 @@ command undoes it, or finishes it where HEAD has moved.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pvc.repo.build.builds import Builds
+from pvc.repo.commands.checkout_dtypes import check_dtype
 from pvc.repo.history.journal import DirectoryWrite, Journal
 from pvc.repo.history.recovery import Journalled, position, recover
 from pvc.repo.history.revision import resolve
@@ -58,13 +59,14 @@ class CheckoutTransaction:
 
     @classmethod
     @contextlib.contextmanager
-    def open(
+    def open(  # noqa: PLR0913 - what, where to, and how
         cls,
         repository: Repository,
         text: str,
         crew: Crew,
         *,
         keep_head: bool,
+        dtype: str | None = None,
         allow_nonfinite: bool = False,
     ) -> Iterator[CheckoutTransaction]:
         """Lock the repository, resolve the revision, and make sure that HEAD can move there.
@@ -74,15 +76,21 @@ class CheckoutTransaction:
             text: a revision, a vector, an expression or the base; HEAD moves for a revision only.
             crew: threads, and who is shown the progress.
             keep_head: leave HEAD where it is.
+            dtype: see `checkout`.
             allow_nonfinite: accept Inf and NaN that arithmetic on finite numbers gives.
 
         Raises:
             UnknownRevisionError, AmbiguousError, ExpressionError: it names nothing.
             EditedError, BlockedMoveError: HEAD would move away from edits.
+            OtherDtypeError: the base has no such dtype.
         """
         with repository.lock():
             recover(repository)
             revision = resolve(repository, text)
+            if dtype is not None:
+                base = repository.store.tree(revision.state.config.base_tree)
+                check_dtype(base, dtype)
+                revision = replace(revision, rounded=True)
             moves = revision.is_commit and not keep_head
             if moves:
                 repository.check_clean()

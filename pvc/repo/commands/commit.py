@@ -10,31 +10,34 @@ from pvc.errors import PvcError
 from pvc.repo.build.builds import Builds
 from pvc.repo.commands.commit_action import plan
 from pvc.repo.commands.commit_origin import (
-    assumed_origin,
-    parent_origin,
+    Candidates,
+    Told,
+    candidates,
     revision_origin,
-    target_origin,
+    target_candidates,
 )
-from pvc.repo.commands.origin_settlement import Result, Settlement
-from pvc.repo.history.recording import NothingChangedError, PendingCommit, check_ready, record
+from pvc.repo.commands.origin_choice import OriginChoice
+from pvc.repo.commands.same_weights import no_change
+from pvc.repo.history.recording import PendingCommit, check_ready, record
 from pvc.repo.history.recovery import recover
 from pvc.repo.history.revision import AmbiguousError
 from pvc.repo.personality.vector import CapturedVector, Statistics
 from pvc.repo.personality.vector_names import check_name
 from pvc.repo.snapshot import Snapshot
-from pvc.repo.trees.capture import CaptureOptions
+from pvc.repo.trees.capture import CaptureOptions, recounted
 from pvc.wording import shown
 
 if TYPE_CHECKING:
     from pvc.parallel import Crew
+    from pvc.repo.commands.commit_action import CommitAction
     from pvc.repo.commands.commit_origin import CommitOrigin
     from pvc.repo.commands.commit_source import CommitSource, OpenSource
+    from pvc.repo.commands.origin_evidence import OriginEvidence
     from pvc.repo.personality.personality_file import Personality
     from pvc.repo.repository import Repository
-    from pvc.repo.trees.blocks import Blocks
     from pvc.repo.trees.statistics import Capture
     from pvc.weights.folder import LeftOut
-    from pvc_store.store import StoreWriter
+    from pvc_store.layout import Layout
 
 
 class NonFiniteError(PvcError):
@@ -81,12 +84,15 @@ class Committed:
         vector: what is stored of it.
         action: "captured", "extended" or "replaced".
         origin_text: the revision that it was measured against.
-        origin: that revision's tree, and how it is known.
-        is_result: whether HEAD's tree is now the result's; None if the vector is not applied.
+        told: what told that it was trained from that.
+        evidence: whose elements it has, where base and HEAD (or what was checked out to it) differ.
         personality: the personality of the new commit.
         applied: whether the vector is a term of it.
+        is_result: whether HEAD's weights are now those that were committed; None if the vector is
+            not applied.
         commit: id of the new commit.
         left_out: files that do not belong to the checkpoint.
+        notes: what else is to be known about the checkpoint, each a phrase.
         rounded_share: share of changed elements in the 16-bit tensors that changed, if it is so
             low that rounding probably swallowed the update; else None.
         engine: name of the engine that it came from, or None.
@@ -98,15 +104,17 @@ class Committed:
     vector: CapturedVector
     action: str
     origin_text: str
-    origin: CommitOrigin
-    is_result: bool | None
+    told: Told
+    evidence: OriginEvidence | None
     personality: Personality
     applied: bool
+    is_result: bool | None
     commit: str
     left_out: tuple[LeftOut, ...]
     rounded_share: float | None
     engine: str | None = None
     clean: bool = True
+    notes: tuple[str, ...] = ()
 
 
 def commit(repository: Repository, wish: Wish, source: CommitSource, crew: Crew) -> Committed:
@@ -119,9 +127,9 @@ def commit(repository: Repository, wish: Wish, source: CommitSource, crew: Crew)
         crew: threads, and who is shown the progress.
 
     Raises:
-        OtherBaseError, NothingChangedError, NonFiniteError: see there.
+        OtherBaseError, NothingChangedError, SameWeightsError, NonFiniteError: see there.
         ContainedError, AppliedError, IdentityError: the personality cannot take it.
-        OtherTreeError, UnknownOriginError, RefilledError: its origin is in doubt.
+        OtherTreeError, UnknownOriginError: its origin is in doubt.
         HeadMovedError: somebody moved HEAD meanwhile.
         EditedError: the personality was edited and not committed.
         CheckpointError, RefusedError, ...: the source cannot be read; see its `open`.
@@ -157,109 +165,132 @@ class _Commit:
         self.before = before
         self.head = Snapshot(repository.git, before[1])
         self.base = repository.store.tree(self.head.config.base_tree)
-        self.origin = self._origin()
+        self.candidates = self._candidates()
+        self.origin = self.candidates.likely
         self.plan = plan(self.head, wish.name, self.origin, aside=wish.aside)
 
-    def _origin(self) -> CommitOrigin:
+    def _candidates(self) -> Candidates:
         repository, target, crew = self.repository, self.source.target, self.crew
         if self.wish.onto is not None:
-            return revision_origin(repository, self.wish.onto, crew)
-        if target is not None:
-            return target_origin(repository, self.head, target, crew, aside=self.wish.aside)
-        if self.source.parent is not None:
-            parent = self.source.where, self.source.parent
-            return parent_origin(repository, self.head, parent, crew)
-        return assumed_origin(repository, self.head, crew)
+            origin = revision_origin(repository, self.wish.onto, crew)
+            return Candidates(origin, None, Told.USER)
+        if target is None:
+            return candidates(repository, self.head, self.source.directory, crew)
+        return target_candidates(repository, self.head, target, crew, aside=self.wish.aside)
 
     def run(self) -> Committed:
-        store = self.repository.store
+        store, rival = self.repository.store, self.candidates.rival
         with (
             store.writing() as writing,
             self.repository.blocks(self.head.config, writing) as blocks,
         ):
-            captured = self._settle(self._capture(blocks, writing), blocks, writing)
+            start = store.tree(self.plan.start)
+            other = None
+            if rival is not None:
+                there = rival if self.origin.tree == self.base.id else self.origin
+                other = store.tree(there.tree)
+            goal = CaptureOptions(start, self.repository.norms.read(start), other=other)
+            captured = self.source.capture(blocks, writing, goal, self.crew)
+            self._check_changed(captured)
+            chosen = self._choice(captured).settle(self.candidates, captured, self.crew)
+            if chosen.origin.tree != self.origin.tree:
+                self.origin = chosen.origin
+                self.plan = plan(self.head, self.wish.name, self.origin, aside=self.wish.aside)
+                self._check_changed(captured)
+                before = store.tree(self.plan.start)
+                captured = recounted(captured, before, blocks, self.crew)
+            self._check_finite(captured)
             writing.put_tree(captured.tree, self.base)
             writing.put_layout(captured.layout)
             statistics = captured.statistics(writing.stored_bytes)
-        vector = self._vector(captured, statistics)
-        self._check_new(vector)
+        vector = self._vector(captured, statistics, self.origin, self.plan)
+        self._check_new(vector, captured.layout)
         state = self._record(vector)
         return Committed(
             name=self.wish.name,
             vector=vector,
             action=self.plan.action,
             origin_text=self.origin.text,
-            origin=self.origin,
-            is_result=self._is_result(state, vector),
+            told=chosen.told,
+            evidence=chosen.evidence,
             personality=self.plan.personality,
             applied=self.wish.name in self.plan.personality.names(),
+            is_result=self._is_result(state, vector),
             commit=state.commit,
             left_out=self.source.left_out,
             rounded_share=captured.rounded_share(),
             engine=self.source.engine,
+            notes=self.source.notes,
         )
 
-    def _capture(self, blocks: Blocks, writing: StoreWriter) -> Capture:
-        start = self.repository.store.tree(self.plan.start)
-        goal = CaptureOptions(start, self.repository.norms.read(start))
-        captured = self.source.capture(blocks, writing, goal, self.crew)
-        self._check(captured)
-        return captured
+    def _choice(self, captured: Capture) -> OriginChoice:
+        def after(origin: CommitOrigin, planned: CommitAction) -> Snapshot:
+            vector = self._vector(captured, captured.statistics(0), origin, planned)
+            changed = self.head.with_vector(self.wish.name, vector)
+            return changed.with_personality(planned.personality)
 
-    def _settle(self, captured: Capture, blocks: Blocks, writing: StoreWriter) -> Capture:
-        """Settle the origin by the weights; they are read once more if it is another."""
-        wish, before = self.wish, self.origin
-        norm = captured.statistics(0).amount.relative_norm
-        result = Result(wish.name, self.source.where, captured.tree, norm, wish.aside)
-        settlement = Settlement(self.repository, self.head, blocks, self.crew)
-        self.origin = settlement.settle(before, result)
-        if self.origin.tree == before.tree:
-            return captured
-        self.plan = plan(self.head, wish.name, self.origin, aside=wish.aside)
-        return self._capture(blocks, writing)
+        wish = self.wish
+        return OriginChoice(
+            self.repository, self.head, wish.name, self.source.where, wish.aside, after
+        )
 
-    def _is_result(self, state: Snapshot, vector: CapturedVector) -> bool | None:
-        if self.wish.name not in self.plan.personality.names():
-            return None
-        return Builds(self.repository, state.config).tree_of(state.formula) == vector.to_tree
-
-    def _check(self, captured: Capture) -> None:
+    def _check_changed(self, captured: Capture) -> None:
         where, tree, origin = self.source.where, captured.tree.id, self.origin
         if tree == origin.tree and self.plan.action != "extended":  # its layout may be another
-            raise NothingChangedError(f"{where} holds the weights of {origin.text}")
-        if tree == origin.doubted:
-            rival = "HEAD" if origin.tree == self.base.id else "the base"
-            raise NothingChangedError(f"{where} holds the weights of {rival}")
+            raise self._no_change(f"{where} holds the weights of {origin.text}", captured)
+        rival = self.candidates.rival
+        if rival is not None and tree == rival.tree and rival.tree != origin.tree:
+            named = "the base" if tree == self.base.id else "HEAD"
+            raise self._no_change(f"{where} holds the weights of {named}", captured)
+
+    def _check_finite(self, captured: Capture) -> None:
         nonfinite = captured.nonfinite()
         if nonfinite and not self.wish.allow_nonfinite:
-            raise NonFiniteError(where, nonfinite)
+            raise NonFiniteError(self.source.where, nonfinite)
 
-    def _check_new(self, vector: CapturedVector) -> None:
+    def _check_new(self, vector: CapturedVector, layout: Layout) -> None:
         name, head = self.wish.name, self.head
         old = head.vector(name) if name in head.names else None
         same = isinstance(old, CapturedVector) and old.link == vector.link
         if same and self.plan.personality == head.personality:
-            raise NothingChangedError(f"{self.source.where} is what {name} leads to already")
+            reason = f"{self.source.where} is what {name} leads to already"
+            raise no_change(reason, layout, None, self.source.left_out)
 
-    def _vector(self, captured: Capture, statistics: Statistics) -> CapturedVector:
+    def _no_change(self, reason: str, captured: Capture) -> PvcError:
+        base = self.repository.find_layout(self.head.config.base_layout)
+        engine = self.source.engine is not None  # it has weights only
+        return no_change(reason, captured.layout, None if engine else base, self.source.left_out)
+
+    def _vector(
+        self,
+        captured: Capture,
+        statistics: Statistics,
+        origin: CommitOrigin,
+        planned: CommitAction,
+    ) -> CapturedVector:
         provenance = {"origin": _plain(self.source.provenance)}
         if self.wish.message:
             provenance["message"] = _plain(self.wish.message)
         return CapturedVector(
             base=self.base.id,
-            from_tree=self.plan.start,
+            from_tree=planned.start,
             to_tree=captured.tree.id,
             layout=captured.layout.id,
             statistics=statistics,
             provenance=tuple(sorted(provenance.items())),
-            from_formula=self._origin_recipe(),
+            from_formula=self._recipe(origin, planned),
         )
 
-    def _origin_recipe(self) -> bytes | None:
-        if self.plan.start == self.origin.tree:
-            return self.origin.recipe
+    def _recipe(self, origin: CommitOrigin, planned: CommitAction) -> bytes | None:
+        if planned.start == origin.tree:
+            return origin.recipe
         old = self.head.vector(self.wish.name)  # extended: it keeps where it started
         return old.from_formula if isinstance(old, CapturedVector) else None
+
+    def _is_result(self, state: Snapshot, vector: CapturedVector) -> bool | None:
+        if self.wish.name not in self.plan.personality.names():
+            return None
+        return Builds(self.repository, state.config).tree_of(state.formula) == vector.to_tree
 
     def _record(self, vector: CapturedVector) -> Snapshot:
         name, repository = self.wish.name, self.repository

@@ -1,27 +1,29 @@
 """The origin of a commit: the tree that a training result started from, to which it is compared.
 
-1. `--onto` says it;
-2. else the record of a target does, or a `trainer_state.json` that names its parent;
-3. else the elements do, where the base and HEAD differ; see `origin_evidence`;
-4. else it is the base for a vector that stays aside, or what `pvc.toml` says;
-5. else the user has to say.
+Some things say it before any weights are read: the user, the record of a target, a file of the
+trainer, or that HEAD is the base, so that there is nothing to choose from.  Otherwise it is the
+base or HEAD, and `origin_choice` chooses once the weights are read and their bits are counted.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import os
+from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from pvc.errors import PvcError
 from pvc.repo.build.build_cache import BuiltTrees
 from pvc.repo.build.builds import Builds
+from pvc.repo.commands.named_parent import read_named_parents
 from pvc.repo.history.revision import BASE, resolve
 from pvc.repo.personality.vector import CapturedVector
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pvc.parallel import Crew
-    from pvc.repo.commands.origin_evidence import Evidence
-    from pvc.repo.personality.formula import Formula
+    from pvc.repo.personality.formula import Built, Formula
     from pvc.repo.personality.personality_file import Term
     from pvc.repo.repository import Repository
     from pvc.repo.snapshot import Snapshot
@@ -46,10 +48,10 @@ class OtherTreeError(PvcError):
 
 
 class UnknownParentError(PvcError):
-    """A result names a parent that the repository does not have.
+    """A result names a parent that is not in the repository.
 
     Attributes:
-        where: the directory.
+        where: the result's directory.
         tree: tree id of the parent.
     """
 
@@ -62,6 +64,19 @@ class UnknownParentError(PvcError):
         )
 
 
+class Told(Enum):
+    """What told the origin of a commit; `value` is the word for it in JSON."""
+
+    USER = "said"
+    TARGET = "target"
+    TRAINER = "trainer_state"
+    ONLY = "only"
+    BITS = "elements"
+    SAME = "same"
+    DEFAULT = "pvc.toml"
+    ASIDE = "aside"
+
+
 @dataclass(frozen=True, slots=True)
 class CommitOrigin:
     """The tree that a training result started from.
@@ -70,21 +85,28 @@ class CommitOrigin:
         tree: its tree id.
         terms: the terms of that personality, or None where it is not known.
         text: the revision, as the user said it.
-        doubted: tree id of the other candidate: HEAD's tree for a result that is taken to start at
-            the base, the base for a target; None if it is the same.
         recipe: digest of the formula that the tree was computed by; None if it was captured.
-        reason: how it is known: "said", "target", "trainer_state", "elements", "aside", "pvc.toml",
-            or "only" if there is no other candidate; "" until that is settled.
-        evidence: how the result's elements compare, if that was looked at.
     """
 
     tree: bytes
     terms: tuple[Term, ...] | None
     text: str
-    doubted: bytes | None = None
     recipe: bytes | None = None
-    reason: str = ""
-    evidence: Evidence | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What a result may have started from, before its weights are read.
+
+    Attributes:
+        likely: what it is measured against at first.
+        rival: the other one, the bits of which are counted too; None where there is none.
+        told: what told that it is `likely`; None if nothing did.
+    """
+
+    likely: CommitOrigin
+    rival: CommitOrigin | None
+    told: Told | None
 
 
 class TargetContent(Protocol):
@@ -111,65 +133,76 @@ class TargetContent(Protocol):
         ...
 
 
-def revision_origin(
-    repository: Repository, text: str, crew: Crew, reason: str = "said"
-) -> CommitOrigin:
+def revision_origin(repository: Repository, text: str, crew: Crew) -> CommitOrigin:
     """The tree of a revision, from which a result was trained as the user says.
 
     Args:
         repository: where.
         text: the revision; a captured vector stands for what it leads to.
         crew: computes the tree, if it is not stored.
-        reason: how it is known.
     """
     revision = resolve(repository, text)
     if revision.vector and isinstance(revision.vector[1], CapturedVector):
-        return CommitOrigin(revision.vector[1].to_tree, revision.terms, text, reason=reason)
+        return CommitOrigin(revision.vector[1].to_tree, revision.terms, text)
     built = Builds(repository, revision.state.config, crew, allow_nonfinite=True).build(
         revision.formula
     )
-    recipe = _recipe(revision.formula)
-    return CommitOrigin(built.tree, revision.terms, text, recipe=recipe, reason=reason)
+    return CommitOrigin(built.tree, revision.terms, text, recipe=_recipe(revision.formula))
 
 
-def assumed_origin(repository: Repository, head: Snapshot, crew: Crew) -> CommitOrigin:
-    """The base, for a result of which nobody says what it was trained from; HEAD is the rival."""
-    base = head.config.base_tree
-    head_tree = Builds(repository, head.config, crew, allow_nonfinite=True).build(head.formula).tree
-    if head_tree == base:
-        return CommitOrigin(base, (), BASE, reason="only")
-    return CommitOrigin(base, (), BASE, doubted=head_tree)
-
-
-def parent_origin(
-    repository: Repository, head: Snapshot, parent: tuple[str, bytes], crew: Crew
-) -> CommitOrigin:
-    """The tree that a result names as its parent.
+def candidates(
+    repository: Repository, head: Snapshot, directory: Path | None, crew: Crew
+) -> Candidates:
+    """The base and HEAD, for a result of which neither the user nor a target's record says it.
 
     Args:
         repository: where.
         head: HEAD.
-        parent: the directory, and the tree id that it names.
+        directory: where the trainer's own files may be; None if there are none.
         crew: computes HEAD's tree, if it is not stored.
 
     Raises:
-        UnknownParentError: the repository does not have that tree.
+        UnknownParentError: the trainer's files name a tree that is not in the repository.
     """
-    where, tree = parent
-    base, top = (revision_origin(repository, text, crew, "trainer_state") for text in (BASE, HEAD))
-    for found, other in ((base, top), (top, base)):
-        if found.tree == tree:
-            return replace(found, doubted=None if other.tree == tree else other.tree)
-    if repository.find_tree(tree) is None:
-        raise UnknownParentError(where, tree)
-    Builds(repository, head.config, crew).restore(tree)
-    return CommitOrigin(tree, None, tree.hex()[:12], reason="trainer_state")
+    config = head.config
+    built = Builds(repository, config, crew, allow_nonfinite=True).build(head.formula)
+    base = CommitOrigin(config.base_tree, (), BASE)
+    if built.tree == config.base_tree:
+        return Candidates(base, None, Told.ONLY)
+    there = CommitOrigin(built.tree, head.personality.terms, HEAD, _recipe(head.formula))
+    named = None if directory is None else _named(repository, head, directory, built)
+    if named is None:
+        return Candidates(base, there, None)
+    if named in {base.tree, there.tree}:
+        likely, rival = (base, there) if named == base.tree else (there, base)
+        return Candidates(likely, rival, Told.TRAINER)
+    if repository.find_tree(named) is None:
+        raise UnknownParentError(str(directory), named)
+    Builds(repository, config, crew).restore(named)
+    return Candidates(CommitOrigin(named, None, named.hex()[:12]), None, Told.TRAINER)
 
 
-def target_origin(
+def _named(repository: Repository, head: Snapshot, directory: Path, built: Built) -> bytes | None:
+    """The tree that the trainer's files name, or that a directory holds which they name."""
+    config = head.config
+    layouts = [repository.store.layout(one) for one in {config.base_layout, built.layout}]
+    named = read_named_parents(directory, layouts)
+    if named.tree is not None or not named.places:
+        return named.tree
+    places = {os.path.realpath(repository.root / config.base_path): config.base_tree}
+    places |= {str(one.path): one.tree for one in repository.targets.all()}
+    for name in head.names:
+        vector = head.vector(name)
+        if isinstance(vector, CapturedVector) and vector.to_tree == built.tree:
+            places.setdefault(dict(vector.provenance).get("origin", ""), built.tree)
+    found = {places[str(one)] for one in named.places if str(one) in places}
+    return found.pop() if len(found) == 1 else None
+
+
+def target_candidates(
     repository: Repository, head: Snapshot, target: TargetContent, crew: Crew, *, aside: bool
-) -> CommitOrigin:
-    """The tree that pvc last wrote to a target.
+) -> Candidates:
+    """The tree that pvc last wrote to a target; its rival is the base.
 
     Args:
         repository: where.
@@ -189,13 +222,15 @@ def target_origin(
         raise OtherTreeError(target.where, target.revision)
     builds.restore(target.tree)
     base = head.config.base_tree
-    doubted = None if target.tree == base else base
+    rival = None if target.tree == base else CommitOrigin(base, (), BASE)
     if is_head:
         terms, recipe = head.personality.terms, _recipe(head.formula)
-        return CommitOrigin(target.tree, terms, target.revision, doubted, recipe, "target")
-    made = BuiltTrees(repository.folder).of(target.tree)
-    recipe = made[0].digest if made else None
-    return CommitOrigin(target.tree, target.terms, target.revision, doubted, recipe, "target")
+        origin = CommitOrigin(target.tree, terms, target.revision, recipe)
+    else:
+        made = BuiltTrees(repository.folder).of(target.tree)
+        recipe = made[0].digest if made else None
+        origin = CommitOrigin(target.tree, target.terms, target.revision, recipe)
+    return Candidates(origin, rival, Told.TARGET)
 
 
 def _recipe(formula: Formula) -> bytes | None:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pvc.errors import PvcError
-from pvc.repo.commands.trainer_state import parent_of
 from pvc.repo.trees.capture import capture
 from pvc.weights.checkpoint import Checkpoint
 from pvc.weights.compare import CheckpointDifference, first_differences, renamed
+from pvc.weights.fitting import fitted
+from pvc.weights.mismatch import Mismatch, mismatch
 
 if TYPE_CHECKING:
     from pvc.parallel import Crew
@@ -37,6 +38,7 @@ class OtherBaseError(PvcError):
         path: the checkpoint.
         differences: the first of them.
         renamed: a name in the base and what the checkpoint seems to call it, if that is all.
+        mismatch: the cause, if it is a known one.
     """
 
     def __init__(
@@ -44,12 +46,15 @@ class OtherBaseError(PvcError):
         path: Path,
         differences: tuple[CheckpointDifference, ...],
         renamed: tuple[str, str] | None,
+        mismatch: Mismatch | None = None,
     ) -> None:
         self.path = path
         self.differences = differences
         self.renamed = renamed
+        self.mismatch = mismatch
         listed = "; ".join(map(str, differences))
-        super().__init__(f"{path} is not a result of training this base: {listed}.")
+        why = f" It seems that {mismatch.phrase}." if mismatch else ""
+        super().__init__(f"{path} is not a result of training this base: {listed}.{why}")
 
 
 class CommitSource(Protocol):
@@ -83,6 +88,11 @@ class OpenSource(Protocol):
         ...
 
     @property
+    def directory(self) -> Path | None:
+        """The directory, if it is one."""
+        ...
+
+    @property
     def engine(self) -> str | None:
         """Name of the engine, if it is one."""
         ...
@@ -93,13 +103,13 @@ class OpenSource(Protocol):
         ...
 
     @property
-    def parent(self) -> bytes | None:
-        """Tree id of what it was trained from, if it says so itself."""
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Files that do not belong to it."""
         ...
 
     @property
-    def left_out(self) -> tuple[LeftOut, ...]:
-        """Files that do not belong to it."""
+    def notes(self) -> tuple[str, ...]:
+        """What else is to be known about it, each a phrase."""
         ...
 
     def capture(
@@ -148,8 +158,9 @@ class CheckpointSource:
             CheckpointError: it cannot be read.
             OtherBaseError: its tensors are not those of the base.
         """
-        checkpoint = Checkpoint.open(self.path)
-        _check_base(repository.store.tree(head.config.base_tree), checkpoint)
+        base = repository.store.tree(head.config.base_tree)
+        checkpoint = fitted(Checkpoint.open(self.path), base)
+        _check_base(base, checkpoint)
         path = Path(os.path.realpath(self.path))
         target = repository.targets.find(path)
         if target is not None and not target.is_there():
@@ -168,14 +179,19 @@ class OpenCheckpoint:
     engine: None = None
 
     @property
-    def parent(self) -> bytes | None:
-        """Tree id of what it was trained from, if its `trainer_state.json` says so."""
-        return parent_of(self.checkpoint.directory)
+    def directory(self) -> Path:
+        """The directory, without links."""
+        return Path(self.provenance)
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
         """Files of its directory that do not belong to it."""
         return self.checkpoint.left_out
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What else is to be known about it."""
+        return self.checkpoint.notes
 
     def capture(
         self, blocks: Blocks, writing: StoreWriter, goal: CaptureOptions, crew: Crew
@@ -187,7 +203,7 @@ class OpenCheckpoint:
         self, vector: CapturedVector, name: str, terms: tuple[Term, ...] | None
     ) -> tuple[DirectoryRecord, ...]:
         """The record of a target, which holds what the vector leads to."""
-        if self.target is None:
+        if self.target is None or self.checkpoint.is_refit:  # its files are not those of the layout
             return ()
         return (
             replace(
@@ -210,4 +226,5 @@ def _check_base(base: Tree, checkpoint: Checkpoint) -> None:
     found = first_differences(base, checkpoint.tensors, allow_wider=True)
     if found:
         guess = renamed(base, checkpoint.tensors)
-        raise OtherBaseError(checkpoint.directory, found, guess)
+        cause = None if guess else mismatch(base, checkpoint.tensors)
+        raise OtherBaseError(checkpoint.directory, found, guess, cause)

@@ -140,7 +140,11 @@ def _trees(repository: Repository, old: Revision, new: Revision, crew: Crew) -> 
 
 
 def _built(repository: Repository, revision: Revision, crew: Crew) -> bytes:
-    return Builds(repository, revision.state.config, crew).build(revision.formula).tree
+    return (
+        Builds(repository, revision.state.config, crew, allow_nonfinite=True)
+        .build(revision.formula)
+        .tree
+    )
 
 
 def _row(label: str, members: Iterable[TensorChange]) -> Row:

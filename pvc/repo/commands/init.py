@@ -72,6 +72,7 @@ class Initialised:
         total_bytes: bytes of the base's tensors.
         stored_bytes: bytes that the store needs for them.
         left_out: files of the base's directory that do not belong to the checkpoint.
+        notes: what else is to be known about the base, each a phrase.
     """
 
     root: Path
@@ -81,6 +82,7 @@ class Initialised:
     total_bytes: int
     stored_bytes: int
     left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...]
 
 
 def initialise(directory: Path, base: Path, *, by_value: bool, crew: Crew) -> Initialised:
@@ -121,7 +123,14 @@ def initialise(directory: Path, base: Path, *, by_value: bool, crew: Crew) -> In
         state = _commit(repository, pin, base, before)
         tree = captured.tree
         return Initialised(
-            repository.root, pin, state.commit, len(tree), tree.nbytes, stored, checkpoint.left_out
+            repository.root,
+            pin,
+            state.commit,
+            len(tree),
+            tree.nbytes,
+            stored,
+            checkpoint.left_out,
+            checkpoint.notes,
         )
 
 

@@ -74,6 +74,8 @@ class Revision:
         branch: the branch, if it names one.
         parts: what an expression adds to the base; None for anything else.
         is_tau: whether it names vectors alone, which have no weights of their own.
+        rounded: whether its weights are to have the base's dtypes, although they were committed in
+            wider ones.
     """
 
     text: str
@@ -83,11 +85,13 @@ class Revision:
     branch: str | None = None
     parts: tuple[FormulaPart, ...] | None = None
     is_tau: bool = False
+    rounded: bool = False
 
     @property
     def is_commit(self) -> bool:
         """Whether HEAD can move there."""
-        return self.vector is None and not self.is_base and self.parts is None
+        plain = self.vector is None and not self.is_base and self.parts is None
+        return plain and not self.rounded
 
     @property
     def terms(self) -> tuple[Term, ...] | None:
@@ -106,6 +110,10 @@ class Revision:
     @property
     def formula(self) -> Formula:
         """What it is; a vector alone is added to the base."""
+        return self._formula.in_dtypes_of_base() if self.rounded else self._formula
+
+    @property
+    def _formula(self) -> Formula:
         config = self.state.config
         if self.is_base:
             return total(config, ())

@@ -102,21 +102,30 @@ class Formula:
         base: tree id of the base.
         start: the tree reached without arithmetic.
         parts: what is added, in order; none if the start is all.
+        rounded: whether a start with wider floats than the base's is rounded to these, although
+            nothing is added.
     """
 
     base: bytes
     start: Built
     parts: tuple[FormulaPart, ...] = ()
+    rounded: bool = False
 
     @property
     def exact(self) -> Built | None:
         """What it is, if nothing need be computed."""
-        return None if self.parts else self.start
+        return None if self.parts or self.rounded else self.start
 
     def digest(self) -> bytes:
         """Identifies the tree that it computes."""
-        document = [ARITHMETIC, self.start.tree.hex(), [_canonical(part) for part in self.parts]]
-        return object_id(json.dumps(document).encode())
+        document: list[object] = [
+            ARITHMETIC, self.start.tree.hex(), [_canonical(part) for part in self.parts],
+        ]  # fmt: skip
+        return object_id(json.dumps(document + ["rounded"] * self.rounded).encode())
+
+    def in_dtypes_of_base(self) -> Formula:
+        """The formula with the base's dtypes, which whatever is computed has anyway."""
+        return self if self.parts else replace(self, rounded=True)
 
     @property
     def links(self) -> list[Link]:

@@ -1,6 +1,7 @@
 """Formulas as they are kept: JSON values, scales to the last bit.
 
-  formula  {"base": tree id, "start": [tree id, layout id], "parts": [part, ...]}
+  formula  {"base": tree id, "start": [tree id, layout id], "parts": [part, ...]}, and
+           "rounded": true where a start without parts is brought to the base's dtypes
   part     {"scale": float, "label": text, "vector": link or mix}
   link     {"base", "origin", "result": tree ids, "layout": layout id, "recipe": digest or null}
   mix      {"method": text, a field for each of its parameters: text or null, "parts"}
@@ -26,13 +27,15 @@ def formula_json(formula: Formula) -> dict[str, object]:
         "base": formula.base.hex(),
         "start": [formula.start.tree.hex(), formula.start.layout.hex()],
         "parts": _parts_json(formula.parts),
+        **({"rounded": True} if formula.rounded else {}),
     }
 
 
 def read_formula(found: dict[str, Any]) -> Formula:
     """The same, read."""
     tree, layout = map(parse_id, found["start"])
-    return Formula(parse_id(found["base"]), Built(tree, layout), _read_parts(found["parts"]))
+    parts, rounded = _read_parts(found["parts"]), found.get("rounded", False) is True
+    return Formula(parse_id(found["base"]), Built(tree, layout), parts, rounded)
 
 
 def _parts_json(parts: tuple[FormulaPart, ...]) -> list[dict[str, object]]:

@@ -46,7 +46,10 @@ class Draft:
             NoSpaceError: they do not fit.
             OSError: the disk refuses.
         """
-        files = [(f, placements(f.header, f.path, Path(f.path))) for f in layout.weights]
+        files = [
+            (file, placements(file.header, file.path, Path(file.path), apart=file.apart))
+            for file in layout.weights
+        ]
         check_room(self._directory, sum(place.nbytes for _, places in files for place in places))
         for file, places in files:
             self._places.update((place.name, (file.path, place.offset)) for place in places)

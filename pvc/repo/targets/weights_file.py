@@ -78,7 +78,7 @@ class OutFile:
         """
         if isinstance(file, OtherFile):
             return cls(file.path, b"", (_whole(as_tensor(file), 0),), file.size)
-        places = placements(file.header, file.path, Path(file.path))
+        places = placements(file.header, file.path, Path(file.path), apart=file.apart)
         for place in places:
             tensor = tree.get(place.name)
             if tensor is None or (tensor.kind, tensor.shape) != (place.kind, place.shape):

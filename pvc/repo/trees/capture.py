@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from pvc import parallel
-from pvc.codec import ChangeSums, element_count, measure, same
-from pvc.repo.trees.changes import RawBlock, block_change, total
+from pvc.codec import ChangeSums, SideCounts, element_count, measure, same
+from pvc.repo.trees.block_sides import block_sides
+from pvc.repo.trees.changes import RawBlock, block_change, compare, total
 from pvc.repo.trees.put_block import put_block
 from pvc.repo.trees.statistics import Capture, TensorCapture
 from pvc.weights.reader import CheckpointReader
@@ -48,11 +49,13 @@ class CaptureOptions:
         origin: the tree to count changes against; None counts none, and measures the tensors.
         squares: sums of squares of the origin's tensors, as far as they are known.
         keep_tensors: whether the bytes of tensors are stored, or only named.
+        other: a tree beside the base; it is counted which elements are the one's or the other's.
     """
 
     origin: Tree | None
     squares: Mapping[str, float] = field(default_factory=dict)
     keep_tensors: bool = True
+    other: Tree | None = None
 
 
 def capture(
@@ -85,6 +88,21 @@ def capture_tensors(
     """Capture tensors alone, sorted by name; otherwise as `capture`."""
     shared = _Shared(source, blocks, writing, goal, crew.progress)
     return shared.tensors(source.tensors.values(), crew.threads)
+
+
+def recounted(captured: Capture, origin: Tree, blocks: Blocks, crew: Crew) -> Capture:
+    """The same capture with its changes counted against another tree; reads both from the store."""
+    changes = compare(origin, captured.tree, blocks, crew)
+    found = {one.tensor.name: one for one in changes if one.after is not None}
+    tensors = tuple(
+        replace(
+            one,
+            change=found[one.tensor.name].change,
+            changed_blocks=found[one.tensor.name].changed_blocks,
+        )
+        for one in captured.tensors
+    )
+    return replace(captured, tensors=tensors)
 
 
 @dataclass
@@ -125,18 +143,21 @@ class _Files:
 
     def layout(self) -> Layout:
         """How the checkpoint came as files; the bytes of files without tensors are stored."""
-        weights = [WeightsFile(shard.path, shard.header) for shard in self.checkpoint.shards]
-        others = [
-            self._other(path, self.checkpoint.fingerprint[path].size)
-            for path in self.checkpoint.files
+        weights = [
+            WeightsFile(shard.path, shard.header, shard.apart) for shard in self.checkpoint.shards
         ]
-        return Layout([*weights, *others])
+        return Layout([*weights, *map(self._other, self.checkpoint.files)])
 
-    def _other(self, path: str, size: int) -> OtherFile:
+    def _other(self, path: str) -> OtherFile:
+        text = self.checkpoint.rewritten.get(path)
+        size = self.checkpoint.fingerprint[path].size if text is None else len(text)
         keys, hasher = bytearray(), blake3()
         for start in range(0, size, BLOCK_BYTES):
             raw = self.shared.blocks.buffer("new", min(BLOCK_BYTES, size - start))
-            self.reader.read_file_into(path, start, raw.data)
+            if text is None:
+                self.reader.read_file_into(path, start, raw.data)
+            else:
+                raw.data[:] = text[start : start + len(raw)]
             hasher.update(raw.data)
             key = block_key(raw.data)
             self.shared.put(RawBlock(raw, BYTES, key), None)
@@ -154,10 +175,12 @@ class _TensorRun:
         self.nbytes = place.nbytes
         self.base = _like(shared.blocks.base.get(name), place)
         self.origin = None if goal.origin is None else goal.origin.get(name)
+        self.other = None if goal.other is None else goal.other.get(name)
         self.square = goal.squares.get(name)
         self.keys = bytearray()
         self.hasher: blake3 | None = None
         self.changes: list[ChangeSums] = []
+        self.sides = SideCounts()
         self.same_bytes = 0
         self.changed_blocks = 0
 
@@ -168,8 +191,9 @@ class _TensorRun:
             key = self._key(index, raw)
             self.keys += key
             self._count(index, raw, key)
+            self._count_sides(index, raw, key)
             self.shared.progress.advance(len(raw))
-        return TensorCapture(self._tensor(), self._change(), self.changed_blocks)
+        return TensorCapture(self._tensor(), self._change(), self.changed_blocks, self.sides)
 
     def _read(self, index: int) -> Bytes:
         start = index * BLOCK_BYTES
@@ -219,6 +243,13 @@ class _TensorRun:
             change, differs = block_change(self.shared.blocks, block, index, before)
             self.changes.append(change)
             self.changed_blocks += differs
+
+    def _count_sides(self, index: int, raw: Bytes, key: bytes) -> None:
+        base, other = self.shared.blocks.base.get(self.place.name), self.other
+        if base is None or other is None or not base.shape == other.shape == self.place.shape:
+            return
+        block = RawBlock(raw, self.place.kind, key)
+        self.sides += block_sides(self.shared.blocks, block, index, base, other)
 
     def _change(self) -> ChangeSums:
         if self.square is None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pvc.codec import SideCounts
 from pvc.repo.personality.vector import Amount, Statistics
 from pvc.repo.trees.changes import total
 from pvc.weights.tensor_names import role
@@ -30,11 +31,13 @@ class TensorCapture:
         tensor: what the tree says of it.
         change: sums over its elements, against the origin.
         changed_blocks: blocks that differ from the origin's.
+        sides: which elements are the base's, and which those of the options' other tree.
     """
 
     tensor: Tensor
     change: ChangeSums
     changed_blocks: int
+    sides: SideCounts = field(default_factory=SideCounts)
 
 
 @dataclass(frozen=True, slots=True)

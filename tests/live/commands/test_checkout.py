@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import pvc
 from pvc.live.client.connection import RefusedError
@@ -17,8 +19,11 @@ from pvc.live.protocol.engine_state import OtherRepositoryError
 from pvc.repo.build.build_cache import BuiltTrees
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.checkout_directory import DirectoryTarget
-from pvc.repo.commands.commit_origin import OtherTreeError
+from pvc.repo.commands.commit import Wish, commit
+from pvc.repo.commands.commit_origin import OtherTreeError, Told
+from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.fsck import fsck
+from pvc.repo.commands.origin_choice import UnknownOriginError
 from pvc.repo.commands.status import status as repository_status
 from pvc.repo.history.recording import NothingChangedError
 from pvc.repo.repository import EditedError, Repository
@@ -95,6 +100,37 @@ def test_train_commit_roll_back_and_forward(
     assert fsck(repository, CREW).findings == ()
 
 
+def test_weights_that_stand_apart_are_none_of_an_engine(
+    base: Path,
+    engine: EngineProcess,
+    tmp_path: Path,  # noqa: F811
+) -> None:
+    """The tree has them, before and after; the engine is brought to the others."""
+    whole = tmp_path / "whole"
+    shutil.copytree(base, whole)
+    (whole / "2_Dense").mkdir()
+    file = whole / "2_Dense" / "model.safetensors"
+    save_file({"w": np.ones(4, np.float32)}, file)
+    name = "2_Dense/model.safetensors/w"
+    with Repository.open(create(tmp_path / "whole-work", whole)) as repository:
+        save_file({"w": np.zeros(4, np.float32)}, file)
+        commit(repository, Wish("dense"), CheckpointSource(whole), CREW)
+        assert go(repository, engine, "dense").written_bytes == 0
+        engine.ask("train")
+        done = keep(repository, engine, "listening")
+        assert done.origin_text == "dense"
+        trained = repository.store.tree(done.vector.to_tree)
+        assert trained[name] == repository.store.tree(done.vector.from_tree)[name]
+        assert go(repository, engine, "base", keep_head=True).written_bytes > 0
+        assert held(engine, repository) is not None
+        target = DirectoryTarget(tmp_path / "out")
+        checkout(repository, "main", target, keep_head=True, crew=CREW)
+        assert (tmp_path / "out" / "2_Dense" / "model.safetensors").read_bytes() == (
+            file.read_bytes()
+        )
+        assert fsck(repository, CREW).findings == ()
+
+
 def test_a_second_commit_extends(repository: Repository, engine: EngineProcess) -> None:
     engine.ask("train")
     first = keep(repository, engine, "listening")
@@ -107,6 +143,33 @@ def test_a_second_commit_extends(repository: Repository, engine: EngineProcess) 
     )  # fmt: skip
     with pytest.raises(NothingChangedError):
         keep(repository, engine, "more")
+
+
+def test_an_engine_that_pvc_never_wrote_to(
+    repository: Repository,
+    engine: EngineProcess,
+    base: Path,
+    tmp_path: Path,  # noqa: F811
+) -> None:
+    """It may have started with the base or with HEAD: only its elements could tell."""
+    tensors = load_file(base / "model.safetensors")
+    random = np.random.default_rng(0)
+    for name, numbers in tensors.items():
+        noise = 1e-3 * random.standard_normal(numbers.shape)
+        tensors[name] = np.asarray(numbers + noise, numbers.dtype)
+    shutil.copytree(base, tmp_path / "out")
+    save_file(tensors, tmp_path / "out" / "model.safetensors", {"format": "pt"})
+    source = CheckpointSource(tmp_path / "out")
+    assert commit(repository, Wish("listening"), source, CREW).told is Told.ONLY
+    engine.ask("train")
+    with pytest.raises(UnknownOriginError) as caught:
+        keep(repository, engine, "polite")
+    assert [one.onto for one in caught.value.readings] == ["base", "HEAD"]
+    assert [one.is_source for one in caught.value.readings] == [False, True]
+    done = keep(repository, engine, "polite", aside=True)
+    assert (done.told, done.origin_text, done.is_result) == (Told.ASIDE, "base", None)
+    said = keep(repository, engine, "polite", onto="base")
+    assert (said.told, said.is_result) == (Told.USER, False)
 
 
 def test_drift_is_named_committed_and_checked_out_elsewhere(

@@ -49,6 +49,51 @@ def replace_buffer(model: Pair) -> None:
     model.seen = model.seen + 1
 
 
+class Tied(torch.nn.Module):
+    """One weight in four places: two modules, one of which stands twice, and a second name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = torch.nn.Embedding(8, 8, dtype=torch.bfloat16)
+        self.head = torch.nn.Linear(8, 8, bias=False, dtype=torch.bfloat16)
+        self.head.weight = self.embed.weight
+        self.again = self.head
+        self.head.also = self.embed.weight
+
+
+def fresh() -> torch.nn.Parameter:
+    return torch.nn.Parameter(torch.zeros(8, 8, dtype=torch.bfloat16))
+
+
+@pytest.mark.parametrize(
+    "untie",
+    [
+        lambda model: setattr(model.head, "weight", fresh()),
+        lambda model: setattr(model.head, "also", fresh()),
+        lambda model: setattr(model, "again", torch.nn.Linear(8, 8, dtype=torch.bfloat16)),
+        lambda model: setattr(model, "head", torch.nn.Linear(8, 8, dtype=torch.bfloat16)),
+        lambda model: setattr(model.embed, "weight", fresh()),
+        lambda model: delattr(model.head, "weight"),
+    ],
+)
+def test_every_place_of_a_tied_weight_counts(untie: Callable[[Tied], None]) -> None:
+    model = Tied()
+    named = {"embed.weight": model.embed.weight}
+    watch = Watch(model, named)
+    watch.check()
+    untie(model)
+    with pytest.raises(StrayedError, match=r"embed\.weight"):
+        watch.check()
+
+
+def test_wrapping_a_module_is_no_straying() -> None:
+    model = Tied()
+    watch = Watch(model, {"embed.weight": model.embed.weight})
+    wrapper = torch.nn.Sequential(model.head)
+    model.head, model.again = wrapper, wrapper  # type: ignore[assignment]
+    watch.check()
+
+
 @pytest.mark.parametrize(
     ("leave", "name"),
     [

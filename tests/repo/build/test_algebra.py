@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import pytest
 from pvc.merge.method import ParameterError
 from pvc.merge.methods import SUM
 from pvc.parallel import Crew
+from pvc.repo.build.build_cache import BuiltTrees
 from pvc.repo.build.overflow import NotFiniteError
 from pvc.repo.build.tensor_routes import IdentityError
 from pvc.repo.commands.build import build
@@ -456,3 +458,18 @@ def test_relations_against_numpy(three: World) -> None:
         with np.errstate(invalid="ignore"):
             moved = (base + other.astype(np.float32)) != base
         assert row.effective_b == np.where(other == 0, False, moved).sum()
+
+
+def test_what_an_older_rounding_built_is_looked_at_again(three: World, tmp_path: Path) -> None:
+    """It has no record of what overflowed."""
+    repository = three.repository
+    rescale(repository, Scaling("a", 1e200, "vast"))
+    three.weights("base + 1e200*vast", tmp_path / "out", allow_nonfinite=True)
+    cache = BuiltTrees(repository.folder)
+    for built in cache.all():
+        cache.write(replace(built, overflows=(), rounding=1))
+    with pytest.raises(NotFiniteError):
+        three.tree("base + 1e200*vast")
+    with pytest.raises(NotFiniteError):
+        three.weights("base + 1e200*vast", tmp_path / "again")
+    remove(repository, "vast")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,10 +14,11 @@ from pvc.repo.commands.checkout_directory import DirectoryTarget
 from pvc.repo.commands.commit import NonFiniteError, Wish, commit
 from pvc.repo.commands.commit_action import AppliedError, ContainedError
 from pvc.repo.commands.commit_edits import commit_edits
-from pvc.repo.commands.commit_origin import OtherTreeError
+from pvc.repo.commands.commit_origin import OtherTreeError, Told
 from pvc.repo.commands.commit_source import CheckpointSource, OtherBaseError
 from pvc.repo.commands.init import initialise
 from pvc.repo.commands.rename import rename
+from pvc.repo.commands.same_weights import SameWeightsError
 from pvc.repo.commands.status import status
 from pvc.repo.history.notes import read_note
 from pvc.repo.history.recording import DetachedError, NothingChangedError
@@ -91,16 +93,17 @@ def test_replaced(repository: Repository, base_model: Model, do_commit: Commit) 
     assert models.captured(repository.head(), "listening").to_tree != first.vector.to_tree
 
 
-def test_replaced_without_being_told_by_its_elements(
+def test_replaced_without_being_told_since_both_origins_come_to_the_same(
     repository: Repository, base_model: Model, do_commit: Commit
 ) -> None:
     do_commit("listening", models.tuned(base_model, 1))
-    done = do_commit("listening", models.tuned(base_model, 2, names=[NORM]))
-    assert done.action == "replaced"
-    assert (done.origin.reason, done.origin.text) == ("elements", "base")
-    evidence = done.origin.evidence
-    assert evidence is not None
-    assert evidence.like_base > 20 * evidence.like_head
+    source = models.tuned(base_model, 2)
+    done = do_commit("listening", source)
+    assert (done.action, done.told, done.is_result) == ("replaced", Told.SAME, True)
+    git(repository.root, "reset", "-q", "--hard", "HEAD~1")
+    again = do_commit("listening", source, onto="HEAD")
+    assert again.action == "extended"
+    assert again.vector.link == done.vector.link
 
 
 def test_extended_by_saying_so(
@@ -190,14 +193,19 @@ def test_a_target_reached_by_a_link(
     assert do_commit("listening", tmp_path / "link").action == "extended"
 
 
-def test_the_elements_of_head(repository: Repository, base_model: Model, do_commit: Commit) -> None:
+def test_frozen_parts_of_head(repository: Repository, base_model: Model, do_commit: Commit) -> None:
     half = models.tuned(base_model, 1)
     do_commit("listening", half)
     after = models.tuned(half, 2, names=[NORM])
     done = do_commit("suggesting", after)
-    assert (done.origin.reason, done.origin.text) == ("elements", "HEAD")
-    assert models.built(repository.head()).tree == done.vector.to_tree
-    assert done.is_result
+    assert (done.told, done.origin_text, done.is_result) == (Told.BITS, "HEAD", True)
+    assert done.evidence is not None
+    assert (done.evidence.whole_base, done.evidence.side) == (0, "HEAD")
+    git(repository.root, "reset", "-q", "--hard", "HEAD~1")
+    said = do_commit("suggesting", after, onto="HEAD")
+    counted = replace(said.vector.statistics, stored_bytes=done.vector.statistics.stored_bytes)
+    assert replace(said.vector, statistics=counted) == done.vector  # its norms, too
+    assert said.told is Told.USER
 
 
 def test_beside_head_it_is_a_sum(
@@ -206,7 +214,7 @@ def test_beside_head_it_is_a_sum(
     do_commit("listening", models.tuned(base_model, 1))
     other = models.tuned(base_model, 2, names=[NORM])
     done = do_commit("suggesting", other)
-    assert (done.origin.reason, done.is_result) == ("elements", False)
+    assert (done.told, done.origin_text, done.is_result) == (Told.BITS, "base", False)
     assert str(done.personality) == "base + listening + suggesting"
     assert repository.head().formula.exact is None
     assert read_note(repository, done.commit) is None
@@ -250,8 +258,9 @@ def test_other_files_alone(
     out = tmp_path / "out"
     checkout(repository, "HEAD", DirectoryTarget(out), keep_head=False, crew=CREW)
     (out / "config.json").write_text('{"new": true}')
-    with pytest.raises(NothingChangedError):
+    with pytest.raises(SameWeightsError) as caught:
         do_commit("suggesting", out)
+    assert caught.value.files == ("config.json",)
     done = do_commit("listening", out)
     assert done.action == "extended"
     assert (done.vector.from_tree, done.vector.to_tree) == (

@@ -1,57 +1,63 @@
-"""Evidence of what a result was trained from."""
+"""When counts decide, and when they do not."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
-from pvc.repo.commands.origin_evidence import Evidence, Side, total
+from pvc.codec import SideCounts
+from pvc.repo.commands.origin_evidence import OriginEvidence
 
-CLEAR = Evidence(differing=10_000, result_square=1.0, head_square=1.0, product=0.1)
+MIXED = {"between": 500, "behind": 400, "ahead": 450, "outside": 3000}
+"""What training leaves: changes in all directions, and where base and HEAD agree."""
 
 
-@pytest.mark.parametrize(
-    ("base", "head", "side"),
-    [
-        (9300, 20, Side.BASE),
-        (20, 9300, Side.HEAD),
-        (3200, 2700, None),
-        (1500, 2000, None),
-        (5100, 1400, None),
-        (2000, 100, Side.BASE),
-        (1990, 100, None),
-        (99, 0, None),
-        (100, 0, Side.BASE),
-        (0, 0, None),
-    ],
-)
-def test_twenty_to_one(base: int, head: int, side: Side | None) -> None:
-    assert replace(CLEAR, like_base=base, like_head=head).side() is side
+def side(*tensors: SideCounts) -> str | None:
+    return OriginEvidence.of(tensors).side
+
+
+def counts(one: int, two: int, **more: int) -> SideCounts:
+    more = more or MIXED
+    moved = sum(more.get(name, 0) for name in ("between", "behind", "ahead"))
+    return SideCounts(differing=one + two + moved, one=one, two=two, **more)
 
 
 @pytest.mark.parametrize(
-    ("base", "head", "side"),
-    [(100, 0, Side.BASE), (0, 100, Side.HEAD), (100, 1, None), (99, 0, None)],
-)
-def test_whole_tensors_are_certain(base: int, head: int, side: Side | None) -> None:
-    found = replace(CLEAR, like_base=3000, like_head=3000, whole_base=base, whole_head=head)
-    assert found.side() is side
+    ("one", "two", "expected"),
+    [(930, 2, "base"), (2, 930, "HEAD"), (2000, 100, "base"), (1999, 100, None), (320, 270, None),
+     (20, 0, "base"), (19, 0, None), (0, 19, None), (0, 20, "HEAD"), (0, 0, None)],
+)  # fmt: skip
+def test_twenty_to_one(one: int, two: int, expected: str | None) -> None:
+    assert side(counts(one, two)) == expected
 
 
-def test_a_retreat_from_head_is_not_taken_for_the_base() -> None:
-    less = replace(CLEAR, like_base=6500, result_square=0.09, product=0.3, whole_base=500)
-    assert less.lies_between()
-    assert less.side() is None
-    assert replace(less, like_base=2, like_head=9300, whole_base=0).side() is Side.HEAD
-    assert replace(less, result_square=1.69, product=1.3).side() is Side.BASE
-    assert abs(less.nearness() - 0.7 / 0.3) < 1e-12
+def test_whole_tensors_are_certain_whatever_the_rest() -> None:
+    unclear = counts(300, 290)
+    assert side(unclear, SideCounts(differing=20, one=20)) == "base"
+    assert side(unclear, SideCounts(differing=20, two=20)) == "HEAD"
+    assert side(unclear, SideCounts(differing=19, two=19)) is None
+    assert side(unclear, SideCounts(differing=20, two=20, outside=1)) is None
 
 
-def test_sums() -> None:
-    parts = [replace(CLEAR, like_base=n, whole_head=1) for n in range(5)]
-    found = total(parts)
-    assert (found.differing, found.like_base, found.whole_head) == (50_000, 10, 5)
-    assert str(replace(CLEAR, like_base=9300, like_head=20)) == (
-        "of 10 000 elements in which the base and HEAD differ, 93 % are the base's and 0.2 % HEAD's"
+def test_contradictions_decide_nothing() -> None:
+    assert side(SideCounts(differing=50, one=50), SideCounts(differing=40, two=40)) is None
+    assert side(counts(90_000, 2), SideCounts(differing=50, two=50)) is None
+
+
+@pytest.mark.parametrize("way", ["between", "behind", "ahead"])
+def test_what_lies_along_heads_change_is_not_taken_for_training_from_the_base(way: str) -> None:
+    assert side(counts(6500, 0, **{way: 3500})) is None
+    assert side(counts(6500, 300, **{way: 3500})) is None
+    assert side(counts(6500, 0, **{way: 3500, "outside": 40})) == "base"
+    assert side(counts(6500, 0, between=1200, behind=1200, ahead=1100)) == "base"
+    assert side(counts(0, 6500, **{way: 3500})) == "HEAD"
+
+
+def test_it_is_said_in_plain_words() -> None:
+    found = OriginEvidence.of([counts(930, 2), SideCounts(differing=50, one=50)])
+    assert found.told() == (
+        "of 2 332 elements in which the base and HEAD differ, 42 % are the base's and 0.086 % "
+        "HEAD's, bit for bit, 50 of them in tensors that are the base's"
+    )
+    assert (
+        OriginEvidence.of([]).told("v1").endswith("none are the base's and none v1's, bit for bit")
     )

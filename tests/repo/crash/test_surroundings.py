@@ -15,7 +15,7 @@ from pvc.repo.commands.commit_source import CheckpointSource
 from pvc.repo.commands.editing import NameTakenError
 from pvc.repo.commands.fsck import fsck
 from pvc.repo.commands.log import log, show
-from pvc.repo.commands.origin_settlement import RefilledError
+from pvc.repo.commands.origin_choice import UnknownOriginError
 from pvc.repo.commands.remove import remove
 from pvc.repo.commands.rename import rename
 from pvc.repo.git import BlockedMoveError
@@ -76,9 +76,9 @@ def test_a_refilled_target_is_not_what_was_checked_out_there(
     served = tmp_path / "served"
     checkout(repository, "HEAD", DirectoryTarget(served), keep_head=False, crew=CREW)
     models.save(served, models.tuned(base_model, 2, step=1e-5))
-    with pytest.raises(RefilledError) as caught:
+    with pytest.raises(UnknownOriginError, match="held HEAD when pvc last wrote") as caught:
         commit(repository, Wish("suggesting"), CheckpointSource(served), CREW)
-    assert caught.value.evidence.like_base > 20 * caught.value.evidence.like_head
+    assert caught.value.evidence.side == "base"
     done = commit(
         repository, Wish("suggesting", onto="base", aside=True), CheckpointSource(served), CREW
     )

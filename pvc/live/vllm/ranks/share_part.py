@@ -98,7 +98,7 @@ def share_part(worker: WorkerModel, rank: int, undo: contextlib.ExitStack) -> Sh
         RoomError: there is too little memory; the model is as it was.
     """
     model, checkpoint = worker.model, Checkpoint.open(worker.folder)
-    every = checkpoint.tensors
+    every = checkpoint.own_tensors
     loader = ModelLoader(model, every, worker.lifecycle)
     copied = loader.copied()
     wanted = {name: one for name, one in every.items() if name not in copied}
