@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pvc.errors import PvcError
 from pvc.repo.git import Git, NoRepositoryError, UnfinishedError
 from pvc.repo.personality import config
-from pvc.repo.snapshot import PATHS, Snapshot
+from pvc.repo.snapshot import PATHS, PATTERNS, Snapshot
 from pvc.wording import shown
 from pvc_store.errors import DamageError, MissingError
 from pvc_store.lock import hold, holder_of
@@ -232,4 +232,5 @@ class Repository:
         """
         holder = f"process {os.getpid()}"
         with hold(self._lock_file, exclusive=True, wait=LOCK_WAIT_SECONDS, holder=holder):
+            self.git.keep_plain(PATTERNS, PATHS)
             yield

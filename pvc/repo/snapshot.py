@@ -28,6 +28,13 @@ PATHS = (
     f":(glob){BEHAVIOURS}/*.toml",
 )
 """What git is asked about: pvc's own files, as pathspecs."""
+PATTERNS = (
+    f"/{config.PATH}",
+    f"/{personality_file.PATH}",
+    f"/{vector_file.DIRECTORY}/*.json",
+    f"/{BEHAVIOURS}/*.toml",
+)
+"""The same files, as patterns of gitattributes."""
 
 
 class NotPvcError(PvcError):

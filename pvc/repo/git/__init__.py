@@ -8,6 +8,7 @@
     objects         refs, commits and their files, the log, notes
     commits         commits of pvc's own files; bringing these to HEAD
     merge           merging commits
+    attributes      pvc's own files stay byte for byte
     worktree        moving HEAD, locks, unfinished operations
 
 Each class adds to the one before it; `Git` is all of them.  git's refusals become `GitError`.

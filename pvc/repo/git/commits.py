@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import uuid
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -53,9 +54,11 @@ class Index(Objects):
         Raises:
             GitError: git or one of its hooks refused; HEAD stands where it stood.
         """
-        with self.temporary_index(scratch) as environment:
+        with self.copied_index(scratch) as environment:
             if self.head() is not None:
-                self.run("read-tree", "HEAD", env=environment)
+                self.run("read-tree", "--reset", "HEAD", env=environment)
+            else:
+                self.run("read-tree", "--empty", env=environment)
             for path, data in changes.items():
                 self._stage(path, data, environment)
             options = ["--quiet", "--allow-empty-message", "--cleanup=verbatim"]
@@ -89,6 +92,15 @@ class Index(Objects):
             yield {"GIT_INDEX_FILE": str(index)}
         finally:
             remove_indexes(scratch, index.name)
+
+    @contextlib.contextmanager
+    def copied_index(self, scratch: Path) -> Iterator[dict[str, str]]:
+        """The same with a copy of the user's index: git need not read the files that it knows."""
+        with self.temporary_index(scratch) as environment:
+            index = self.directory / "index"
+            if index.exists():
+                shutil.copyfile(index, environment["GIT_INDEX_FILE"])
+            yield environment
 
     def store(self, data: bytes) -> str:
         """Write a file's content into git's objects.  Returns its id."""

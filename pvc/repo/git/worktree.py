@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.repo.git import locks
-from pvc.repo.git.merge import Merges
+from pvc.repo.git.attributes import Attributes
 from pvc.repo.git.process import GitError
 from pvc_store import atomic
 from pvc_store.errors import LockedError
@@ -47,7 +46,7 @@ class UnfinishedError(PvcError):
         super().__init__(f"A git {operation} is not finished.")
 
 
-class Git(Merges):
+class Git(Attributes):
     """One working tree of a git repository: all that pvc needs of git."""
 
     def unfinished(self) -> str | None:
@@ -80,10 +79,7 @@ class Git(Merges):
             BlockedMoveError: it cannot.
             GitError: git could not find out.
         """
-        with self.temporary_index(scratch) as environment:
-            index = self.directory / "index"
-            if index.exists():
-                shutil.copyfile(index, environment["GIT_INDEX_FILE"])
+        with self.copied_index(scratch) as environment:
             try:
                 self.run("update-index", "-q", "--refresh", env=environment)
             except GitError as error:
