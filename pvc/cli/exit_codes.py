@@ -50,6 +50,7 @@ ERRORS = {
     ),
     NO_REPOSITORY: (
         "pvc.repo.git.process:NoRepositoryError",
+        "pvc.repo.repository:NoStoreError",
         "pvc.repo.snapshot:NotPvcError",
     ),
     LOCKED: ("pvc_store.errors:LockedError",),

@@ -106,12 +106,6 @@ def _no_weights(error: Any) -> str:
     return f"Did you mean {inside[0]}?" if inside else _SAVED
 
 
-def _no_repository(error: Any) -> str:
-    if (error.directory / "pvc.toml").exists():
-        return "git does not transfer weights: copy .git/pvc from the clone that has them."
-    return "Create a repository with `pvc init --base DIR`, or use `pvc -C DIR` to work in one."
-
-
 def _drifted(error: Any) -> str:
     if all(name.startswith("/") for name in error.names):
         return "Move the directory away, or check out to another one with `--to DIR`."
@@ -228,7 +222,8 @@ HINTS: dict[str, Hint] = {
     "pvc.repo.commands.three_way:ConflictError": "Edit personality.toml by hand and run `pvc "
     "commit -m MESSAGE`.",
     "pvc.repo.git.objects:UnknownRevisionError": _unknown,
-    "pvc.repo.git.process:NoRepositoryError": _no_repository,
+    "pvc.repo.git.process:NoRepositoryError": "Create a repository with `pvc init --base DIR`, or "
+    "use `pvc -C DIR` to work in one.",
     "pvc.repo.git.worktree:BlockedMoveError": "Commit or stash your edits (see `git status`), or "
     "use `--keep-head`.",
     "pvc.repo.git.worktree:UnfinishedError": lambda error: (
@@ -257,6 +252,10 @@ HINTS: dict[str, Hint] = {
     "restore` on it.",
     "pvc.repo.repository:EditedError": "Commit them with `pvc commit -m MESSAGE`, or drop them "
     "with `git restore PATH`.",
+    "pvc.repo.repository:NoStoreError": lambda error: (
+        f"Copy the store of a clone that has the weights to {error.folder}; there it is the folder "
+        "pvc of what `git rev-parse --git-common-dir` prints."
+    ),
     "pvc.repo.snapshot:NotPvcError": "Create a repository with `pvc init --base DIR`, or run `pvc "
     "switch` to a branch that pvc made.",
     "pvc.repo.snapshot:NoVectorError": "Use `pvc log NAME` to find the commits that had it.",

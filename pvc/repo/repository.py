@@ -55,11 +55,26 @@ class EditedError(PvcError):
         super().__init__(f"There are uncommitted edits: {shown(paths)}.")
 
 
+class NoStoreError(PvcError):
+    """A clone has pvc's files, and not the weights.
+
+    Attributes:
+        root: top of the working tree.
+        folder: where the store would be.
+    """
+
+    def __init__(self, root: Path, folder: Path) -> None:
+        self.root = root
+        self.folder = folder
+        super().__init__(f"{root} has no store: git does not transfer weights.")
+
+
 class Repository:
     """An open repository; use it as a context.
 
     Args:
         git: the working tree.
+        need_store: open it only with a store; history and personality can be read without one.
 
     Attributes:
         git: the working tree.
@@ -68,26 +83,30 @@ class Repository:
 
     Raises:
         NoRepositoryError: pvc was never initialised there.
+        NoStoreError: it is a clone that has no store.
     """
 
-    def __init__(self, git: Git) -> None:
+    def __init__(self, git: Git, *, need_store: bool = True) -> None:
         self.git = git
         self.folder = git.common / FOLDER
         self.notices: list[PvcError] = []
-        if not (self.folder / "format").exists():
-            where = config.PATH if (git.root / config.PATH).exists() else None
-            detail = f"{where} is there, but its store is not" if where else "run pvc init first"
+        if self.has_store:
+            return
+        try:
+            if not (git.root / config.PATH).exists() and git.read_head(config.PATH) is None:
+                raise NoRepositoryError(git.root, "run pvc init first")
+            missing = NoStoreError(git.root, self.folder)
+            if need_store:
+                raise missing
+            self.notices.append(missing)
+        except BaseException:
             git.close()
-            raise NoRepositoryError(git.root, detail)
+            raise
 
     @classmethod
-    def open(cls, directory: Path) -> Repository:
-        """The repository that holds `directory`.
-
-        Raises:
-            NoRepositoryError: there is none.
-        """
-        return cls(Git(directory))
+    def open(cls, directory: Path, *, need_store: bool = True) -> Repository:
+        """The repository that holds `directory`; raises as its initialiser."""
+        return cls(Git(directory), need_store=need_store)
 
     def __enter__(self) -> Self:
         return self
@@ -100,6 +119,11 @@ class Repository:
         if "store" in self.__dict__:
             self.store.close()
         self.git.close()
+
+    @property
+    def has_store(self) -> bool:
+        """Whether there is a store."""
+        return (self.folder / "format").exists()
 
     @property
     def root(self) -> Path:

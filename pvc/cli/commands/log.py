@@ -34,7 +34,7 @@ def command(name: str | None, number: int | None) -> None:
     from pvc.repo.commands.log import log
 
     output = current()
-    with opened() as repository:
+    with opened(need_store=False) as repository:
         events = list(log(repository, name, number))
     document = {"commits": [event_document(event) for event in events]}
     lines = [line for event in events for line in event_lines(event)]

@@ -31,7 +31,7 @@ def command(revision: str) -> None:
     """
     from pvc.repo.commands.log import show
 
-    with opened() as repository:
+    with opened(need_store=False) as repository:
         found = show(repository, revision)
         current().answer(_document(found), _lines(found))
 

@@ -31,7 +31,7 @@ def command() -> None:
     from pvc.live.commands.status import status as status_of_engines
     from pvc.repo.commands.status import status
 
-    with opened() as repository:
+    with opened(need_store=False) as repository:
         found = status(repository)
         engines = status_of_engines(repository, found.tree)
     current().answer(_document(found, engines), _lines(found, engines))
@@ -62,6 +62,7 @@ def _document(found: Status, engines: tuple[EngineStatus, ...]) -> dict[str, Any
         "unfinished": found.unfinished,
         "busy": found.busy,
         "interrupted": found.interrupted,
+        "store": found.has_store,
         "base": {
             "tree": found.config.base_tree.hex(),
             "origin": found.config.base_path,

@@ -31,12 +31,16 @@ def path(found: Path) -> Path:
 
 
 @contextlib.contextmanager
-def opened() -> Iterator[Repository]:
-    """The repository around the directory; errors for unknown names get similar names."""
+def opened(*, need_store: bool = True) -> Iterator[Repository]:
+    """The repository around the directory; errors for unknown names get similar names.
+
+    Args:
+        need_store: refuse a clone that has no store.
+    """
     from pvc.errors import PvcError
     from pvc.repo.repository import Repository
 
-    with Repository.open(directory()) as repository:
+    with Repository.open(directory(), need_store=need_store) as repository:
         try:
             yield repository
         except PvcError as error:
@@ -99,7 +103,7 @@ class Name(click.ParamType[str]):
 
         root = ctx.find_root().params.get("directory") or Path()
         try:
-            with Repository.open(root) as repository:
+            with Repository.open(root, need_store=False) as repository:
                 names = self._names(repository)
         except (PvcError, OSError):
             return []

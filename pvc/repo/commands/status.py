@@ -58,6 +58,7 @@ class Status:
         interrupted: whether an operation of pvc was cut short; the next one that changes anything
             finishes or undoes it.
         config: the base pin.
+        has_store: whether there is a store.
         base_present: whether the directory that the base was read from is there.
         targets: the directories.
         malformed: records beside the store that cannot be read: the journal, targets.
@@ -74,6 +75,7 @@ class Status:
     busy: str | None
     interrupted: bool
     config: Config
+    has_store: bool
     base_present: bool
     targets: tuple[TargetStatus, ...]
     malformed: tuple[MalformedError, ...]
@@ -96,6 +98,7 @@ def status(repository: Repository) -> Status:
         busy=busy,
         interrupted=busy is None and JournalFile(repository).exists(),
         config=head.config,
+        has_store=repository.has_store,
         base_present=(repository.root / head.config.base_path).is_dir(),
         targets=tuple(_target(repository, target, tree) for target in _targets(repository)),
         malformed=(

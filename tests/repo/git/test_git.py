@@ -22,7 +22,7 @@ from pvc.repo.commands.remove import remove
 from pvc.repo.commands.status import status
 from pvc.repo.git import Git, GitError, NoRepositoryError, UnfinishedError
 from pvc.repo.history.notes import read_note
-from pvc.repo.repository import EditedError, Repository
+from pvc.repo.repository import EditedError, NoStoreError, Repository
 from tests.repo.conftest import CREW, git
 from tests.support import models
 
@@ -180,8 +180,12 @@ def test_reset_and_reflog(made: Repository, tmp_path: Path) -> None:
 
 def test_a_clone_without_the_store(made: Repository, tmp_path: Path) -> None:
     git(tmp_path, "clone", "-q", str(made.root), "clone")
-    with pytest.raises(NoRepositoryError, match=r"pvc\.toml is there, but its store is not"):
+    with pytest.raises(NoStoreError) as caught:
         Repository.open(tmp_path / "clone")
+    assert caught.value.folder == tmp_path / "clone" / ".git" / "pvc"
+    with Repository.open(tmp_path / "clone", need_store=False) as clone:
+        assert [type(notice) for notice in clone.notices] == [NoStoreError]
+        assert clone.head().names == made.head().names
     with pytest.raises(NoRepositoryError):
         Repository.open(tmp_path)
 
