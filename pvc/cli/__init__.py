@@ -6,6 +6,7 @@
     boundary     how a process ends: message, hint and exit code
     errors       exit code, hint and JSON fields of an error, from exit_codes, hints, git_refusals
     output       text, JSON and colours
+    numbers      numbers among the arguments
     progress     the progress bar
 
 1. `main` runs `boundary.run`, which lets click find the command and load its module.

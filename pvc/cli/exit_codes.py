@@ -88,6 +88,7 @@ ERRORS = {
         "pvc.repo.git.objects:UnknownRevisionError",
         "pvc.repo.history.revision:AmbiguousError",
         "pvc.repo.personality.expression:ExpressionError",
+        "pvc.repo.commands.branches:RefNameError",
         "pvc.repo.personality.vector_names:VectorNameError",
         "pvc.repo.snapshot:NoVectorError",
     ),

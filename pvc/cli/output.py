@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import TypeVar
 
     F = TypeVar("F", bound=Callable[..., Any])
@@ -34,7 +34,7 @@ class Output:
     as_json: bool = False
     quiet: bool = False
 
-    def answer(self, document: dict[str, Any], lines: Sequence[str]) -> None:
+    def answer(self, document: dict[str, Any], lines: Iterable[str]) -> None:
         """Write the result, as JSON or as text."""
         text = json.dumps({"version": JSON_VERSION, **document}, ensure_ascii=False)
         try:

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 BEHAVIOURS = "behaviours"
 FOLDERS = (vector_file.DIRECTORY, BEHAVIOURS)
+VECTORS = f":(glob){vector_file.DIRECTORY}/*.json"
 PATHS = (
     config.PATH,
     personality_file.PATH,
-    f":(glob){vector_file.DIRECTORY}/*.json",
+    VECTORS,
     f":(glob){BEHAVIOURS}/*.toml",
 )
 """What git is asked about: pvc's own files, as pathspecs."""
@@ -172,6 +173,15 @@ class Snapshot:
     def names(self) -> tuple[str, ...]:
         """Names of the vectors, sorted."""
         return tuple(sorted(filter(None, map(vector_name, self.files(vector_file.DIRECTORY)))))
+
+    def mentioning(self, name: str) -> list[str]:
+        """Vectors whose files have the name of another, sorted; the others are not read."""
+        texts = (f'"{name}"', "\\u")  # people may write letters as JSON's escapes
+        found = set(self.git.with_text(self.commit, texts, [VECTORS])) - self.changes.keys()
+        for path, data in self.changes.items():
+            if data is not None and any(text.encode() in data for text in texts):
+                found.add(path)
+        return sorted(filter(None, map(vector_name, found)))
 
     def vector(self, name: str) -> Vector:
         """The vector of a name.

@@ -57,6 +57,7 @@ FIELDS: dict[str, set[str]] = {
     "tag": {"tags"},
     "tag NAME": {"name", "commit"},
     "status": {
+        "store",
         "root", "branch", "commit", "personality", "terms", "tree", "aside", "edited", "unfinished",
         "busy", "interrupted", "base", "targets", "engines", "malformed",
     },

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pvc.cli.numbers import Whole
 from pvc.cli.output import answers, colours, current, terminal
 from pvc.cli.shared.repository import REVISION, opened
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     epilog="Exit status: 0 success, 14 no such vector or revision.",
 )
 @click.argument("name", type=REVISION, required=False)
-@click.option("-n", "--number", type=click.IntRange(1), metavar="N", help="Show at most N commits.")
+@click.option("-n", "--number", type=Whole(1), metavar="N", help="Show at most N commits.")
 @answers
 def command(name: str | None, number: int | None) -> None:
     """Show commits, newest first.
@@ -35,14 +37,21 @@ def command(name: str | None, number: int | None) -> None:
 
     output = current()
     with opened(need_store=False) as repository:
-        events = list(log(repository, name, number))
-    document = {"commits": [event_document(event) for event in events]}
-    lines = [line for event in events for line in event_lines(event)]
-    paged = terminal(sys.stdout) and not output.as_json
-    if paged and len(lines) > shutil.get_terminal_size().lines:
-        click.echo_via_pager("\n".join(lines), color=colours(sys.stdout))
-        return
-    output.answer(document, lines)
+        events = log(repository, name, number)
+        if output.as_json:
+            output.answer({"commits": [event_document(event) for event in events]}, [])
+            return
+        lines = (line for event in events for line in event_lines(event))
+        if terminal(sys.stdout):
+            height = shutil.get_terminal_size().lines
+            page = list(itertools.islice(lines, height))
+            if len(page) == height:
+                pages = (f"{line}\n" for line in itertools.chain(page, lines))
+                click.echo_via_pager(pages, color=colours(sys.stdout))
+                return
+            output.answer({}, page)
+        else:
+            output.answer({}, lines)
 
 
 def event_document(event: Event) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from pvc.merge.methods import METHODS
 from pvc.wording import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pvc.repo.commands.combine import Combined
     from pvc.repo.commands.three_way import Side
     from pvc.repo.personality.vector import Recipe
@@ -38,16 +40,14 @@ METHOD = "sum"
     type=click.Choice(list(METHODS)),
     help=f"How to combine vectors. Default: {METHOD}.",
 )
-@click.option("--sum", "method", flag_value="sum", help=METHODS["sum"].help)
-@click.option("--ties", "method", flag_value="ties", help=METHODS["ties"].help)
+@click.option("--sum", "by_sum", is_flag=True, help=METHODS["sum"].help)
+@click.option("--ties", "by_ties", is_flag=True, help=METHODS["ties"].help)
 @parameter_options
 @click.option(
     "-o", "new", metavar="NEW", help="Store the result as vector NEW without applying it."
 )
-@click.option("--ours", "favour", flag_value="ours", help="Resolve conflicts with HEAD's side.")
-@click.option(
-    "--theirs", "favour", flag_value="theirs", help="Resolve conflicts with BRANCH's side."
-)
+@click.option("--ours", is_flag=True, help="Resolve conflicts with HEAD's side.")
+@click.option("--theirs", is_flag=True, help="Resolve conflicts with BRANCH's side.")
 @click.option("-m", "--message", help="Commit message for the merge of BRANCH.")
 @click.option("--abort", is_flag=True, help="Abort the unfinished merge.")
 @threads_option
@@ -57,7 +57,10 @@ def command(
     threads: int | None,
     *,
     abort: bool,
-    favour: Side | None,
+    by_sum: bool,
+    by_ties: bool,
+    ours: bool,
+    theirs: bool,
     message: str | None,
     **how: Any,
 ) -> None:
@@ -75,6 +78,10 @@ def command(
     pvc merge --method dare_linear --density 0.3 listening brevity
     pvc merge experiment --theirs
     """
+    how["method"] = _one_of(
+        {"--sum": by_sum and "sum", "--ties": by_ties and "ties", "--method": how["method"]}
+    )
+    favour: Side | None = _one_of({"--ours": ours and "ours", "--theirs": theirs and "theirs"})
     of_vectors = any(value is not None for value in how.values())
     of_branch = favour is not None or message is not None
     if abort:
@@ -90,6 +97,14 @@ def command(
             _branch(repository, names[0], favour, message)
         else:
             _vectors(repository, names, threads, how)
+
+
+def _one_of(options: Mapping[str, Any]) -> Any:
+    """The value of the one option that was given, or None; two that differ are refused."""
+    given = {name: value for name, value in options.items() if value}
+    if len(set(given.values())) > 1:
+        raise click.UsageError(f"{' and '.join(given)} cannot be combined.")
+    return next(iter(given.values()), None)
 
 
 def _abort() -> None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pvc.repo.commands.status import Status, TargetStatus
 
 
+ASIDE_SHOWN = 12
+
+
 @click.command("status", epilog="Exit status: 0 success, 10 not in a pvc repository.")
 @answers
 def command() -> None:
@@ -93,7 +96,7 @@ def _lines(found: Status, engines: tuple[EngineStatus, ...]) -> list[str]:
         f"personality: {found.personality} ({tree})",
     ]
     if found.aside:
-        lines.append(f"aside:       {', '.join(found.aside)}")
+        lines.append(f"aside:       {shown(found.aside, ASIDE_SHOWN)}")
     lines.append(f"base:        {_base(found)}")
     lines += [f"target:      {_target(target)}" for target in found.targets]
     lines += [f"engine:      {one.name} {condition(one)}" for one in engines]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pvc.cli import numbers
 from pvc.merge.methods import METHODS
 from pvc.merge.parameters import Choice, Integer, Number, Parameter
 
@@ -34,7 +35,7 @@ def listed() -> str:
 
 
 def _option(parameter: Parameter) -> Callable[[Any], Any]:
-    types: dict[type[Parameter], Any] = {Number: float, Integer: int}
+    types: dict[type[Parameter], Any] = {Number: numbers.Number(), Integer: numbers.Whole()}
     choices = click.Choice(parameter.choices) if isinstance(parameter, Choice) else None
     return click.option(
         f"--{parameter.name}",

@@ -8,6 +8,7 @@ from pvc.errors import PvcError
 from pvc.repo.git import UnknownRevisionError
 from pvc.repo.history.recovery import recover
 from pvc.repo.history.revision import BASE, AmbiguousError
+from pvc.repo.personality.vector_names import RESERVED
 
 if TYPE_CHECKING:
     from pvc.repo.repository import Repository
@@ -32,6 +33,22 @@ class BranchAndTagError(PvcError):
         self.name = name
         self.there = there
         super().__init__(f"There is a {there} {name} already; {name} cannot be branch and tag.")
+
+
+class RefNameError(PvcError):
+    """A text cannot name a branch or a tag.
+
+    Attributes:
+        name: the text.
+        kind: "branch" or "tag".
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, name: str, kind: str, reason: str) -> None:
+        self.name = name
+        self.kind = kind
+        self.reason = reason
+        super().__init__(f"{name!a} cannot name a {kind}: {reason}.")
 
 
 def create_branch(repository: Repository, name: str, start: str) -> str:
@@ -115,12 +132,17 @@ def switch(repository: Repository, name: str, *, create: bool, start: str = "HEA
 
 
 def check_free(repository: Repository, name: str, kind: str) -> None:
-    """Make sure that a name for a "branch" or a "tag" means nothing else.
+    """Make sure that a name for a "branch" or a "tag" can be read, and means nothing else.
 
     Raises:
+        RefNameError: a word of git's, or characters that a terminal does not show as they are.
         AmbiguousError: it is a vector's, or the base's.
         BranchAndTagError: it is that of a tag, or of a branch.
     """
+    if name in RESERVED - {BASE}:
+        raise RefNameError(name, kind, "the word has a meaning of its own")
+    if not name.isprintable():
+        raise RefNameError(name, kind, "it has characters that cannot be seen")
     if name == BASE or name in repository.head().names:
         raise AmbiguousError(name)
     branches, tags = dict(repository.git.branches()), dict(repository.git.tags())

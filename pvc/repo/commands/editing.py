@@ -124,10 +124,10 @@ def _check_vectors(before: Snapshot, after: Snapshot, changes: Mapping[str, byte
 
 
 def derived_from(snapshot: Snapshot, name: str) -> list[str]:
-    """Derived vectors that a vector is a term of."""
+    """Derived vectors that a vector is a term of, sorted."""
     return [
         other
-        for other in snapshot.names
+        for other in snapshot.mentioning(name)
         if isinstance(vector := snapshot.vector(other), DerivedVector)
         and any(term.vector == name for term in vector.recipe.terms)
     ]

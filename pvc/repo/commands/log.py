@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.repo.git import LogEntry, UnknownRevisionError
+from pvc.repo.personality import personality_file, vector_file
 from pvc.repo.personality.vector_names import is_name
 from pvc.repo.snapshot import PATHS, Snapshot, vector_name, vector_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pvc.repo.git import FileChange, Git
     from pvc.repo.history.revision import Revision
     from pvc.repo.personality.formula import Built
     from pvc.repo.personality.personality_file import Personality
@@ -116,23 +119,42 @@ def show(repository: Repository, text: str) -> Shown:
 
 
 def _events(repository: Repository, arguments: list[str], paths: Sequence[str]) -> Iterator[Event]:
-    for entry, changed in repository.git.log_changes(arguments, paths):
-        state = Snapshot(repository.git, entry.commit)
+    files = _Files(repository.git)
+    for entry, changes in repository.git.log(arguments, paths):
         vectors = tuple(
-            _change(state, name, letter)
-            for letter, path in changed
-            if (name := vector_name(path)) is not None
+            files.change(one, name)
+            for one in changes
+            if (name := vector_name(one.path)) is not None
         )
-        yield Event(entry, _personality(state), vectors)
+        yield Event(entry, files.personality(entry.commit), vectors)
 
 
-def _change(state: Snapshot, name: str, letter: str) -> VectorChange:
-    action = {"A": "added", "D": "removed"}.get(letter, "changed")
-    try:
-        vector = None if action == "removed" else state.vector(name)
-    except PvcError:
+class _Files:
+    """Files of commits; each content is parsed once, since most commits hold what others hold."""
+
+    def __init__(self, git: Git) -> None:
+        self._git = git
+        self._personalities: dict[str, Personality | None] = {}
+
+    def change(self, change: FileChange, name: str) -> VectorChange:
+        """The change of a commit to a vector."""
+        action = {"A": "added", "D": "removed"}.get(change.letter, "changed")
+        found = None if action == "removed" else self._git.blob(change.blob)
         vector = None
-    return VectorChange(name, action, vector)
+        if found is not None:
+            with contextlib.suppress(PvcError):
+                vector = vector_file.parse(found.data.decode(errors="replace"), change.path)
+        return VectorChange(name, action, vector)
+
+    def personality(self, commit: str) -> Personality | None:
+        """The personality of a commit, or None if it cannot be read."""
+        found = self._git.blob(f"{commit}:{personality_file.PATH}")
+        if found is None:  # there is none, or it is damaged
+            return _personality(Snapshot(self._git, commit))
+        if found.name not in self._personalities:
+            state = Snapshot(self._git, commit, {personality_file.PATH: found.data})
+            self._personalities[found.name] = _personality(state)
+        return self._personalities[found.name]
 
 
 def _personality(state: Snapshot) -> Personality | None:

@@ -116,10 +116,7 @@ def _forward(repository: Repository, head: Snapshot, commit: str) -> None:
 def _differences(before: Snapshot, after: Snapshot) -> Changes:
     """The files of pvc that differ, as they are afterwards."""
     git = before.git
-    listed = git.run(
-        *("diff", "--name-only", "--no-renames", "-z", before.commit, after.commit, "--", *PATHS)
-    )
-    paths = filter(None, listed.split("\0"))
+    paths = git.changed(before.commit, after.commit, PATHS)
     return {path: git.read_bytes(after.commit, path) for path in paths}
 
 

@@ -11,11 +11,13 @@ from pvc.errors import PvcError
 from pvc.repo.commands.editing import Edited, checked, ready, recorded
 from pvc.repo.commands.three_way import ConflictError, keyed, merge
 from pvc.repo.history.revision import resolve
-from pvc.repo.personality import config, vector_file
+from pvc.repo.personality import config, personality_file
 from pvc.repo.personality.personality_file import Personality
-from pvc.repo.snapshot import BEHAVIOURS, Snapshot, vector_name
+from pvc.repo.snapshot import PATHS, Snapshot, vector_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pvc.repo.commands.editing import Changes
     from pvc.repo.repository import Repository
 
@@ -45,7 +47,7 @@ def revert(repository: Repository, text: str) -> Edited:
     with repository.lock():
         head = ready(repository)
         before, after = _ends(repository, text)
-        subject = next(iter(repository.git.log(["-n", "1", after.commit]))).subject
+        subject = next(repository.git.log(["-n", "1", after.commit]))[0].subject
         message = f'Revert "{subject}"'
         reverted = head.with_files(_inverse_files(head, before, after, message))
         old, ours, theirs = (keyed(one.personality.terms) for one in (after, head, before))
@@ -76,8 +78,13 @@ def _ends(repository: Repository, text: str) -> tuple[Snapshot, Snapshot]:
 
 def _inverse_files(head: Snapshot, before: Snapshot, after: Snapshot, message: str) -> Changes:
     """Changes that bring vectors and behaviours from HEAD to where they were before a commit."""
-    now = _data(head)
-    merged = merge(_data(after), now, _data(before))
+    paths = [
+        path
+        for path in head.git.changed(before.commit, after.commit, PATHS)
+        if path not in {config.PATH, personality_file.PATH}
+    ]
+    now = _data(head, paths)
+    merged = merge(_data(after, paths), now, _data(before, paths))
     if merged.conflicts:
         names = ((vector_name(path), path) for path in merged.conflicts)
         raise ConflictError(
@@ -90,7 +97,6 @@ def _inverse_files(head: Snapshot, before: Snapshot, after: Snapshot, message: s
     }
 
 
-def _data(snapshot: Snapshot) -> dict[str, bytes]:
-    """Bytes of the vectors and behaviours, by path."""
-    paths = (*snapshot.files(vector_file.DIRECTORY), *snapshot.files(BEHAVIOURS))
+def _data(snapshot: Snapshot, paths: Sequence[str]) -> dict[str, bytes]:
+    """Bytes of the files that are there, by path."""
     return {path: data for path in paths if (data := snapshot.read(path)) is not None}

@@ -19,12 +19,13 @@ Tests: tests/repo/git/, tests/repo/crash/.
 """
 
 from pvc.repo.git.commits import remove_indexes
-from pvc.repo.git.objects import LogEntry, UnknownRevisionError
+from pvc.repo.git.objects import FileChange, LogEntry, UnknownRevisionError
 from pvc.repo.git.process import GitError, NoRepositoryError, ObjectFormatError
 from pvc.repo.git.worktree import BlockedMoveError, Git, UnfinishedError
 
 __all__ = [
     "BlockedMoveError",
+    "FileChange",
     "Git",
     "GitError",
     "LogEntry",

@@ -125,10 +125,7 @@ class Index(Objects):
         changed: set[str] = set()
         for end in ends:
             before = end or self.run("hash-object", "-t", "tree", "/dev/null")
-            listed = self.ask(
-                "diff", "--name-only", "--no-renames", "-z", before, "HEAD", "--", *paths
-            )
-            changed.update(filter(None, listed.split("\0")))
+            changed.update(self.changed(before, "HEAD", paths))
         for path in sorted(changed):
             self._follow(path, ends)
         if changed:

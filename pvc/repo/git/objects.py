@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
+import contextlib
+import itertools
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pvc.errors import PvcError
 from pvc.repo.git.locks import remove_stale
@@ -56,7 +57,24 @@ class LogEntry:
     subject: str
 
 
+NOTHING_FOUND = 1
+"""Exit code of a `git grep` that found nothing."""
+
 _ENTRY = fields(LogEntry)
+
+
+class FileChange(NamedTuple):
+    """A file that a commit changed.
+
+    Attributes:
+        letter: "A" added, "D" deleted, or another for changed.
+        path: the file.
+        blob: the id that git gives its content afterwards, as git abbreviates it.
+    """
+
+    letter: str
+    path: str
+    blob: str
 
 
 class Objects(GitProcess):
@@ -157,6 +175,11 @@ class Objects(GitProcess):
             detail = GAVE_UP if error.status > 0 else ENDED
             raise GitError("cat-file", detail, error.status) from None
 
+    def blob(self, name: str) -> GitObject | None:
+        """A file's content, by an id or as "COMMIT:PATH", or None; asks git once."""
+        found = self._get(name)
+        return found if found is not None and found.sort == "blob" else None
+
     def read_head(self, path: str) -> bytes | None:
         """The bytes of a file at HEAD, or None; also before the first commit."""
         return None if self.head() is None else self.read_bytes("HEAD", path)
@@ -170,27 +193,50 @@ class Objects(GitProcess):
         entries = self._entries(commit, directory).items()
         return {f"{directory}/{name}": blob for name, (is_file, blob) in entries if is_file}
 
-    def log(self, arguments: Sequence[str], paths: Sequence[str] = ()) -> Iterator[LogEntry]:
-        """Commits, newest first."""
-        return (entry for entry, _ in self.log_changes(arguments, paths))
+    def changed(self, before: str, after: str, paths: Sequence[str]) -> list[str]:
+        """Files that differ between two commits or trees, sorted."""
+        options = ("--name-only", "--no-renames", "--no-relative", "-z")
+        return sorted(
+            filter(None, self.ask("diff", *options, before, after, "--", *paths).split("\0"))
+        )
 
-    def log_changes(
+    def with_text(self, commit: str, texts: Sequence[str], paths: Sequence[str]) -> list[str]:
+        """Files of a commit that hold one of some texts, sorted."""
+        options = ("--files-with-matches", "--fixed-strings", "--text", "--full-name", "-z")
+        wanted = (word for text in texts for word in ("-e", text))
+        try:
+            found = self.ask(
+                "grep", "--no-recurse-submodules", *options, *wanted, commit, "--", *paths
+            )
+        except GitError as error:
+            if error.status != NOTHING_FOUND:
+                raise
+            return []
+        return sorted(path.removeprefix(f"{commit}:") for path in filter(None, found.split("\0")))
+
+    def log(
         self, arguments: Sequence[str], paths: Sequence[str] = ()
-    ) -> Iterator[tuple[LogEntry, list[tuple[str, str]]]]:
-        """Commits, newest first, each with the letter and path of every file that it changed."""
+    ) -> Iterator[tuple[LogEntry, list[FileChange]]]:
+        """Commits, newest first, as git finds them; each with the files that it changed."""
         form = "%H%x00%h%x00%cI%x00%an%x00%D%x00%s%x00"
-        shown = ["--name-status", "--no-renames", "--no-follow", "--diff-merges=first-parent", "-z"]
+        shown = ["--raw", "--no-renames", "--no-follow", "-z"]
         plain = ["--encoding=UTF-8", "--no-show-signature", f"--format={form}"]
-        text = self.ask("log", *plain, *shown, *arguments, "--", *paths)
-        rest = deque(text.split("\0"))
-        while len(rest) > len(_ENTRY):
-            entry = LogEntry(*(rest.popleft() for _ in _ENTRY))
-            changed = []
-            while rest and len(rest[0].strip("\n")) <= 1:  # the next commit begins with its id
-                letter = rest.popleft().strip("\n")
-                if letter:
-                    changed.append((letter, rest.popleft()))
-            yield entry, changed
+        merges = "--diff-merges=first-parent"
+        words = self.stream("log", *plain, *shown, merges, *arguments, "--", *paths)
+        with contextlib.closing(words):  # type: ignore[type-var]
+            word = next(words, None)
+            while word is not None:
+                entry = LogEntry(word.lstrip("\n"), *itertools.islice(words, len(_ENTRY) - 1))
+                changes = []
+                # The next commit begins with its id.
+                while (word := next(words, None)) is not None and word.lstrip("\n")[:1] in {
+                    ":",
+                    "",
+                }:
+                    if word.strip("\n"):
+                        *_, blob, letter = word.split(" ")
+                        changes.append(FileChange(letter, next(words), blob))
+                yield entry, changes
 
     def note(self, commit: str) -> str | None:
         """Pvc's note on a commit, or None."""

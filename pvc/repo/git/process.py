@@ -11,9 +11,10 @@ import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pvc.errors import PvcError
 from pvc.repo.git.environment import environment
@@ -31,6 +32,7 @@ GAVE_UP = "the process that reads objects gave up; `git fsck` may find a damaged
 NOT_INSTALLED = "the program git is not installed"
 TEMPORARY = ".pvc-tmp"
 
+_PART_BYTES = 1 << 16
 _NOT_FOUND = 127  # exit code of an `env` that does not find git
 _DURABLE = ("-c", "core.fsync=all")  # of itself git leaves it to luck what survives a power cut
 
@@ -131,6 +133,33 @@ class GitProcess:
         """
         return _ask(self.root, arguments)
 
+    def stream(self, *arguments: str) -> Iterator[str]:
+        """What a git command prints, word for word as it comes; each ends with a NUL.
+
+        Raises:
+            GitError: it failed, perhaps after some words.
+        """
+        command = _named(arguments)
+        with tempfile.TemporaryFile() as said, _installed(command):
+            process = subprocess.Popen(  # noqa: S603
+                ["git", *arguments],  # noqa: S607
+                cwd=self.root,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                bufsize=0,
+            )
+            try:
+                yield from _words(process.stdout)
+                status = process.wait()
+            finally:
+                process.kill()  # nobody wants the rest
+                process.communicate()
+            if status:
+                said.seek(0)
+                raise GitError(command, _plain(os.fsdecode(said.read())), status)
+
     def run(self, *arguments: str, **options: Any) -> str:
         """Standard output of a git command, without the last newline.
 
@@ -193,6 +222,17 @@ def _around(directory: Path) -> Path:
 def _rev_parse(directory: Path, *options: str) -> str:
     across = {"GIT_DISCOVERY_ACROSS_FILESYSTEM": "1"}
     return _ask(directory, ("rev-parse", "--path-format=relative", *options), across)
+
+
+def _words(pipe: IO[bytes] | None) -> Iterator[str]:
+    """What comes out of a pipe, parted at NULs."""
+    assert pipe is not None  # noqa: S101 - it is one
+    rest = b""
+    while part := pipe.read(_PART_BYTES):
+        *words, rest = (rest + part).split(b"\0")
+        yield from map(os.fsdecode, words)
+    if rest:
+        yield os.fsdecode(rest)
 
 
 def _ask(directory: Path, arguments: Sequence[str], added: dict[str, str] | None = None) -> str:

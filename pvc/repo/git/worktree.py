@@ -121,7 +121,8 @@ class Git(Attributes):
         file = self.common / "info" / "exclude"
         text = file.read_bytes() if file.exists() else b""
         path = os.fsencode(directory.relative_to(self.root).as_posix())
-        pattern = b"/%s/" % re.sub(rb"([\\*?\[ ])", rb"\\\1", path)
+        escaped = re.sub(rb"([\\*?\[ ])", rb"\\\1", path)
+        pattern = b"/%s/" % escaped.replace(b"\n", b"?")  # a pattern cannot hold a line's end
         if pattern not in text.splitlines():
             file.parent.mkdir(exist_ok=True)
             start = text if not text or text.endswith(b"\n") else text + b"\n"

@@ -28,6 +28,7 @@ EMPTY = """\
 # People and pvc edit this file; `pvc commit -m MESSAGE` commits what people edited.
 """
 MAX_TERMS = 10_000
+MAX_CHARACTERS = 4 << 20
 
 _KEYS = {"vector", "scale"}
 
@@ -72,8 +73,10 @@ class Personality:
         """Read `personality.toml` strictly.
 
         Raises:
-            PersonalityError: it is not TOML, or holds anything but terms.
+            PersonalityError: it is not TOML, holds anything but terms, or too many.
         """
+        if len(text) > MAX_CHARACTERS:  # to parse it would take minutes
+            raise PersonalityError(where, f"it has more than {MAX_CHARACTERS} characters")
         try:
             document = tomllib.loads(text)
         except (ValueError, RecursionError) as error:
