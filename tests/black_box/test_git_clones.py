@@ -44,7 +44,9 @@ def test_history_is_read_without_weights(work: Path) -> None:
     assert not (clone / ".git" / "pvc").exists()
 
 
-@pytest.mark.parametrize("words", [("scale", "a", "1"), ("checkout", "HEAD", "--to", "out"), ("fsck",)])
+@pytest.mark.parametrize(
+    "words", [("scale", "a", "1"), ("checkout", "HEAD", "--to", "out"), ("fsck",)]
+)
 def test_what_needs_weights_says_where_they_belong(work: Path, words: tuple[str, ...]) -> None:
     git(work.parent, "clone", "-q", work, "clone")
     clone = work.parent / "clone"

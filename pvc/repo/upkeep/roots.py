@@ -18,6 +18,7 @@ from pvc.repo.personality.config import Config
 from pvc.repo.personality.personality_file import Personality
 from pvc.repo.personality.vector import CapturedVector, Vector
 from pvc.repo.snapshot import PATHS, vector_name
+from pvc.repo.upkeep.recipes import Recipes
 
 if TYPE_CHECKING:
     from pvc.repo.personality.formula import Formula
@@ -71,6 +72,7 @@ class _Reader:
             self.formulas.setdefault(one.tree, one.formula)  # the one used last
         self.vectors: dict[str, Vector | PvcError] = {}
         """By the id that git gives their content: most commits hold what others hold."""
+        self.recipes = Recipes()
 
     def read(self) -> Roots:
         self.roots.commits = self._commits()
@@ -125,10 +127,14 @@ class _Reader:
             return
         self.roots.bases.setdefault(pinned.base_tree, pinned)
         self.roots.add(pinned.base_tree, pinned.base_layout, "the base")
-        for path, blob in sorted(blobs.items()):
-            name = vector_name(path)
-            if name is not None:
-                self._vector(self._parsed(commit, path, blob), path, f"{name} at {where}")
+        named = {name: path for path in sorted(blobs) if (name := vector_name(path)) is not None}
+        parsed = {name: self._parsed(commit, path, blobs[path]) for name, path in named.items()}
+        for name, path in named.items():
+            self._vector(parsed[name], path, f"{name} at {where}")
+        readable = {name: one for name, one in parsed.items() if not isinstance(one, PvcError)}
+        ids = {name: blobs[path] for name, path in named.items()}
+        for name, error in self.recipes.check(pinned, readable, ids, f"commit {where}").items():
+            self.findings.add("manifest", named[name], str(error), [f"{name} at {where}"])
 
     def _parsed(self, commit: str, path: str, blob: str) -> Vector | PvcError:
         if blob not in self.vectors:
