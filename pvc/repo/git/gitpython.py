@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pvc.repo.git.environment import without_local
+from pvc.repo.git.environment import LOCAL, without_local
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,14 +23,17 @@ def gitpython() -> ModuleType:
 
     pvc reports a git that is missing in its own words, when it starts one.
     """
-    found = os.environ.get(REFRESH)
-    os.environ[REFRESH] = found or "quiet"
-    try:
-        import git
-    finally:
-        if found is None:
-            del os.environ[REFRESH]
-    return git
+    if "git" not in sys.modules:
+        before = {name: os.environ.pop(name) for name in LOCAL if name in os.environ}
+        unset = REFRESH not in os.environ
+        os.environ.setdefault(REFRESH, "quiet")
+        try:
+            import_module("git")
+        finally:
+            os.environ.update(before)
+            if unset:
+                del os.environ[REFRESH]
+    return sys.modules["git"]
 
 
 def execute(there: git.Git, arguments: Sequence[str], **options: Any) -> Any:

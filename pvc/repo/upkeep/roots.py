@@ -133,8 +133,8 @@ class _Reader:
             self._vector(parsed[name], path, f"{name} at {where}")
         readable = {name: one for name, one in parsed.items() if not isinstance(one, PvcError)}
         ids = {name: blobs[path] for name, path in named.items()}
-        for name, error in self.recipes.check(pinned, readable, ids, f"commit {where}").items():
-            self.findings.add("manifest", named[name], str(error), [f"{name} at {where}"])
+        for name, why in self.recipes.check(pinned, readable, ids, f"commit {where}").items():
+            self.findings.add("manifest", named[name], str(why), [f"{name} at {where}"])
 
     def _parsed(self, commit: str, path: str, blob: str) -> Vector | PvcError:
         if blob not in self.vectors:
