@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from typing import TYPE_CHECKING, Any
 
 from pvc.cli.exit_codes import names_of
@@ -101,7 +102,19 @@ def _no_branch(error: Any) -> str:
     )
 
 
+def _vector_name(error: Any) -> str | None:
+    close = re.sub(r"[^A-Za-z0-9_.]+", "_", error.name).strip("_.")
+    fits = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*", close)
+    return f"Use {close}." if fits and close != error.name else None
+
+
 def _no_weights(error: Any) -> str:
+    place = error.path
+    if not place.exists() and not place.parent.exists():  # a model's name on the hub has two parts
+        return (
+            f"{_SAVED} pvc downloads none: for a model of the hub, run `hf download "
+            f"{place.parent.name}/{place.name} --local-dir {place.name}`, then give {place.name}."
+        )
     inside = sorted(found.parent for found in error.path.glob("*/*.safetensors"))
     return f"Did you mean {inside[0]}?" if inside else _SAVED
 
@@ -250,6 +263,7 @@ HINTS: dict[str, Hint] = {
     "pvc.repo.personality.personality_file:PersonalityError": _AGAIN,
     "pvc.repo.personality.vector_file:VectorError": "pvc writes this file itself: run `git "
     "restore` on it.",
+    "pvc.repo.personality.vector_names:VectorNameError": _vector_name,
     "pvc.repo.repository:EditedError": "Commit them with `pvc commit -m MESSAGE`, or drop them "
     "with `git restore PATH`.",
     "pvc.repo.repository:NoStoreError": lambda error: (
@@ -288,7 +302,7 @@ HINTS: dict[str, Hint] = {
     "pvc_store.errors:LockedError": lambda error: (
         "Wait until it has finished. If no git command is running, one was killed: remove the lock."
         if error.path.endswith("index.lock")
-        else "Wait until the other process has finished."
+        else "Wait until the other process has finished, or use `pvc --wait SECONDS ...`."
     ),
     "pvc_store.errors:MissingError": _FSCK,
 }

@@ -11,6 +11,8 @@ import click
 
 import pvc
 from pvc.cli.exit_codes import EXIT_STATUS
+from pvc.cli.numbers import Number
+from pvc.cli.shared.repository import WAIT
 
 SECTIONS = {
     "Start": ("init", "demo"),
@@ -82,9 +84,15 @@ class Sections(click.Group):
     metavar="DIR",
     help="Run as if pvc was started in DIR.",
 )
+@click.option(
+    "--wait",
+    type=Number(),
+    metavar="SECONDS",
+    help="How long to wait for another pvc in the same repository.  [default: 5]",
+)
 @click.version_option(pvc.__version__, prog_name="pvc")
 @click.pass_context
-def group(context: click.Context, directory: Path) -> None:
+def group(context: click.Context, directory: Path, wait: float | None) -> None:
     """Version control for the behaviour of language models.
 
     \b
@@ -95,6 +103,7 @@ def group(context: click.Context, directory: Path) -> None:
     pvc checkout HEAD~1                                    roll them back
     """
     context.obj = directory
+    context.meta[WAIT] = wait
     if context.invoked_subcommand not in LASTING:
         gc.set_threshold(COLLECT_EVERY)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads that spin

@@ -10,7 +10,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -19,11 +21,11 @@ from pvc.repo.git import Git, NoRepositoryError, UnfinishedError
 from pvc.repo.personality import config
 from pvc.repo.snapshot import PATHS, PATTERNS, Snapshot
 from pvc.wording import shown
-from pvc_store.errors import DamageError, MissingError
+from pvc_store.errors import DamageError, LockedError, MissingError
 from pvc_store.lock import hold, holder_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import Self
 
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 FOLDER = "pvc"
 LOCK_WAIT_SECONDS = 5.0
+SILENT_SECONDS = 1.0
 
 
 class EditedError(PvcError):
@@ -69,11 +72,27 @@ class NoStoreError(PvcError):
         super().__init__(f"{root} has no store: git does not transfer weights.")
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How the lock of a repository is waited for.
+
+    Attributes:
+        seconds: the longest time.
+        holder: how this process is named to others that wait meanwhile; "" is its number alone.
+        told: is told after a moment that somebody holds the lock, and who, as far as that is known.
+    """
+
+    seconds: float = LOCK_WAIT_SECONDS
+    holder: str = ""
+    told: Callable[[str], None] | None = None
+
+
 class Repository:
     """An open repository; use it as a context.
 
     Args:
         git: the working tree.
+        patience: how its lock is waited for.
         need_store: open it only with a store; history and personality can be read without one.
 
     Attributes:
@@ -86,8 +105,11 @@ class Repository:
         NoStoreError: it is a clone that has no store.
     """
 
-    def __init__(self, git: Git, *, need_store: bool = True) -> None:
+    def __init__(
+        self, git: Git, *, patience: Patience | None = None, need_store: bool = True
+    ) -> None:
         self.git = git
+        self.patience = patience or Patience()
         self.folder = git.common / FOLDER
         self.notices: list[PvcError] = []
         if self.has_store:
@@ -104,9 +126,11 @@ class Repository:
             raise
 
     @classmethod
-    def open(cls, directory: Path, *, need_store: bool = True) -> Repository:
+    def open(
+        cls, directory: Path, *, patience: Patience | None = None, need_store: bool = True
+    ) -> Repository:
         """The repository that holds `directory`; raises as its initialiser."""
-        return cls(Git(directory), need_store=need_store)
+        return cls(Git(directory), patience=patience, need_store=need_store)
 
     def __enter__(self) -> Self:
         return self
@@ -254,7 +278,25 @@ class Repository:
         Raises:
             LockedError: another process is doing so.
         """
-        holder = f"process {os.getpid()}"
-        with hold(self._lock_file, exclusive=True, wait=LOCK_WAIT_SECONDS, holder=holder):
+        with self._held():
             self.git.keep_plain(PATTERNS, PATHS)
+            yield
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        name = f" ({self.patience.holder})" if self.patience.holder else ""
+        take = functools.partial(
+            hold, self._lock_file, exclusive=True, holder=f"process {os.getpid()}{name}"
+        )
+        silent = min(self.patience.seconds, SILENT_SECONDS)
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(take(wait=silent))
+            except LockedError as error:
+                rest = self.patience.seconds - silent
+                if rest <= 0:
+                    raise
+                if self.patience.told is not None:
+                    self.patience.told(error.holder)
+                stack.enter_context(take(wait=rest))
             yield

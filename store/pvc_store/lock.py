@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-HOLDER_BYTES = 200
+HOLDER_BYTES = 400
 _PAUSE_SECONDS = 0.05
 
 

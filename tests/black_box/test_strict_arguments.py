@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -118,3 +120,51 @@ def test_a_status_of_many_vectors_is_short(work: Path) -> None:
     git(work, "add", "vectors")
     git(work, "commit", "-q", "-m", "many")
     assert max(map(len, sure(work, "status").splitlines())) < 300
+
+
+def test_a_name_with_a_dash(work: Path) -> None:
+    done = pvc(work, "commit", "new-style", "--from", work.parent / "m1")
+    assert done.code == 14
+    assert "Use new_style." in done.err
+    assert "Use" not in pvc(work, "commit", "1", "--from", work.parent / "m1").err
+
+
+def test_the_name_of_a_model_on_the_hub(work: Path) -> None:
+    done = pvc(work.parent, "init", "fresh", "--base", "org/name-8B")
+    assert done.code == 19
+    assert "hf download org/name-8B --local-dir name-8B" in done.err
+    assert "hf download" not in pvc(work.parent, "init", "fresh", "--base", "bsae").err
+    assert not (work.parent / "fresh").exists()
+
+
+def test_targets_are_named_by_what_stays_true(work: Path) -> None:
+    out = work.parent / "out"
+    short = git(work, "rev-parse", "HEAD~1").strip()[:10]
+    for typed, label in (
+        ("HEAD", "main"), ("main", "main"), ("main~1", short),
+        ("a", "a"), ("a@main~1", f"a@{short}"), ("base + 2*a", "base + 2*a"), ("base", "base"),
+    ):  # fmt: skip
+        sure(work, "checkout", typed, "--to", out)
+        (found,) = json.loads(sure(work, "status", "--json"))["targets"]
+        assert found["revision"] == label, typed
+    sure(work, "tag", "v1", "main~1")
+    sure(work, "checkout", "main~1", "--to", out)
+    (found,) = json.loads(sure(work, "status", "--json"))["targets"]
+    assert found["revision"] == "v1"
+
+
+def test_a_lock_is_waited_for(work: Path) -> None:
+    """A hook of a commit holds it for as long as it sleeps."""
+    hook = work / ".git" / "hooks" / "post-commit"
+    hook.write_text("#!/bin/sh\nsleep 4\n")
+    hook.chmod(0o755)
+    words = [sys.executable, "-m", "pvc", "scale", "a", "0.125"]
+    with subprocess.Popen(words, cwd=work) as holder:
+        time.sleep(1.5)
+        done = pvc(work, "--wait", "0", "tag", "t1")
+        assert done.code == 11
+        assert f"process {holder.pid} (pvc scale a 0.125)" in done.err
+        done = pvc(work, "--wait", "30", "tag", "t2")
+        assert done.code == 0
+        assert f"waiting for process {holder.pid} (pvc scale a 0.125)" in done.err
+    assert holder.returncode == 0

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pvc.cli.output import remember
+from pvc.cli.output import current, remember
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pvc.repo.repository import Repository
+    from pvc.repo.repository import Patience, Repository
 
+WAIT = "pvc.cli.wait"
+"""Where the context keeps how many seconds to wait for the lock."""
 CLOSE_NAMES = 2
 
 
@@ -40,7 +44,7 @@ def opened(*, need_store: bool = True) -> Iterator[Repository]:
     from pvc.errors import PvcError
     from pvc.repo.repository import Repository
 
-    with Repository.open(directory(), need_store=need_store) as repository:
+    with Repository.open(directory(), patience=_patience(), need_store=need_store) as repository:
         try:
             yield repository
         except PvcError as error:
@@ -52,6 +56,18 @@ def opened(*, need_store: bool = True) -> Iterator[Repository]:
             raise
         finally:
             remember(repository.notices)
+
+
+def _patience() -> Patience:
+    """How this command waits for the lock, and names itself to those that wait for it."""
+    from pvc.repo.repository import LOCK_WAIT_SECONDS, Patience
+
+    def told(holder: str) -> None:
+        current().note(f"waiting for {holder or 'another pvc'}")
+
+    given = click.get_current_context().meta.get(WAIT)
+    seconds = LOCK_WAIT_SECONDS if given is None else given
+    return Patience(seconds, shlex.join(["pvc", *sys.argv[1:]]), told)
 
 
 def _close(repository: Repository, text: str) -> tuple[str, ...]:

@@ -78,7 +78,7 @@ class UpdateGoal:
     Attributes:
         tree: its weights.
         repository: identity of the repository that writes them.
-        revision: what is checked out, as the user typed it.
+        revision: what is checked out: a branch, tag, commit, vector or expression.
         take: take over an engine that another repository has written to.
     """
 

@@ -145,12 +145,12 @@ class _EngineUpdate:
         repository, revision = transaction.repository, transaction.revision
         if before != self.goal:
             transaction.build()
-        text = revision.text[:MAX_REVISION]
+        text = revision.label[:MAX_REVISION]
         goal = UpdateGoal(self.goal, identity(repository), text, take=self.force)
         done = update(connection, before, goal, self.blocks.read, transaction.crew)
         built = self.built.tree, self.built.layout
         record = new_record(
-            repository, connection.manifest, done.state, built, (revision.text, revision.terms)
+            repository, connection.manifest, done.state, built, (revision.label, revision.terms)
         )
         repository.engines.save(record)
         return done

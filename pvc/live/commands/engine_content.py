@@ -64,7 +64,8 @@ class EngineContent:
     Attributes:
         engine: its name.
         tree: tree id.
-        revision: what was checked out, as the user typed it; after a commit, the vector.
+        revision: what was checked out: a branch, tag, commit, vector or expression; or the vector
+            that was committed.
         terms: the terms of that personality, or None where it is not known.
         clean: True if no write other than pvc's was observed since.
     """
@@ -141,8 +142,8 @@ def new_record(
         manifest: the engine's.
         state: the engine's, when it had this tree.
         built: tree id and layout id.
-        label: what was checked out, as the user typed it, or the vector; and the terms of that
-            personality, or None where they are not known.
+        label: what was checked out, a branch, tag, commit, vector or expression, or the vector
+            that was committed; and the terms of that personality, or None where they are not known.
     """
     process, (revision, terms) = process_text(manifest.process), label
     return EngineRecord(

@@ -31,7 +31,7 @@ class EngineStatus:
         condition: "clean" or "drifted" since a tree was written; "busy", being written right now;
             "torn"; "restarted" since, so that it holds what it loaded; "gone"; "foreign", written
             by another repository; "new", not written to yet; "unreachable".
-        revision: what was checked out last, as the user typed it, or None.
+        revision: what was checked out last: a branch, tag, commit, vector or expression, or None.
         tree: tree id of that, or None.
         is_head: whether that is HEAD's tree.
         detail: why it is busy, torn or unreachable, or which repository wrote to it; else None.

@@ -24,7 +24,7 @@ class Verified:
 
     Attributes:
         engine: its name.
-        revision: what it was compared with, as the user typed it.
+        revision: what it was compared with: a branch, tag, commit, vector or expression.
         tree: tree id of that.
         nbytes: bytes that were compared.
         drifted: names of the tensors that differ.
@@ -75,4 +75,4 @@ def _wanted(
         config, formula = revision.state.config, revision.formula
         builds = Builds(repository, config, crew, allow_nonfinite=True)
         built = builds.find(formula) or builds.build(formula)
-        return revision.text, repository.store.tree(built.tree)
+        return revision.label, repository.store.tree(built.tree)

@@ -47,7 +47,7 @@ class ContentLabel:
     Attributes:
         tree: tree id.
         repository: the repository that wrote them.
-        revision: what was checked out, as the user typed it.
+        revision: what was checked out: a branch, tag, commit, vector or expression.
     """
 
     tree: bytes

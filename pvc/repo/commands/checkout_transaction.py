@@ -146,7 +146,7 @@ class CheckoutTransaction:
         revision = self.revision
         after = DirectoryRecord(
             self.repository.home, path, identity, built.tree, built.layout,
-            revision.text, revision.terms, {},
+            revision.label, revision.terms, {},
         )  # fmt: skip
         base_path = self.repository.root / self.config.base_path
         return DirectoryWrite(after, before, self.config.base_tree, base_path)

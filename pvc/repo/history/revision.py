@@ -94,6 +94,19 @@ class Revision:
         return plain and not self.rounded
 
     @property
+    def label(self) -> str:
+        """What stays true of it when HEAD moves: a branch, a tag, a commit's id, or the text."""
+        if self.is_base or self.parts is not None:
+            return self.text
+        if self.vector is not None:
+            name, at, _ = self.text.partition("@")
+            return f"{name}@{self.state.where}" if at else name
+        if self.branch is not None:
+            return self.branch
+        tags = [name for name, commit in self.state.git.tags() if commit == self.state.commit]
+        return self.text if self.text in tags else next(iter(tags), self.state.where)
+
+    @property
     def terms(self) -> tuple[Term, ...] | None:
         """The terms it is the sum of; None for a vector that does not start at the base."""
         if self.is_base:
