@@ -11,7 +11,7 @@ import click
 
 import pvc
 from pvc.cli.exit_codes import EXIT_STATUS
-from pvc.cli.numbers import Number
+from pvc.cli.numbers import AnyNumber
 from pvc.cli.shared.repository import WAIT
 
 SECTIONS = {
@@ -86,7 +86,7 @@ class Sections(click.Group):
 )
 @click.option(
     "--wait",
-    type=Number(),
+    type=AnyNumber(),
     metavar="SECONDS",
     help="How long to wait for another pvc in the same repository.  [default: 5]",
 )

@@ -15,7 +15,7 @@ _WHOLE = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
-class Number(click.types.FloatParamType):
+class AnyNumber(click.types.FloatParamType):
     """A number such as 0.5, -2 or 1e-3; numbers too large for a float become infinite."""
 
     def convert(self, value: Any, param: Parameter | None, ctx: Context | None) -> float:
@@ -28,7 +28,7 @@ class Number(click.types.FloatParamType):
         return found
 
 
-class Whole(click.IntRange):
+class WholeNumber(click.IntRange):
     """A whole number within bounds."""
 
     def convert(self, value: Any, param: Parameter | None, ctx: Context | None) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from pvc.cli.numbers import Whole
+from pvc.cli.numbers import WholeNumber
 from pvc.cli.output import terminal
 from pvc.wording import size
 
@@ -119,7 +119,7 @@ def crew(output: Output, threads: int | None) -> Iterator[Crew]:
 
 threads_option = click.option(
     "--threads",
-    type=Whole(1, 1024),
+    type=WholeNumber(1, 1024),
     metavar="N",
     help="Number of threads. Default: one per processor.",
 )

@@ -44,7 +44,7 @@ def hold(path: Path, *, exclusive: bool, wait: float = 0.0, holder: str = "") ->
         _acquire(fd, path, exclusive=exclusive, wait=wait)
         os.ftruncate(fd, 0)  # a holder that was killed may still stand there
         if exclusive:
-            atomic.write_all(fd, holder.encode(), 0)
+            atomic.write_all(fd, holder.encode(errors="backslashreplace"), 0)
         try:
             yield
         finally:

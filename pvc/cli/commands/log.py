@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pvc.cli.numbers import Whole
+from pvc.cli.numbers import WholeNumber
 from pvc.cli.output import answers, colours, current, terminal
 from pvc.cli.shared.repository import REVISION, opened
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     epilog="Exit status: 0 success, 14 no such vector or revision.",
 )
 @click.argument("name", type=REVISION, required=False)
-@click.option("-n", "--number", type=Whole(1), metavar="N", help="Show at most N commits.")
+@click.option("-n", "--number", type=WholeNumber(1), metavar="N", help="Show at most N commits.")
 @answers
 def command(name: str | None, number: int | None) -> None:
     """Show commits, newest first.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pvc.cli.numbers import Number
+from pvc.cli.numbers import AnyNumber
 from pvc.cli.output import answers
 from pvc.cli.shared.edited import answer
 from pvc.cli.shared.repository import VECTOR, opened
@@ -17,7 +17,7 @@ from pvc.cli.shared.repository import VECTOR, opened
     "vector, 17 uncommitted edits, 19 the weights cannot be computed.",
 )
 @click.argument("name", type=VECTOR)
-@click.argument("factor", type=Number())
+@click.argument("factor", type=AnyNumber())
 @click.option("-o", "new", metavar="NEW", help="Create a derived vector NEW instead.")
 @answers
 def command(name: str, factor: float, new: str | None) -> None:

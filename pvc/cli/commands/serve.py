@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pvc.cli.numbers import Whole
+from pvc.cli.numbers import WholeNumber
 from pvc.cli.output import answers, current
 from pvc.cli.shared.repository import path
 
@@ -27,7 +27,7 @@ LOCAL = ("127.0.0.1", "::1", "localhost")
 @click.option("--name", default="default", metavar="ENGINE", help="Name of the engine.")
 @click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on.")
 @click.option(
-    "--port", type=Whole(0, 65535), default=8000, metavar="N",
+    "--port", type=WholeNumber(0, 65535), default=8000, metavar="N",
     help="Port to listen on; 0 picks a free one.",
 )  # fmt: skip
 @click.option(

@@ -35,7 +35,10 @@ def listed() -> str:
 
 
 def _option(parameter: Parameter) -> Callable[[Any], Any]:
-    types: dict[type[Parameter], Any] = {Number: numbers.Number(), Integer: numbers.Whole()}
+    types: dict[type[Parameter], Any] = {
+        Number: numbers.AnyNumber(),
+        Integer: numbers.WholeNumber(),
+    }
     choices = click.Choice(parameter.choices) if isinstance(parameter, Choice) else None
     return click.option(
         f"--{parameter.name}",

@@ -17,8 +17,8 @@ from pvc_store import atomic
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-PLAIN = "-text !eol !filter !ident !merge !working-tree-encoding"
-"""Attributes of a file that git stores, writes and merges as it is."""
+PLAIN = "text eol=lf !filter !ident !merge !working-tree-encoding"
+"""Attributes of a text file that git stores, writes and merges as it is, with line ends of Unix."""
 
 
 class Attributes(Merges):

@@ -54,7 +54,7 @@ def test_a_first_vector(
     provenance = {"message": "twenty examples", "origin": str(tmp_path / "out-listening")}
     assert dict(done.vector.provenance) == provenance
     assert read_note(repository, done.commit) == models.built(head)
-    entry = next(repository.git.log(["-n", "1"]))
+    entry, _ = next(repository.git.log(["-n", "1"]))
     assert entry.subject == "twenty examples"
     assert repository.edited() == ()
 
