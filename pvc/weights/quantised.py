@@ -2,11 +2,12 @@
 
 Names as writers have them: fine-grained FP8 of transformers and vLLM (`weight_scale_inv`),
 compressed-tensors (`weight_scale`, `weight_packed`), GPTQ and AWQ (`qweight`, `scales`),
-bitsandbytes (`absmax`, `SCB`), MXFP4 (`_blocks`, `_scales`).
+bitsandbytes (`absmax`, `SCB`), MXFP4 (`_blocks`, `_scales`), quanto (`_data`, `_scale`).
 """
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ _ENDINGS = (
     ("weight_g_idx", ("weight_packed",)),
     ("input_scale", ("weight", "weight_packed")),
     ("input_global_scale", ("weight_packed", "weight")),
+    ("weight_scales", ("weight",)),
+    ("scale_weight", ("weight",)),
+    ("scale_input", ("weight",)),
+    ("weight._scale", ("weight._data",)),
     ("scales", ("qweight",)),
     ("qzeros", ("qweight",)),
     ("g_idx", ("qweight",)),
@@ -33,6 +38,20 @@ _ENDINGS = (
     ("_scales", ("_blocks",)),
 )
 """What the name of a scale ends with, and what its codes end with instead."""
+
+
+CODE_BITS = 8
+"""Floats of more bits than this are no codes."""
+
+
+def says_quantised(config: bytes) -> bool:
+    """Whether a model's `config.json` has a `quantization_config`, for all of it or a part."""
+    try:
+        found = json.loads(config)
+    except (ValueError, RecursionError):
+        return False
+    parts = [found, *found.values()] if isinstance(found, dict) else []
+    return any(isinstance(part, dict) and part.get("quantization_config") for part in parts)
 
 
 def partners(names: Collection[str]) -> dict[str, str]:

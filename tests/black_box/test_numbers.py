@@ -98,3 +98,18 @@ def test_codes_and_scales_are_not_added(tmp_path: Path) -> None:
         assert done.code == 19
         assert "quantised" in done.err
         assert "dequantise" in done.err
+
+
+@pytest.mark.parametrize("text", ['{"quantization_config": {"quant_method": "own"}}', "{}"])
+def test_what_the_configuration_says_of_codes(tmp_path: Path, text: str) -> None:
+    """Whatever the scales are called, or wherever they are."""
+    for name, values in (("base", [240.0, 1.0]), ("tuned", [400.0, 1.0])):
+        save(tmp_path / name, "F8_E4M3", values)
+        (tmp_path / name / "config.json").write_text(text)
+    sure(tmp_path, "init", "work", "--base", "base")
+    work = tmp_path / "work"
+    sure(work, "commit", "a", "--from", "../tuned")
+    sure(work, "checkout", "main", "--to", "../out")
+    done = pvc(work, "checkout", "base + 0.5*a", "--to", "../x")
+    assert done.code == (0 if text == "{}" else 19), done
+    assert ("quantised" in done.err) == (text != "{}")

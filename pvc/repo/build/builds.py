@@ -120,7 +120,8 @@ class Builds:
             return
         from pvc.repo.build.tensor_routes import Router
 
-        Router(formula, store.tree(formula.base), functools.cache(store.tree)).routes()
+        trees = functools.cache(store.tree)
+        Router(formula, trees(formula.base), trees, self._is_quantised).routes()
 
     def build(self, formula: Formula, into: Drafting | None = None) -> Built:
         """Tree and layout of a formula, whose blocks are stored.
@@ -204,6 +205,11 @@ class Builds:
         needed = {formula.start.tree, *ends}
         return all(self._whole(tree, formula.base) is not None for tree in needed)
 
+    def _is_quantised(self) -> bool:
+        from pvc.repo.build.base_config import is_quantised
+
+        return is_quantised(self._repository, self._config)
+
     def _layout(self, formula: Formula, tree: Mapping[str, TensorForm]) -> bytes:
         for layout in _layouts(formula, self._config):
             if fits(self._repository.store.layout(layout), tree):
@@ -230,7 +236,7 @@ class Builds:
         base = store.tree(self._config.base_tree)
         with store.writing() as writing, repository.blocks(self._config, writing) as blocks:
             trees = functools.cache(store.tree)
-            routes = Router(formula, base, trees).routes()
+            routes = Router(formula, base, trees, self._is_quantised).routes()
             forms = {name: route.form for name, route in routes.items() if route.form is not None}
             layout = self._layout(formula, forms)
             facts = MergeFacts(repository.folder, blocks, trees, crew)

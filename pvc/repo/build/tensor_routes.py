@@ -7,13 +7,14 @@ from by what it leads to, at scale 1.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.codec.numbers import is_real
 from pvc.errors import PvcError
 from pvc.repo.personality.formula import Formula, FormulaPart, Link, Operand, links
-from pvc.weights.quantised import partners
+from pvc.weights.quantised import CODE_BITS, partners
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ class QuantisedError(PvcError):
 
     Attributes:
         name: the tensor.
-        partner: what it means numbers with.
+        partner: the tensor that it means numbers with, or "its scales".
         vector: the vector that changes it.
     """
 
@@ -93,13 +94,21 @@ class Router:
         what: the formula.
         base: the base's tree.
         tree: the tree of an id.
+        is_quantised: whether the base's own configuration says that it is quantised.
     """
 
-    def __init__(self, what: Formula, base: Tree, tree: Callable[[bytes], Tree]) -> None:
+    def __init__(
+        self,
+        what: Formula,
+        base: Tree,
+        tree: Callable[[bytes], Tree],
+        is_quantised: Callable[[], bool],
+    ) -> None:
         self._formula = what
         self._base = base
         self._tree = tree
         self._partners = partners(base)
+        self._is_quantised = functools.cache(is_quantised)
 
     def routes(self) -> dict[str, Route]:
         """The route of every tensor that the start, the base or a vector has.
@@ -120,8 +129,9 @@ class Router:
             if not self._changes(part.operand, name):
                 continue
             if _is_like(base, current) and self._is_arithmetic(part.operand, name, base):
-                if name in self._partners:
-                    raise QuantisedError(name, self._partners[name], part.label)
+                partner = self._partner(name, base)
+                if partner is not None:
+                    raise QuantisedError(name, partner, part.label)
                 parts.append(part)
                 continue
             if parts:
@@ -129,6 +139,13 @@ class Router:
             current = self._replaced(part, name, current)
         wider = base is not None and current is not None and current.kind != base.kind
         return Route(current, base, tuple(parts), wider and _is_like(base, current))
+
+    def _partner(self, name: str, base: Tensor | None) -> str | None:
+        """What a tensor means numbers with, or None if it is one of numbers."""
+        if name in self._partners:
+            return self._partners[name]
+        narrow = base is not None and base.kind.bits <= CODE_BITS
+        return "its scales" if narrow and self._is_quantised() else None
 
     def _changes(self, operand: Operand, name: str) -> bool:
         return any(
