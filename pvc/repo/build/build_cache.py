@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pvc.repo.build.overflow import Overflow
-from pvc.repo.personality.formula import ARITHMETIC, Formula
+from pvc.repo.personality.formula import ARITHMETIC, ROUNDING, Formula
 from pvc.repo.personality.formula_file import formula_json, read_formula
 from pvc.repo.trees.checked_file import CheckedFiles, with_check, without_check
 from pvc_store.ids import parse_id
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from pvc_store.tree import Tree
 
 FORMAT = "pvc built tree 1"
-ROUNDING = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.repo.build.builds import Builds
-from pvc.repo.history.notes import read_note, write_note
+from pvc.repo.history.notes import is_current, read_note, write_note
 from pvc.repo.history.recovery import recover
 from pvc.repo.history.revision import resolve
 from pvc.repo.upkeep.prune_builds import limit_of, prune
@@ -62,7 +62,7 @@ def build(
         UnknownRevisionError, AmbiguousError, ExpressionError: it names nothing.
         IdentityError, LayoutMissingError: it cannot be computed, or not laid out.
         NotFiniteError: it overflows, and that is not allowed.
-        OtherTreeBuiltError: it was noted to build to another tree.
+        OtherTreeBuiltError: it was noted to build to another tree, by the rounding of today.
     """
     with repository.lock():
         recover(repository)
@@ -74,9 +74,10 @@ def build(
         if revision.is_commit:
             commit = revision.state.commit
             noted = read_note(repository, commit)
-            if noted is not None and noted.tree != built.tree:
+            is_same = noted is not None and noted.tree == built.tree
+            if noted is not None and not is_same and is_current(repository, commit):
                 raise OtherTreeBuiltError(text, built.tree, noted.tree)
-            if noted is None:
+            if not is_same:
                 write_note(repository, commit, built)
         prune(repository, limit_of(repository, revision.state.config))
         return BuiltRevision(built, computed, builds.overflows(revision.formula))

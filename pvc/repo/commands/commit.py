@@ -300,7 +300,7 @@ class _Commit:
         message = self.wish.message or f"{name}: {self.plan.action}"
         records = self.source.records(vector, name, self.plan.reached)
         change = PendingCommit(
-            self.before, after.changes, message, builds.find(after.formula), records
+            self.before, after.changes, message, builds.find_current(after.formula), records
         )
         return record(repository, change)
 

@@ -106,7 +106,7 @@ def checked(
     _check_vectors(before, after, after.changes if changes is None else changes)
     builds = Builds(repository, after.config)
     builds.check(after.formula)
-    return builds.find(after.formula)
+    return builds.find_current(after.formula)
 
 
 def _check_vectors(before: Snapshot, after: Snapshot, changes: Mapping[str, bytes | None]) -> None:

@@ -29,6 +29,6 @@ def remove(repository: Repository, name: str) -> Edited:
             raise DependentError(name, tuple(dependents))
         paths = (vector_path(name), f"{BEHAVIOURS}/{name}.toml")
         there = (path for path in paths if head.read(path) is not None)
-        built = Builds(repository, head.config).find(head.formula)
+        built = Builds(repository, head.config).find_current(head.formula)
         after = head.with_files(dict.fromkeys(there))
         return recorded(repository, after, f"Remove {name}", built)

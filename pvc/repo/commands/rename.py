@@ -41,7 +41,7 @@ def rename(repository: Repository, old: str, new: str) -> Edited:
         after = after.with_personality(
             Personality(_renamed_terms(head.personality.terms, old, new))
         )
-        built = Builds(repository, head.config).find(head.formula)
+        built = Builds(repository, head.config).find_current(head.formula)
         records = _records(repository, old, new)
         return recorded(repository, after, f"Rename {old} to {new}", built, records)
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from pvc.merge.method import Rule, ScaleEffect
 
 ARITHMETIC = 1
-"""Version of the arithmetic: it changes when the same formula would give other bits."""
+"""Version of the arithmetic: it changes when the same formula would give other numbers."""
+ROUNDING = 2
+"""Version of how these numbers become bits; version 1 rounded F32 at every step."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pvc.parallel import Crew
 from pvc.repo.build.build_cache import BuiltTrees
 from pvc.repo.build.overflow import NotFiniteError
 from pvc.repo.build.tensor_routes import IdentityError
-from pvc.repo.commands.build import build
+from pvc.repo.commands.build import OtherTreeBuiltError, build
 from pvc.repo.commands.checkout import checkout
 from pvc.repo.commands.checkout_directory import DirectoryTarget
 from pvc.repo.commands.combine import Combination, RepeatedVectorError, combine
@@ -28,10 +28,11 @@ from pvc.repo.commands.editing import DependentError, NameTakenError
 from pvc.repo.commands.remove import remove
 from pvc.repo.commands.rename import rename
 from pvc.repo.commands.scale import RepeatedTermError, ScaleError, Scaling, rescale
-from pvc.repo.history.notes import read_note
+from pvc.repo.history.notes import is_current, read_note
 from pvc.repo.history.recording import NothingChangedError
 from pvc.repo.history.revision import resolve
 from pvc.repo.personality.expression import ExpressionError
+from pvc.repo.personality.formula import ROUNDING
 from pvc.repo.personality.personality_file import Term
 from pvc.repo.personality.resolve import Names, UnresolvableError
 from pvc.repo.personality.vector import DerivedVector, Recipe
@@ -314,6 +315,21 @@ def test_terms_are_set_and_built(made: Repository, tmp_path: Path) -> None:
     merged = combine(made, Combination(("listening", "quiet"), "sum"), CREW)
     assert str(merged.edited.personality) == "base + listening_quiet + suggesting"
     checkout(made, "HEAD", DirectoryTarget(tmp_path / "out"), keep_head=False, crew=CREW)
+
+
+@pytest.mark.parametrize("is_of_today", [True, False])
+def test_a_note_of_another_tree(made: Repository, is_of_today: bool) -> None:
+    """One that an older rounding computed is noted anew."""
+    rescale(made, Scaling("quiet", -0.75))
+    commit, config = made.head().commit, made.head().config
+    note = {"tree": config.base_tree.hex(), "layout": config.base_layout.hex()}
+    made.git.add_note(commit, json.dumps(note | ({"rounding": ROUNDING} if is_of_today else {})))
+    if is_of_today:
+        with pytest.raises(OtherTreeBuiltError):
+            build(made, "HEAD", CREW)
+    else:
+        assert build(made, "HEAD", CREW).built == read_note(made, commit)
+        assert is_current(made, commit)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
