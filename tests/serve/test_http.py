@@ -242,6 +242,15 @@ USER = [{"role": "user", "content": "open the door"}]
         ("chat/completions", {"messages": USER, "max_tokens": 64}, 400, "max_tokens"),
         (
             "chat/completions",
+            {"messages": USER, "max_completion_tokens": 64},
+            400,
+            "max_completion_tokens",
+        ),
+        ("chat/completions", {"messages": USER * 40}, 400, "messages"),
+        ("chat/completions", {"messages": USER * 40, "max_tokens": 1}, 400, "messages"),
+        ("completions", {"prompt": [1] * 64, "max_tokens": 1}, 400, "prompt"),
+        (
+            "chat/completions",
             {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
             400,
             "messages",
@@ -256,6 +265,47 @@ def test_what_cannot_be_had_is_refused(
     error = answer.json()["error"]
     assert (error["type"], error["param"]) == ("invalid_request_error", param)
     assert error["message"].endswith(".")
+
+
+def test_a_request_that_is_too_long(server: Server) -> None:
+    """In the words by which clients shorten a conversation."""
+    for path, body, words in (
+        ("completions", {"prompt": [1] * 60, "max_tokens": 5},
+         "you requested 65 tokens (60 in the prompt, 5 in the completion)"),
+        ("completions", {"prompt": [1] * 70, "max_tokens": 5}, "your prompt resulted in 70 tokens"),
+        ("chat/completions", {"messages": USER * 40}, "your messages resulted in"),
+    ):  # fmt: skip
+        error = server.post(path, **body).json()["error"]
+        assert error["message"].startswith("This model's maximum context length is 64 tokens. ")
+        assert words in error["message"]
+        assert error["code"] == "context_length_exceeded"
+    server.ask(prompt=[1] * 59, max_tokens=5, temperature=0)
+
+
+def test_the_model_by_its_name(server: Server) -> None:
+    (listed,) = server.client.get("/v1/models").json()["data"]
+    assert server.client.get(f"/v1/models/{listed['id']}").json() == listed
+    for name in ("other", "org/other"):
+        answer = server.client.get(f"/v1/models/{name}")
+        assert answer.status_code == 404
+        assert answer.json()["error"]["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize("sent", ["mine-1", None, "a b", "x" * 300])
+def test_every_reply_has_the_id_of_its_request(server: Server, sent: str | None) -> None:
+    headers = {} if sent is None else {"x-request-id": sent}
+    found = [
+        server.client.get("/health", headers=headers),
+        server.client.get("/nowhere", headers=headers),
+        server.client.post("/v1/completions", content=b"{", headers=headers),
+        server.client.post("/v1/completions", json={"prompt": PROMPT}, headers=headers),
+    ]
+    ids = [one.headers["x-request-id"] for one in found]
+    if sent == "mine-1":
+        assert ids == [sent] * 4
+    else:
+        assert len(set(ids)) == 4
+        assert sent not in ids
 
 
 def test_bodies_that_are_none_are_refused(server: Server) -> None:

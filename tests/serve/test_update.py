@@ -101,6 +101,9 @@ def test_every_reply_is_wholly_of_one_version(server: Server, model: Path) -> No
     assert first
     assert None not in versions[first + 3 :]  # three may have been under way
     assert server.client.get("/health").json()["weights"] == started
+    for stream in (False, True):
+        body = {"prompt": PROMPT, "stream": stream}
+        assert server.client.post("/v1/completions", json=body).headers["x-pvc-weights"] == started
     (listed,) = server.client.get("/v1/models").json()["data"]
     assert listed["weights"] == started
 

@@ -15,12 +15,20 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import ASGIApp
 
 from pvc.errors import PvcError
 from pvc.serve.http import replies
 from pvc.serve.http.limits import BodyLimit
 from pvc.serve.http.replies import ChatForm, CompletionForm, OpenAIReply
-from pvc.serve.http.requests import Chat, Completion, OpenAIRequest, RequestError
+from pvc.serve.http.request_id import RequestId
+from pvc.serve.http.requests import (
+    Chat,
+    Completion,
+    OpenAIRequest,
+    RequestError,
+    check_model,
+)
 from pvc.serve.model.generation_job import GenerationJob, ReplyPiece
 from pvc.serve.model.loaded_model import LoadedModel
 from pvc.serve.model.turn_queue import TurnQueue, UnavailableError
@@ -28,6 +36,7 @@ from pvc.serve.model.turn_queue import TurnQueue, UnavailableError
 log = logging.getLogger("pvc.live")
 
 UNAVAILABLE = 503
+WEIGHTS_HEADER = "x-pvc-weights"
 
 
 class Service:
@@ -45,11 +54,12 @@ class Service:
         self._turns = turns
         self._began = int(time.time())
 
-    def app(self) -> FastAPI:
+    def app(self) -> ASGIApp:
         """The application."""
         app = FastAPI(title="pvc serve", openapi_url=None)
         app.add_api_route("/health", self.health, methods=["GET"])
         app.add_api_route("/v1/models", self.models, methods=["GET"])
+        app.add_api_route("/v1/models/{name:path}", self.model, methods=["GET"])
         app.add_api_route("/v1/completions", self.complete, methods=["POST"])
         app.add_api_route("/v1/chat/completions", self.chat, methods=["POST"])
         app.add_exception_handler(PvcError, _refused)
@@ -57,7 +67,7 @@ class Service:
         app.add_exception_handler(RequestValidationError, _malformed)
         app.add_exception_handler(Exception, _mistaken)
         app.add_middleware(BodyLimit)
-        return app
+        return RequestId(app)
 
     async def health(self) -> Response:
         """Whether requests are answered."""
@@ -66,7 +76,15 @@ class Service:
 
     async def models(self) -> Response:
         """The one model there is, and the version of its weights."""
-        model = {
+        return JSONResponse({"object": "list", "data": [self._model()]})
+
+    async def model(self, name: str) -> Response:
+        """The same by its name."""
+        check_model(name, self._name)
+        return JSONResponse(self._model())
+
+    def _model(self) -> dict[str, Any]:
+        return {
             "id": self._name,
             "object": "model",
             "created": self._began,
@@ -75,7 +93,6 @@ class Service:
             "max_model_len": self._loaded.context,
             "weights": self._turns.weights(),
         }
-        return JSONResponse({"object": "list", "data": [model]})
 
     async def complete(self, body: Completion, request: Request) -> Response:
         """Continue prompts."""
@@ -98,10 +115,12 @@ class Service:
         if not body.stream:
             async for piece in pieces:
                 answer.add(piece)
-            return JSONResponse(answer.whole())
+            return JSONResponse(answer.whole(), headers=_headers(answer))
         first = await anext(pieces, None)  # what is refused is refused with its own status
+        if first is not None:
+            answer.weights = first.weights
         stream = _stream(first, pieces, answer, numbers=body.wants_usage)
-        return StreamingResponse(stream, media_type="text/event-stream")
+        return StreamingResponse(stream, headers=_headers(answer), media_type="text/event-stream")
 
     async def _pieces(self, job: GenerationJob, request: Request) -> AsyncIterator[ReplyPiece]:
         """The pieces of a job, for as long as the client is there."""
@@ -113,6 +132,11 @@ class Service:
                     yield piece
         finally:
             watch.cancel()
+
+
+def _headers(answer: OpenAIReply) -> dict[str, str]:
+    """Which weights a reply comes from: a request is one step of the engine."""
+    return {} if answer.weights is None else {WEIGHTS_HEADER: answer.weights}
 
 
 async def _watch(request: Request, gone: Callable[[], None]) -> None:

@@ -133,6 +133,9 @@ class OpenAIReply:
         job: the request.
         loaded: the model.
         name: what the model is called.
+
+    Attributes:
+        weights: the version of the weights that it comes from; None if pvc did not write them.
     """
 
     def __init__(self, form: ReplyForm, job: GenerationJob, loaded: LoadedModel, name: str) -> None:
@@ -146,8 +149,8 @@ class OpenAIReply:
             "id": f"{form.prefix}{uuid.uuid4().hex}",
             "created": int(time.time()),
             "model": name,
-            "system_fingerprint": None,
         }
+        self.weights: str | None = None
 
     def add(self, piece: ReplyPiece) -> None:
         """The next piece of it."""
@@ -155,7 +158,7 @@ class OpenAIReply:
         choice.text += piece.text
         choice.tokens += piece.tokens
         choice.finish = piece.finish
-        self._head["system_fingerprint"] = piece.weights
+        self.weights = piece.weights
         self._generated += piece.generated
 
     def whole(self) -> dict[str, Any]:
@@ -166,6 +169,7 @@ class OpenAIReply:
         ]
         return {
             **self._head,
+            "system_fingerprint": self.weights,
             "object": self._form.kind,
             "choices": choices,
             "usage": self._usage(),
@@ -191,7 +195,12 @@ class OpenAIReply:
         return {**self._chunk([]), "usage": self._usage()}
 
     def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        return {**self._head, "object": self._form.chunk_kind, "choices": choices}
+        return {
+            **self._head,
+            "system_fingerprint": self.weights,
+            "object": self._form.chunk_kind,
+            "choices": choices,
+        }
 
     def _choice(
         self, index: int, content: dict[str, Any], tokens: Sequence[PlacedToken], finish: str | None

@@ -6,6 +6,7 @@ are refused, unless their value has no effect.
 
 # Annotations are read while the program runs, by pydantic.
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from jinja2 import TemplateError
@@ -74,6 +75,17 @@ class RequestError(PvcError):
         super().__init__(text)
 
 
+def check_model(wanted: str, name: str) -> None:
+    """Make sure that a request is for the model of this server.
+
+    Raises:
+        RequestError: it is not.
+    """
+    if wanted != name:
+        text = f"The model {wanted!r} does not exist; this server has {name!r}."
+        raise RequestError(text, "model", "model_not_found", 404)
+
+
 class StreamOptions(BaseModel):
     """How a reply is streamed."""
 
@@ -101,9 +113,8 @@ class OpenAIRequest(BaseModel):
         Raises:
             RequestError: it does not.
         """
-        if self.model not in {None, name}:
-            text = f"The model {self.model!r} does not exist; this server has {name!r}."
-            raise RequestError(text, "model", "model_not_found", 404)
+        if self.model is not None:
+            check_model(self.model, name)
         extra = self.model_extra or {}
         for field, neutral in NOT_OFFERED.items():
             if extra.get(field) is not None and extra[field] not in neutral:
@@ -125,6 +136,23 @@ class OpenAIRequest(BaseModel):
     def wants_usage(self) -> bool:
         """Whether a stream ends with the numbers of tokens."""
         return self.stream_options is not None and self.stream_options.include_usage
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The tokens that a request takes.
+
+    Attributes:
+        prompt: those of the prompt.
+        reply: the most of the reply.
+        prompt_field: the field of the prompt.
+        reply_field: the field that says how many the reply may have.
+    """
+
+    prompt: int
+    reply: int
+    prompt_field: str
+    reply_field: str = "max_tokens"
 
 
 class Completion(OpenAIRequest):
@@ -149,7 +177,7 @@ class Completion(OpenAIRequest):
         prompts = tuple(_prompt(one, loaded) for one in found)
         most = DEFAULT_TOKENS if self.max_tokens is None else self.max_tokens
         for prompt in prompts:
-            _check_room(prompt, most, loaded)
+            _check_room(loaded, Room(len(prompt.ids), most, "prompt"))
         return GenerationJob(
             prompts, self.n or 1, self.sampling(most, self.logprobs), echo=bool(self.echo)
         )
@@ -202,7 +230,7 @@ class Chat(OpenAIRequest):
         """
         if not loaded.chats:
             raise RequestError(
-                "The model's tokenizer has no chat template.", code="no_chat_template"
+                "The model's tokenizer has no chat template.", "messages", "no_chat_template"
             )
         try:
             text = loaded.chat([message.plain() for message in self.messages])
@@ -210,10 +238,11 @@ class Chat(OpenAIRequest):
         except (TemplateError, TypeError, ValueError) as error:
             text = f"The chat template refuses these messages: {error}"
             raise RequestError(text, "messages") from error
-        wanted = self.max_completion_tokens
-        wanted = self.max_tokens if wanted is None else wanted
-        most = loaded.context - len(prompt.ids) if wanted is None else wanted
-        _check_room(prompt, max(most, 0), loaded)
+        count, wanted, field = len(prompt.ids), self.max_completion_tokens, "max_completion_tokens"
+        if wanted is None:
+            wanted, field = self.max_tokens, "max_tokens"
+        most = max(0, loaded.context - count) if wanted is None else wanted
+        _check_room(loaded, Room(count, most, "messages", field))
         alternatives = (self.top_logprobs or 0) if self.logprobs else None
         return GenerationJob((prompt,), self.n or 1, self.sampling(most, alternatives))
 
@@ -231,13 +260,28 @@ def _prompt(found: str | list[int], loaded: LoadedModel) -> Prompt:
     return Prompt(loaded.decode(found), tuple(found))
 
 
-def _check_room(prompt: Prompt, most: int, loaded: LoadedModel) -> None:
-    count = len(prompt.ids)
-    if not count:
-        raise RequestError("The prompt is empty.", "prompt")
-    if count + most > loaded.context:
+def _check_room(loaded: LoadedModel, asked: Room) -> None:
+    """Make sure that prompt and reply fit; refusals have the words that clients go by.
+
+    Raises:
+        RequestError: they do not.
+    """
+    if not asked.prompt:
+        raise RequestError("The prompt is empty.", asked.prompt_field)
+    count, limit = asked.prompt + asked.reply, loaded.context
+    if asked.prompt < limit and count <= limit:
+        return
+    what = asked.prompt_field
+    most = f"This model's maximum context length is {limit} tokens. However,"
+    if asked.prompt >= limit:
         text = (
-            f"The model's context has {loaded.context} tokens; the prompt has {count}, and {most} "
-            "more were asked for."
+            f"{most} your {what} resulted in {asked.prompt} tokens. Please reduce the length of "
+            f"the {what}."
         )
-        raise RequestError(text, "max_tokens", "context_length_exceeded")
+    else:
+        text = (
+            f"{most} you requested {count} tokens ({asked.prompt} in the {what}, {asked.reply} in "
+            f"the completion). Please reduce the length of the {what} or completion."
+        )
+    field = what if asked.prompt >= limit else asked.reply_field
+    raise RequestError(text, field, "context_length_exceeded")
