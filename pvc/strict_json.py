@@ -69,10 +69,13 @@ class Fields:
         value: the object.
         where: the file or message that it is part of, for errors.
         error: the class of the errors that all methods raise.
+
+    Attributes:
+        where: as given.
     """
 
     def __init__(self, value: object, where: str, error: type[MalformedError]) -> None:
-        self._where = where
+        self.where = where
         self._error = error
         if not isinstance(value, dict):
             raise error(where, f"an object belongs where {_short(value)} is")
@@ -106,7 +109,7 @@ class Fields:
 
     def wrong(self, detail: str) -> MalformedError:
         """The error for what the caller found."""
-        return self._error(self._where, detail)
+        return self._error(self.where, detail)
 
     def format(self, expected: str) -> None:
         """The field `format`, which names the format and its version."""
@@ -164,7 +167,7 @@ class Fields:
 
     def part(self, name: str) -> Fields:
         """An object."""
-        return Fields(self._take(name, dict), self._where, self._error)
+        return Fields(self._take(name, dict), self.where, self._error)
 
     def optional_part(self, name: str) -> Fields | None:
         """The same, or null."""
@@ -172,12 +175,12 @@ class Fields:
 
     def parts(self, name: str) -> list[Fields]:
         """A list of objects."""
-        return [Fields(item, self._where, self._error) for item in self._list(name)]
+        return [Fields(item, self.where, self._error) for item in self._list(name)]
 
     def lists(self, name: str) -> list[tuple[str, ...]]:
         """A list of lists of strings."""
         found = self._list(name)
-        return [Fields({name: item}, self._where, self._error).texts(name) for item in found]
+        return [Fields({name: item}, self.where, self._error).texts(name) for item in found]
 
     def items(self, name: str) -> list[object]:
         """A list whose items are not looked at."""

@@ -77,6 +77,7 @@ ERRORS = {
         "pvc.live.memory.host:ReplicaError",
         "pvc.live.memory.sealed:SealError",
         "pvc.live.protocol.engine_state:OtherRepositoryError",
+        "pvc.live.protocol.manifest:EngineVersionError",
         "pvc.live.protocol.manifest:ManifestError",
         "pvc.live.protocol.wire:PeerError",
     ),

@@ -147,6 +147,7 @@ def _repair(error: Any) -> str:
 
 REFUSED: dict[str, Hint] = {
     "BusyError": "Wait until the other process has finished.",
+    "HeldError": "Wait until it has finished; `pvc live ls` shows who holds an engine.",
     "MovedOnError": "Run the command again.",
     "NoPauseError": "Nothing was written. Run the command again when the steps are shorter.",
     "StrayedError": "Restart the engine, or share its model again.",
@@ -183,6 +184,8 @@ HINTS: dict[str, Hint] = {
     "pvc.live.commands.engine_content:UnknownWeightsError": _would_be_lost,
     "pvc.live.memory.sealed:RoomError": "Free some memory: blocks that change are held twice for a "
     "moment.",
+    "pvc.live.protocol.manifest:EngineVersionError": "Restart the engine with this version of pvc, "
+    "or use the version that it was started with.",
     "pvc.live.protocol.engine_state:OtherRepositoryError": "Use `pvc checkout REV --live --force` "
     "to take it over, which saves its weights at a tag first, or `pvc commit NAME --live --aside` "
     "to commit them.",

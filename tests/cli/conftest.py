@@ -9,6 +9,8 @@ import pytest
 
 from pvc.live.announced import folder as folder_module
 from pvc.live.commands import status as status_module
+from pvc.parallel import Crew
+from pvc.repo.commands.init import initialise
 from tests.repo.conftest import (  # noqa: F401
     base,
     base_model,
@@ -25,7 +27,10 @@ from tests.repo.conftest import (  # noqa: F401
 from tests.support.runner import Pvc
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.live.conftest import EngineProcess, Starter
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +68,32 @@ def work(made_template: Path, tmp_path: Path) -> Path:  # noqa: F811
 def pvc(work: Path) -> Pvc:
     """`pvc` in `work`."""
     return Pvc(work)
+
+
+@pytest.fixture
+def start(engines: Path) -> Iterator[Starter]:
+    """Starts engines in processes of their own."""
+    from tests.live.conftest import Starter  # loads torch
+
+    starter = Starter(engines)
+    yield starter
+    starter.end()
+
+
+@pytest.fixture
+def engine(start: Starter) -> EngineProcess:
+    """The engine chat."""
+    found = start()
+    found.answer()
+    return found
+
+
+@pytest.fixture(scope="session")
+def tiny(memory: Path, plain_git: None) -> Path:  # noqa: F811
+    """A repository with the model of the engines as its base."""
+    from tests.support.engine_process import make, save  # loads torch
+
+    save(make("tiny"), memory / "tiny-base")
+    (memory / "tiny").mkdir()
+    initialise(memory / "tiny", memory / "tiny-base", by_value=True, crew=Crew(2))
+    return memory / "tiny"

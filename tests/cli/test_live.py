@@ -11,40 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pvc.repo.commands.init import initialise
 from tests.cli.test_commands import fields
-from tests.live.conftest import CREW, Starter
-from tests.support.engine_process import make, save
 from tests.support.runner import Pvc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.live.conftest import EngineProcess
-
-
-@pytest.fixture
-def start(engines: Path) -> Iterator[Starter]:
-    starter = Starter(engines)
-    yield starter
-    starter.end()
-
-
-@pytest.fixture
-def engine(start: Starter) -> EngineProcess:
-    found = start()
-    found.answer()
-    return found
-
-
-@pytest.fixture(scope="session")
-def tiny(memory: Path, plain_git: None) -> Path:
-    """A repository with the model of the engines as its base."""
-    save(make("tiny"), memory / "tiny-base")
-    (memory / "tiny").mkdir()
-    initialise(memory / "tiny", memory / "tiny-base", by_value=True, crew=CREW)
-    return memory / "tiny"
+    from tests.live.conftest import EngineProcess, Starter
 
 
 @pytest.fixture
@@ -112,7 +86,7 @@ def test_json(pvc: Pvc, engine: EngineProcess) -> None:
     [seen] = fields(pvc.json("live", "ls"), "live ls")["engines"]
     assert set(seen) == {
         "name", "model", "pid", "tensors", "repository", "revision", "tree", "generation", "dirty",
-        "torn", "problem",
+        "torn", "held", "problem",
     }  # fmt: skip
     assert (seen["repository"], seen["revision"], seen["dirty"]) == (
         str(pvc.directory), "a", False,

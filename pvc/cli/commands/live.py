@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pvc.cli.commands.live_hold import hold
 from pvc.cli.exit_codes import NO
 from pvc.cli.output import answers, columns, current, short
 from pvc.cli.progress import crew, threads_option
@@ -25,12 +26,16 @@ NAMES_SHOWN = 20
     "live", epilog="Exit status: 0 success, 1 weights differ, 13 an engine cannot be read."
 )
 def command() -> None:
-    """List running engines, or verify their weights.
+    """List running engines, verify their weights, or hold them as they are.
 
     \b
     pvc live ls
     pvc live verify chat
+    pvc live hold chat -- python evaluate.py
     """
+
+
+command.add_command(hold)
 
 
 @command.command("ls", epilog="Exit status: 0 success, 13 the folder of engines cannot be trusted.")
@@ -61,6 +66,7 @@ def _engine(one: AnnouncedEngine) -> dict[str, Any]:
         "generation": None if state is None else state.generation,
         "dirty": None if state is None else state.dirty,
         "torn": None if state is None else state.pause,
+        "held": None if state is None else state.held,
         "problem": one.problem,
     }
 
@@ -79,7 +85,8 @@ def _row(one: AnnouncedEngine) -> tuple[str, str, str, str]:
     content = "as it was loaded" if origin is None else f"{origin.revision} of {origin.repository}"
     trouble = state.pause if state.torn is None else f"TORN: {state.torn}"
     process = f"process {one.manifest.process.pid}"
-    return one.name, one.manifest.model, process, trouble or f"{content}{dirty}"
+    held = f", held by {state.held}" if state.held else ""
+    return one.name, one.manifest.model, process, (trouble or f"{content}{dirty}") + held
 
 
 @command.command(

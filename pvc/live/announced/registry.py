@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.live.announced.folder import MANIFEST, SOCKET, NotPrivateError, check_name
-from pvc.live.protocol.manifest import Manifest, ManifestError
+from pvc.live.protocol.manifest import EngineVersionError, Manifest, ManifestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,7 @@ class NoEngineError(PvcError):
         if name is None:
             super().__init__("No engine runs.")
         else:
-            others = f"; there are {', '.join(known)}" if known else ", and no other either"
+            others = f"; running: {', '.join(known)}" if known else ", and no other either"
             super().__init__(f"No engine called {name} runs{others}.")
 
 
@@ -107,6 +107,10 @@ def load(folder: EngineFolder, name: str) -> Manifest:
         manifest = Manifest.parse(folder.read(name), str(folder.path / f"{name}{MANIFEST}"))
     except FileNotFoundError:
         raise NoEngineError(name, running(folder)) from None
+    except EngineVersionError as error:
+        if error.process is not None and error.process.has_ended():
+            raise EngineEndedError(name, error.process) from None
+        raise
     process = manifest.process
     if process.has_ended() or (not process.is_near and folder.is_deaf(name)):
         raise EngineEndedError(name, manifest.process)

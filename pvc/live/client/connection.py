@@ -206,6 +206,19 @@ class Connection:
         self._socket.settimeout(CHANGE_SECONDS)
         return EngineState.parse(self._ask({"request": "commit"}))
 
+    def hold(self, command: str = "") -> EngineState:
+        """Keep all others from changing the engine, until the connection is closed.
+
+        This process, and those that it starts, may change it all the same.
+
+        Args:
+            command: what runs meanwhile, for people.
+
+        Raises:
+            RefusedError: another client holds it, or is changing it.
+        """
+        return EngineState.parse(self._ask({"request": "hold", "command": command}))
+
     def drop(self) -> EngineState:
         """Let the engine drop the prepared update."""
         return EngineState.parse(self._ask({"request": "drop"}))

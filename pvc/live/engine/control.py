@@ -7,6 +7,7 @@
     {"request": "prepare", ...}  the state; the stage comes as a descriptor
     {"request": "commit"}        the state
     {"request": "drop"}          the state
+    {"request": "hold", ...}     the state; until the client hangs up, no other can prepare
 
 A refusal is {"error": class, "message": sentence}.
 """
@@ -141,7 +142,7 @@ class Control:
         try:
             _Client(number, connection, self._keeper, self._storages, self.idle).serve()
         finally:
-            self._keeper.drop(number)
+            self._keeper.leave(number)
             self._end(number, connection)
 
     def _end(self, number: int, connection: socket.socket) -> None:
@@ -179,6 +180,7 @@ class _Client:
     ) -> None:
         self._idle = idle
         self._prepared = False
+        self._holds = False
         self._number = number
         self._connection = connection
         self._keeper = keeper
@@ -203,7 +205,7 @@ class _Client:
     def _wait(self) -> None:
         """Wait for the next message; one who holds nothing may take its time."""
         self._connection.settimeout(PREPARED_SECONDS if self._prepared else None)
-        if not self._prepared:
+        if not self._prepared and not self._holds:
             self._idle(self._number, is_idle=True)
         wire.await_message(self._connection)
         self._idle(self._number, is_idle=False)
@@ -239,6 +241,12 @@ class _Client:
                 raise fields.wrong(f"it brings {len(fds)} stages")
             self._keeper.prepare(change, fds[0], self._number, self._pid)
             self._prepared = True
+            return self._keeper.state().to_json()
+        if request == "hold":
+            command = fields.text("command")
+            fields.finish()
+            self._keeper.hold(self._number, self._pid, command)
+            self._holds = True
             return self._keeper.state().to_json()
         fields.finish()
         if request == "commit":

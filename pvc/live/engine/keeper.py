@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.live.engine.update_checks import MovedOnError
 from pvc.live.engine.writer import NothingPreparedError, TornError
 from pvc.live.protocol.engine_state import EngineState, OtherRepositoryError, Phase
+from pvc.live.protocol.process import is_descendant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +44,33 @@ class BusyError(PvcError):
         self.holder = holder
         who = "Another process" if holder is None else f"Process {holder}"
         super().__init__(f"{who} is changing this engine's weights.")
+
+
+class HeldError(PvcError):
+    """A client keeps all others from changing the engine.
+
+    Attributes:
+        holder: which one, for people.
+    """
+
+    def __init__(self, holder: str) -> None:
+        self.holder = holder
+        super().__init__(f"Its weights are held as they are by {holder}.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    """The hold of a client, which it and the processes that it started may write under.
+
+    Attributes:
+        client: its connection.
+        pid: its process id.
+        holder: who it is, for people.
+    """
+
+    client: int
+    pid: int
+    holder: str
 
 
 class NoPauseError(PvcError):
@@ -83,6 +112,7 @@ class Keeper:
         self._prepared: WeightUpdate | None = None
         self._holder: int | None = None  # a connection
         self._holder_pid: int | None = None
+        self._held: _Hold | None = None
         self._origin: ContentLabel | None = None
         self._generation = 0
         self._clean = dict(hooks.counts())  # when pvc wrote last
@@ -102,6 +132,7 @@ class Keeper:
             torn=self._torn if phase is Phase.TORN else None,
             holder=self._holder_pid,
             paused=self._paused,
+            held=None if self._held is None else self._held.holder,
         )
 
     def check(self) -> None:
@@ -119,6 +150,7 @@ class Keeper:
 
         Raises:
             BusyError: another client's update is prepared.
+            HeldError: another client holds the engine.
             OtherRepositoryError: another repository wrote to the engine last.
             MovedOnError, RejectedTensorError, SealError: it does not fit the engine.
         """
@@ -127,15 +159,42 @@ class Keeper:
         try:
             if self._holder not in {None, client}:
                 raise BusyError(self._holder_pid)
+            if self._held is not None and not is_descendant(pid, self._held.pid):
+                raise HeldError(self._held.holder)
             self._forget()
             self._holder, self._holder_pid = client, pid
             self._check(change, stage_fd)
             self._prepared = change
-        except BusyError:
+        except (BusyError, HeldError):
             raise
         except BaseException:
             self._forget()
             raise
+        finally:
+            self._lock.release()
+
+    def hold(self, client: int, pid: int, command: str) -> None:
+        """Keep all others from changing the engine, until the client goes.
+
+        Args:
+            client: the connection.
+            pid: its process id; what that process starts may change the engine.
+            command: what it runs, for people.
+
+        Raises:
+            BusyError: another client's update is prepared.
+            HeldError: another client holds it.
+        """
+        if not self._lock.acquire(timeout=BUSY_WAIT_SECONDS):
+            raise BusyError(self._holder_pid)
+        try:
+            if self._holder not in {None, client}:
+                raise BusyError(self._holder_pid)
+            if self._held is not None and self._held.client != client:
+                raise HeldError(self._held.holder)
+            self._held = _Hold(
+                client, pid, f"process {pid} ({command})" if command else f"process {pid}"
+            )
         finally:
             self._lock.release()
 
@@ -218,6 +277,14 @@ class Keeper:
         with self._lock:
             if self._holder == client:
                 self._forget()
+
+    def leave(self, client: int) -> None:
+        """A client has gone: what it has prepared is dropped, and what it held is free."""
+        with self._lock:
+            if self._holder == client:
+                self._forget()
+            if self._held is not None and self._held.client == client:
+                self._held = None
 
     def close(self) -> None:
         """Drop what is prepared, and let steps go on; clients are turned away by `Control`."""

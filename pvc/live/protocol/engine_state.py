@@ -82,6 +82,7 @@ class EngineState:
         torn: why an update failed after it had begun to write; None unless `phase` is TORN.
         holder: process id of the client whose update is prepared, or None.
         paused: microseconds for which the last commit held steps back.
+        held: who keeps others from changing it, for people; None if nobody does.
     """
 
     origin: ContentLabel | None
@@ -92,6 +93,7 @@ class EngineState:
     torn: str | None
     holder: int | None
     paused: int
+    held: str | None = None
 
     @property
     def dirty(self) -> bool:
@@ -114,6 +116,7 @@ class EngineState:
             "torn": self.torn,
             "holder": self.holder or 0,
             "paused": self.paused,
+            "held": self.held,
         }
 
     @classmethod
@@ -132,6 +135,7 @@ class EngineState:
             torn=fields.optional_text("torn"),
             holder=fields.number("holder") or None,
             paused=fields.number("paused"),
+            held=fields.optional_text("held"),
         )
         fields.finish()
         if (found.torn is not None) != (found.phase is Phase.TORN):

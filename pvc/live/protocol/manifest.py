@@ -20,11 +20,32 @@ from pvc_store.tree import block_count
 if TYPE_CHECKING:
     from pvc.live.protocol.region import MemoryPiece
 
-FORMAT = "pvc engine 1"
+FORMAT = "pvc engine 2"
+"""Of the manifest, and of the messages at the control socket."""
 
 
 class ManifestError(MalformedError):
     """A manifest is malformed."""
+
+
+class EngineVersionError(ManifestError):
+    """An engine was started by another version of pvc.
+
+    Attributes:
+        found: the format of its manifest and messages.
+        process: whose engine it is, if its manifest says so as those of this version do.
+    """
+
+    def __init__(self, where: str, found: str, process: ProcessIdentity | None) -> None:
+        super().__init__(where, f"its format is {found!r}, and {FORMAT!r} is expected")
+        self.found = found
+        self.process = process
+
+    def __str__(self) -> str:
+        return (
+            f"The engine of {self.where} was started by another version of pvc, which speaks "
+            f"{self.found[:60]!r}; this one speaks {FORMAT!r}."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +168,7 @@ class Manifest:
         """Read the JSON strictly; every region lies within its storage and its tensor.
 
         Raises:
+            EngineVersionError: it is of another version.
             ManifestError: it is malformed.
         """
         try:
@@ -158,10 +180,9 @@ class Manifest:
     def read(cls, fields: Fields) -> Manifest:
         """Read the form in messages, as strictly."""
         if (found := fields.text("format")) != FORMAT:
-            raise fields.wrong(f"its format is {found!r}, and {FORMAT!r} is expected")
+            raise EngineVersionError(fields.where, found, _process_if_any(fields))
         name, model = fields.text("name"), fields.text("model")
-        boot, namespace = fields.text("boot"), fields.text("namespace")
-        process = ProcessIdentity(boot, namespace, fields.number("pid"), fields.number("started"))
+        process = _process(fields)
         storages = tuple(map(_storage, fields.parts("storages")))
         listed = [_tensor(part, storages) for part in fields.parts("tensors")]
         tensors = {tensor.name: tensor for tensor in listed}
@@ -177,6 +198,18 @@ class Manifest:
         if not all(name in tensors and not tensors[name].direct for name in grouped):
             raise fields.wrong("a group of it has a tensor that is direct or not listed")
         return cls(name, model, process, storages, tensors, ties, groups)
+
+
+def _process(fields: Fields) -> ProcessIdentity:
+    boot, namespace = fields.text("boot"), fields.text("namespace")
+    return ProcessIdentity(boot, namespace, fields.number("pid"), fields.number("started"))
+
+
+def _process_if_any(fields: Fields) -> ProcessIdentity | None:
+    try:
+        return _process(fields)
+    except ManifestError:
+        return None
 
 
 def _tensor_json(tensor: LiveTensor) -> dict[str, Any]:

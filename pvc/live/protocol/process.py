@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-_STATE, _STARTED = 0, 19  # fields of /proc/PID/stat, counted from the one after the name
+_STATE, _PARENT, _STARTED = (
+    0,
+    1,
+    19,
+)  # fields of /proc/PID/stat, counted from the one after the name
+MAX_GENERATIONS = 100
 _ENDED = {"Z", "X", "x"}
 
 
@@ -56,6 +61,21 @@ class ProcessIdentity:
 
     def __str__(self) -> str:
         return f"process {self.pid}"
+
+
+def is_descendant(pid: int, of: int) -> bool:
+    """Whether a process is another one, or was started by it or by one that it started.
+
+    Not known, and so False, of those whose parents ended before them.
+    """
+    for _ in range(MAX_GENERATIONS):
+        if pid == of:
+            return True
+        try:
+            pid = int(_stat(pid)[_PARENT])
+        except OSError:
+            return False
+    return False
 
 
 def _boot() -> str:

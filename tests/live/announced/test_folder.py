@@ -214,7 +214,7 @@ def test_nobody_answers(folder: EngineFolder) -> None:
     folder.write("chat", manifest().to_bytes())
     with pytest.raises(UnreachableError, match="does not answer: No such file"):
         live.connect("chat", folder.path)
-    with pytest.raises(NoEngineError, match="No engine called talk runs; there are chat"):
+    with pytest.raises(NoEngineError, match="No engine called talk runs; running: chat"):
         live.connect("talk", folder.path)
 
 
@@ -337,7 +337,7 @@ def spoiled(path: str, value: object) -> bytes:
 @pytest.mark.parametrize(
     ("path", "value", "says"),
     [
-        ("format", "pvc engine 2", "'pvc engine 1' is expected"),
+        ("format", "pvc engine 3", "speaks .pvc engine 3.; this one speaks .pvc engine 2."),
         ("more", 1, "unknown field 'more'"),
         ("pid", "7", "its pid is '7', not a whole number"),
         ("pid", True, "its pid is True, not a whole number"),

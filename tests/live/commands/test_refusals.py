@@ -417,7 +417,7 @@ def test_which_engine(start: Starter) -> None:
     second.answer()
     with pytest.raises(SeveralEnginesError, match="and none was named: one, two"):
         live.connect(None, first.folder)
-    with pytest.raises(NoEngineError, match="No engine called three runs; there are one, two"):
+    with pytest.raises(NoEngineError, match="No engine called three runs; running: one, two"):
         live.connect("three", first.folder)
     second.kill()
     with live.connect(None, first.folder) as connection:

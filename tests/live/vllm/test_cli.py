@@ -191,7 +191,7 @@ def test_mistakes(scene: Scene) -> None:
     for words in (("checkout", "main", "--live", "chap"), ("live", "verify", "chap")):
         refused = scene.pvc(*words)
         assert refused.code == 13
-        assert refused.err.startswith("error: No engine called chap runs; there are chat.")
+        assert refused.err.startswith("error: No engine called chap runs; running: chat.")
     unknown = scene.pvc("checkout", "base + c", "--live")
     assert unknown.code == 14
     assert "`pvc log NAME` to find" in unknown.err.replace("\n", " ")

@@ -1,0 +1,179 @@
+"""`pvc live hold`: others wait or are refused, and nothing stays behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.runner import Done
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.live.conftest import EngineProcess
+
+ELSEWHERE = """
+import pathlib, sys
+import pvc.live.announced.folder as folder
+found = pathlib.Path(sys.argv.pop(1))
+folder.default_path = lambda: found
+from pvc.cli import main
+main()
+"""
+"""`pvc` as a process of its own, with a folder of engines."""
+
+WAITING = "import sys, time; print('runs', flush=True); time.sleep(60)"
+
+
+class Elsewhere:
+    """Runs `pvc` as processes of their own."""
+
+    def __init__(self, engines: Path, work: Path) -> None:
+        self.words = [sys.executable, "-c", ELSEWHERE, str(engines)]
+        self.work = work
+
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*self.words, *words], cwd=self.work, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, **options,
+        )  # fmt: skip
+
+    def __call__(self, *words: str) -> Done:
+        process = self.start(*words)
+        out, err = process.communicate(timeout=60)
+        return Done(process.returncode, out, err)
+
+
+@pytest.fixture
+def elsewhere(
+    engines: Path,
+    engine: EngineProcess,
+    tiny: Path,
+    tmp_path: Path,
+) -> Elsewhere:
+    subprocess.run(["cp", "-a", str(tiny), str(tmp_path / "work")], check=True)
+    found = Elsewhere(engines, tmp_path / "work")
+    done = found("checkout", "main", "--live", "chat")
+    assert done.code == 0, done.err
+    return found
+
+
+@pytest.fixture
+def holder(elsewhere: Elsewhere) -> Iterator[subprocess.Popen[str]]:
+    words = ("live", "hold", "chat", "--", sys.executable, "-c", WAITING)
+    with elsewhere.start(*words, start_new_session=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "runs\n"
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def is_free(elsewhere: Elsewhere) -> bool:
+    return elsewhere("checkout", "main", "--live", "chat").code == 0
+
+
+def test_others_are_refused_and_told_by_whom(
+    elsewhere: Elsewhere, holder: subprocess.Popen[str]
+) -> None:
+    (elsewhere.work / "note").write_text("")
+    for words in (
+        ("checkout", "base", "--live", "chat", "--keep-head"),
+        ("live", "hold", "chat", "--", "true"),
+    ):
+        refused = elsewhere(*words)
+        assert refused.code == 13
+        assert f"held as they are by process {holder.pid} ({sys.executable} -c" in refused.err
+        assert "hint: Wait until it has finished" in refused.err
+    assert elsewhere("live", "verify", "chat").code == 0  # reading goes on
+    assert f"held by process {holder.pid}" in elsewhere("live", "ls").out
+    (listed,) = json.loads(elsewhere("live", "ls", "--json").out)["engines"]
+    assert listed["held"].startswith(f"process {holder.pid} (")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_it_ends_with_its_process(
+    elsewhere: Elsewhere, holder: subprocess.Popen[str], number: signal.Signals
+) -> None:
+    """An interrupt goes to all processes of a terminal."""
+    if number == signal.SIGINT:
+        os.killpg(holder.pid, number)
+    else:
+        holder.send_signal(number)
+    _, err = holder.communicate(timeout=30) if number != signal.SIGKILL else (holder.wait(), "")
+    expected = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}
+    assert holder.returncode in {expected[number], 1}
+    assert "pvc" not in err
+    deadline = time.monotonic() + 10
+    while not is_free(elsewhere) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert is_free(elsewhere)
+
+
+def test_the_command_may_change_the_engine(elsewhere: Elsewhere) -> None:
+    inner = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
+    checkout = (*elsewhere.words, "checkout", "base", "--live", "chat", "--keep-head")
+    done = elsewhere("live", "hold", "chat", "--", sys.executable, "-c", inner, *checkout)
+    assert done.code == 0, done.err
+    assert "chat has base, " in done.err
+    assert elsewhere("live", "verify", "chat", "base").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("sh", "-c", "exit 7"), 7), (("true",), 0), (("no-such-command",), 127),
+        (("/",), 126), (("sh", "-c", "kill -9 $$"), 137),
+    ],
+)  # fmt: skip
+def test_the_exit_status_is_the_commands(
+    elsewhere: Elsewhere, words: tuple[str, ...], code: int
+) -> None:
+    done = elsewhere("live", "hold", "chat", "--", *words)
+    assert done.code == code
+    assert "Traceback" not in done.err
+
+
+def test_the_command_knows_what_is_held(elsewhere: Elsewhere) -> None:
+    shown = elsewhere("live", "hold", "chat", "--", "sh", "-c", "echo $PVC_TREE $PVC_GENERATION")
+    (listed,) = json.loads(elsewhere("live", "ls", "--json").out)["engines"]
+    assert shown.code == 0, shown.err
+    assert shown.out.split() == [listed["tree"], str(listed["generation"])]
+
+
+def test_it_waits_as_long_as_asked(elsewhere: Elsewhere) -> None:
+    first = elsewhere.start("live", "hold", "chat", "--", "sleep", "2")
+    time.sleep(1)
+    second = elsewhere("--wait", "20", "live", "hold", "chat", "--", "echo", "mine")
+    assert (second.code, second.out) == (0, "mine\n")
+    assert "waiting: Its weights are held" in second.err
+    first.communicate()
+
+
+def test_writes_of_the_engine_itself_are_told(
+    elsewhere: Elsewhere,
+    engine: EngineProcess,
+) -> None:
+    process = elsewhere.start("live", "hold", "chat", "--", "sleep", "3")
+    time.sleep(1.5)
+    engine.ask("train")
+    _, err = process.communicate()
+    assert process.returncode == 0
+    assert "warning: the process of chat itself wrote to its weights meanwhile" in err
+
+
+def test_mistakes(elsewhere: Elsewhere) -> None:
+    assert elsewhere("live", "hold", "chat").code == 2
+    assert elsewhere("live", "hold").code == 2
+    assert elsewhere("live", "hold", "chap", "--", "true").code == 13
