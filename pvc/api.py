@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pvc.live import Connection
+    from pvc.live.commands.restore import Restored
     from pvc.live.commands.status import EngineStatus
     from pvc.live.commands.verify import Verified
     from pvc.repo.commands.checkout import CheckedOut, Target
@@ -32,16 +33,17 @@ if TYPE_CHECKING:
 
     AnyPath = str | os.PathLike[str]
     Engine = str | Literal[True]
-    """An engine's name; True stands for the only one that runs."""
+    """An engine's name; True stands for the only one that runs, or that the repository knows."""
 
 
 @contextlib.contextmanager
 def checkout_target(
-    to: Path | None, engine: Engine | None, *, force: bool = False
+    repository: Repository, to: Path | None, engine: Engine | None, *, force: bool = False
 ) -> Iterator[Target]:
     """Where a checkout goes: to an engine if one is named, else to a directory.
 
     Args:
+        repository: where.
         to: the directory; None stands for the only target there is.
         engine: the engine.
         force: overwrite what an engine holds and no commit does, after keeping it.
@@ -53,15 +55,18 @@ def checkout_target(
         return
     from pvc.live.commands.checkout import EngineTarget
 
-    with _connect(engine) as connection:
+    with _connect(repository, engine) as connection:
         yield EngineTarget(connection, force)
 
 
 @contextlib.contextmanager
-def commit_source(path: Path | None, engine: Engine | None) -> Iterator[CommitSource]:
+def commit_source(
+    repository: Repository, path: Path | None, engine: Engine | None
+) -> Iterator[CommitSource]:
     """Where a training result is: in an engine if one is named, else in a checkpoint.
 
     Args:
+        repository: where.
         path: directory of the checkpoint.
         engine: the engine.
 
@@ -77,7 +82,7 @@ def commit_source(path: Path | None, engine: Engine | None) -> Iterator[CommitSo
         return
     from pvc.live.commands.commit import EngineSource
 
-    with _connect(engine) as connection:
+    with _connect(repository, engine) as connection:
         yield EngineSource(connection)
 
 
@@ -172,7 +177,9 @@ class OpenRepository:
         from pvc.repo.commands.checkout import checkout
 
         path = None if to is None else Path(to)
-        with checkout_target(path, engine, force=how.get("force", False)) as target:
+        with checkout_target(
+            self._repository, path, engine, force=how.get("force", False)
+        ) as target:
             return checkout(
                 self._repository,
                 revision,
@@ -205,7 +212,7 @@ class OpenRepository:
         from pvc.repo.commands.commit import Wish, commit
 
         path = None if source is None else Path(source)
-        with commit_source(path, engine) as found:
+        with commit_source(self._repository, path, engine) as found:
             return commit(self._repository, Wish(name, **how), found, self._crew)
 
     def verify(self, engine: Engine = True, revision: str | None = None) -> Verified:
@@ -218,8 +225,20 @@ class OpenRepository:
         """
         from pvc.live.commands.verify import check
 
-        with _connect(engine) as connection:
+        with _connect(self._repository, engine) as connection:
             return check(self._repository, connection, revision, self._crew)
+
+    def restore(self, engine: Engine = True, *, force: bool = False) -> Restored:
+        """Bring a restarted engine back to the weights that it had, bit for bit.
+
+        Args:
+            engine: which engine.
+            force: overwrite what it holds and no commit does, after keeping it.
+        """
+        from pvc.live.commands.restore import restore
+
+        with _connect(self._repository, engine) as connection:
+            return restore(self._repository, connection, self._crew, force=force)
 
     def status(self) -> Status:
         """Where HEAD is, what is edited, and what the directories hold; no weights are read."""
@@ -234,7 +253,7 @@ class OpenRepository:
         return status(self._repository, self.status().tree)
 
 
-def _connect(engine: Engine) -> Connection:
-    from pvc import live
+def _connect(repository: Repository, engine: Engine) -> Connection:
+    from pvc.live.commands.choice import connect_known
 
-    return live.connect(None if engine is True else engine)
+    return connect_known(repository, None if engine is True else engine)

@@ -83,6 +83,7 @@ ERRORS = {
     ),
     NAME: (
         "pvc.live.announced.folder:EngineNameError",
+        "pvc.live.commands.restore:UnrecordedEngineError",
         "pvc.repo.commands.branches:BranchAndTagError",
         "pvc.repo.commands.editing:NameTakenError",
         "pvc.repo.commands.forget:NoTargetError",

@@ -182,6 +182,7 @@ HINTS: dict[str, Hint] = {
     "pvc.live.client.updating:DriftedEngineError": _would_be_lost,
     "pvc.live.commands.engine_content:TornEngineError": _repair,
     "pvc.live.commands.engine_content:UnknownWeightsError": _would_be_lost,
+    "pvc.live.commands.restore:UnrecordedEngineError": "Use `pvc checkout REV --live ENGINE`.",
     "pvc.live.memory.sealed:RoomError": "Free some memory: blocks that change are held twice for a "
     "moment.",
     "pvc.live.protocol.manifest:EngineVersionError": "Restart the engine with this version of pvc, "

@@ -67,7 +67,11 @@ FIELDS: dict[str, set[str]] = {
     "diff NAME NAME": {"a", "b", "by", "rows", "total"},
     "serve": {"name", "url", "model", "device", "dtype"},
     "live ls": {"engines"},
-    "live verify": {"engine", "revision", "tree", "compared_bytes", "drifted", "unread", "seconds"},
+    "live verify": {
+        "engine", "revision", "tree", "compared_bytes", "drifted", "unread", "held", "recorded",
+        "seconds",
+    },
+    "live restore": {"engine", "revision", "tree", "written_bytes", "rescue", "seconds"},
     "forget": {"path", "engine"},
     "fsck": {"clean", "commits", "trees", "blocks", "findings"},
 }  # fmt: skip

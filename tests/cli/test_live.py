@@ -251,3 +251,109 @@ def test_another_model_and_another_repository(
     assert "--force` to take it over" in refused.err
     assert second("checkout", "main", "--live", "chat", "--force").code == 0
     assert "chat has main, " in pvc("status").out
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+def test_an_engine_that_has_ended_is_gone(
+    pvc: Pvc, engine: EngineProcess, how: signal.Signals
+) -> None:
+    """Also while nobody has asked how it ended."""
+    pvc("checkout", "main", "--live")
+    engine.process.send_signal(how)
+    os.waitid(os.P_PID, engine.process.pid, os.WEXITED | os.WNOWAIT)
+    for _ in range(2):
+        assert engine_line(pvc).endswith("has ended; `pvc forget --live chat` removes it here")
+        [seen] = pvc.json("status")["engines"]
+        assert (seen["condition"], seen["revision"]) == ("gone", "main")
+    engine.process.wait()
+
+
+def restarted(engine: EngineProcess, start: Starter) -> EngineProcess:
+    """The engine ends, and another one of its name starts with the weights of the base."""
+    engine.kill()
+    again = start()
+    again.answer()
+    return again
+
+
+def test_a_restarted_engine_is_brought_back(
+    pvc: Pvc, engine: EngineProcess, start: Starter
+) -> None:
+    engine.ask("train")
+    pvc("commit", "listening", "--live")
+    tree = pvc.json("show", "main")["tree"]
+    again = restarted(engine, start)
+    assert engine_line(pvc).endswith(
+        "has the weights it loaded; `pvc live restore chat` brings it back"
+    )
+    seen = pvc("live", "verify", "--json")
+    assert seen.code == 1
+    found = fields(seen.answer(), "live verify")
+    assert (found["revision"], found["tree"]) == ("listening", tree)
+    assert found["held"]["revision"] == "base"
+    text = pvc("live", "verify").out
+    assert text.startswith("engine chat has base, tree ")
+    assert "; `pvc live restore chat` brings listening back; " in text
+    assert text.count("\n") == 1
+    done = fields(pvc.json("live", "restore"), "live restore")
+    assert (done["tree"], done["rescue"]) == (tree, None)
+    assert done["written_bytes"] > 0
+    assert pvc("live", "verify").code == 0
+    assert pvc("live", "verify", "chat", "main").code == 0
+    assert "; clean, according to the engine" in engine_line(pvc)
+    assert pvc.json("live", "restore", "chat")["written_bytes"] == 0
+    again.ask("train")  # which is in no commit
+    refused = pvc("live", "restore")
+    assert refused.code == 13
+    assert "hint: Commit them with" in refused.err
+    forced = pvc("live", "restore", "--force")
+    assert forced.code == 0
+    assert "kept what it held at the tag rescue/chat-" in forced.out
+    assert pvc("live", "verify").code == 0
+
+
+def test_what_was_computed_is_brought_back_too(
+    pvc: Pvc, engine: EngineProcess, start: Starter
+) -> None:
+    """Whatever the record's name means by then."""
+    engine.ask("train")
+    pvc("commit", "listening", "--live")
+    pvc("scale", "listening", "0.5")
+    pvc("checkout", "main", "--live")
+    tree = pvc.json("show", "main")["tree"]
+    pvc("scale", "listening", "0.25")
+    restarted(engine, start)
+    done = pvc.json("live", "restore", "chat")
+    assert (done["revision"], done["tree"]) == ("main", tree)
+    assert pvc("live", "verify", "chat", "main~1").code == 0
+
+
+def test_what_cannot_be_brought_back(pvc: Pvc, engine: EngineProcess, start: Starter) -> None:
+    unknown = pvc("live", "restore", "chat")
+    assert unknown.code == 14
+    assert "hint: Use `pvc checkout REV --live ENGINE`." in unknown.err
+    pvc("checkout", "main", "--live")
+    engine.kill()
+    assert pvc("live", "restore").code == 13
+    start(kind="other").answer()
+    assert pvc("live", "restore").code == 13
+
+
+def test_the_engine_that_is_known_is_meant(pvc: Pvc, engine: EngineProcess, start: Starter) -> None:
+    """If none is named, strangers do not count."""
+    for name in ("alien", "stranger"):
+        start(name=name, kind="other").answer()
+    assert pvc("checkout", "main", "--live").code == 0
+    lines = pvc("status").out.splitlines()
+    assert [line for line in lines if line.startswith("engine")] == [
+        line for line in lines if line.startswith("engine:      chat (main")
+    ] + ["engines:     alien and stranger run other models, see `pvc live ls`"]
+    start(name="twin").answer()
+    assert pvc("live", "verify").out.startswith("engine chat matches ")  # it has a record
+    assert pvc("forget", "--live", "chat").code == 0
+    several = pvc("checkout", "main", "--live")
+    assert several.code == 2
+    assert "chat, twin." in several.err
+    assert pvc("checkout", "main", "--live", "twim").err.startswith(
+        "error: No engine called twim runs; running: alien, chat, stranger, twin."
+    )

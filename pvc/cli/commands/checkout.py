@@ -89,7 +89,7 @@ def command(
     with (
         opened() as repository,
         crew(output, threads) as workers,
-        checkout_target(directory, named(engine), force=force) as target,
+        checkout_target(repository, directory, named(engine), force=force) as target,
     ):
         done = checkout(repository, revision, target, crew=workers, **how)
         branch = repository.git.branch()

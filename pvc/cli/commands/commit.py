@@ -77,7 +77,7 @@ def command(
     with (
         opened() as repository,
         crew(output, threads) as workers,
-        commit_source(directory, named(engine)) as found,
+        commit_source(repository, directory, named(engine)) as found,
     ):
         done = commit(repository, Wish(name, message=message, **how), found, workers)
     seconds = time.monotonic() - began

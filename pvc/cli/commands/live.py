@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pvc.cli.commands.live_hold import hold
+from pvc.cli.commands.live_restore import restore
 from pvc.cli.exit_codes import NO
 from pvc.cli.output import answers, columns, current, short
 from pvc.cli.progress import crew, threads_option
-from pvc.cli.shared.engine import ENGINE, connected, unread
+from pvc.cli.shared.engine import ENGINE, chosen, unread
 from pvc.cli.shared.repository import REVISION, opened
 from pvc.wording import agreeing, counted, number, size
 
@@ -26,16 +27,18 @@ NAMES_SHOWN = 20
     "live", epilog="Exit status: 0 success, 1 weights differ, 13 an engine cannot be read."
 )
 def command() -> None:
-    """List running engines, verify their weights, or hold them as they are.
+    """List running engines; verify, hold or restore their weights.
 
     \b
     pvc live ls
     pvc live verify chat
     pvc live hold chat -- python evaluate.py
+    pvc live restore chat
     """
 
 
 command.add_command(hold)
+command.add_command(restore)
 
 
 @command.command("ls", epilog="Exit status: 0 success, 13 the folder of engines cannot be trusted.")
@@ -112,7 +115,7 @@ def verify(engine: str | None, revision: str | None, threads: int | None) -> Non
     output, began = current(), time.monotonic()
     with (
         opened() as repository,
-        connected(engine) as connection,
+        chosen(repository, engine) as connection,
         crew(output, threads) as workers,
     ):
         found = check(repository, connection, revision, workers)
@@ -124,6 +127,10 @@ def verify(engine: str | None, revision: str | None, threads: int | None) -> Non
         "compared_bytes": found.nbytes,
         "drifted": list(found.drifted),
         "unread": list(found.unread),
+        "held": None
+        if found.held is None
+        else {"revision": found.held[0], "tree": found.held[1].hex()},
+        "recorded": found.recorded,
         "seconds": round(seconds, 3),
     }
     output.answer(document, _verdict(found, seconds))
@@ -139,6 +146,11 @@ def _verdict(found: Verified, seconds: float) -> list[str]:
     if not found.drifted:
         seen = ", as far as it can be read" if found.unread else ""
         return [f"engine {found.engine} matches {what}{seen}; {how}"]
+    restore = f"; `pvc live restore {found.engine}` brings {found.recorded} back"
+    again = restore if found.recorded else ""
+    if found.held is not None:
+        held = f"{found.held[0]}, tree {short(found.held[1])}"
+        return [f"engine {found.engine} has {held}, not {what}{again}; {how}"]
     count = len(found.drifted)
     differ = f"{counted(count, 'tensor')} {agreeing(count, 'differs', 'differ')}"
     more = [f"  and {number(count - NAMES_SHOWN)} more"] if count > NAMES_SHOWN else []

@@ -9,7 +9,7 @@ import click
 from pvc.cli.output import answers, current, short
 from pvc.cli.shared.engine import condition
 from pvc.cli.shared.repository import opened
-from pvc.wording import shown
+from pvc.wording import agreeing, shown
 
 if TYPE_CHECKING:
     from pvc.live.commands.status import EngineStatus
@@ -99,7 +99,13 @@ def _lines(found: Status, engines: tuple[EngineStatus, ...]) -> list[str]:
         lines.append(f"aside:       {shown(found.aside, ASIDE_SHOWN)}")
     lines.append(f"base:        {_base(found)}")
     lines += [f"target:      {_target(target)}" for target in found.targets]
-    lines += [f"engine:      {one.name} {condition(one)}" for one in engines]
+    strangers = [one.name for one in engines if one.condition == "other"]
+    lines += [
+        f"engine:      {one.name} {condition(one)}" for one in engines if one.name not in strangers
+    ]
+    if strangers:
+        run = agreeing(len(strangers), "runs another model", "run other models")
+        lines.append(f"engines:     {shown(strangers)} {run}, see `pvc live ls`")
     if found.edited:
         lines.append(f"edited:      {', '.join(found.edited)}")
     if found.unfinished:

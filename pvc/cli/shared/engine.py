@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
     from pvc.live import Connection
     from pvc.live.commands.status import EngineStatus
+    from pvc.repo.repository import Repository
 
     F = TypeVar("F", bound=Callable[..., Any])
 
 ONLY = ""
-"""Value of --live without ENGINE: the only running engine."""
+"""Value of --live without ENGINE: the engine that the repository knows."""
 
 
 class EngineName(click.ParamType[str]):
@@ -60,11 +61,20 @@ def named(engine: str | None) -> str | Literal[True] | None:
 
 
 @contextlib.contextmanager
-def connected(name: str | None) -> Iterator[Connection]:
-    """A connection to an engine; None and ONLY stand for the only running one."""
+def connected(name: str) -> Iterator[Connection]:
+    """A connection to an engine."""
     from pvc import live
 
-    with live.connect(name or None) as connection:
+    with live.connect(name) as connection:
+        yield connection
+
+
+@contextlib.contextmanager
+def chosen(repository: Repository, name: str | None) -> Iterator[Connection]:
+    """A connection to an engine; None stands for the one that the repository knows."""
+    from pvc.live.commands.choice import connect_known
+
+    with connect_known(repository, name) as connection:
         yield connection
 
 
@@ -85,9 +95,11 @@ def condition(found: EngineStatus) -> str:
         f"{found.name}`",
         "busy": f"is busy: {found.detail}",
         "torn": f"TORN, paused until a checkout repairs it: {found.detail}",
-        "restarted": f"restarted since the checkout of {content}; has the weights it loaded",
+        "restarted": f"restarted since the checkout of {content}; has the weights it loaded; "
+        f"`pvc live restore {found.name}` brings it back",
         "gone": f"({content}) has ended; `pvc forget --live {found.name}` removes it here",
         "foreign": f"has {content} of the repository {found.detail}",
         "new": "running; nothing was checked out into it yet",
+        "other": "runs another model",
         "unreachable": f"cannot be used: {found.detail}",
     }[found.condition]

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pvc.live.announced.registry import AnnouncedEngine
+    from pvc.live.protocol.engine_state import ContentLabel
+    from pvc.live.protocol.manifest import Manifest
     from pvc.repo.repository import Repository
     from pvc.repo.targets.engine_record import EngineRecord
 
@@ -30,7 +32,8 @@ class EngineStatus:
         name: its name.
         condition: "clean" or "drifted" since a tree was written; "busy", being written right now;
             "torn"; "restarted" since, so that it holds what it loaded; "gone"; "foreign", written
-            by another repository; "new", not written to yet; "unreachable".
+            by another repository; "other", it runs another model; "new", not written to yet;
+            "unreachable".
         revision: what was checked out last: a branch, tag, commit, vector or expression, or None.
         tree: tree id of that, or None.
         is_head: whether that is HEAD's tree.
@@ -117,8 +120,7 @@ def _status(
         condition = "busy" if state.phase is Phase.WRITING else "torn"
         return EngineStatus(name, condition, detail=state.pause)
     if state.origin is not None and is_foreign(repository, state):
-        origin = state.origin
-        return EngineStatus(name, "foreign", origin.revision, origin.tree, detail=origin.repository)
+        return _stranger(repository, seen.manifest, state.origin)
     now = content_of(repository, seen.manifest, state)
     if now is not None:
         condition, touched = ("clean", ()) if now.clean else ("drifted", state.touched)
@@ -126,4 +128,18 @@ def _status(
         return EngineStatus(name, condition, now.revision, now.tree, is_head, touched=touched)
     if before is not None and record_of(repository, seen.manifest) is None:
         return EngineStatus(name, "restarted", before.revision, before.tree)
-    return EngineStatus(name, "new")
+    return _stranger(repository, seen.manifest, None)
+
+
+def _stranger(
+    repository: Repository, manifest: Manifest, origin: ContentLabel | None
+) -> EngineStatus:
+    """An engine that this repository has not written to."""
+    from pvc.live.commands.choice import is_of_model
+
+    name = manifest.name
+    if not is_of_model(repository, manifest):
+        return EngineStatus(name, "other")
+    if origin is None:
+        return EngineStatus(name, "new")
+    return EngineStatus(name, "foreign", origin.revision, origin.tree, detail=origin.repository)

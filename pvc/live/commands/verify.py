@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.live.client.reading import verify
-from pvc.live.commands.engine_content import content_of
+from pvc.live.commands.engine_content import content_of, record_of
+from pvc.live.commands.known_trees import held_tree
 from pvc.repo.build.builds import Builds
 from pvc.repo.history.recovery import recover
 from pvc.repo.history.revision import resolve
+from pvc.repo.targets.records import RecordError
 
 if TYPE_CHECKING:
     from pvc.live.client.connection import Connection
     from pvc.parallel import Crew
     from pvc.repo.repository import Repository
+    from pvc.repo.targets.engine_record import EngineRecord
     from pvc_store.tree import Tree
 
 
@@ -30,6 +33,8 @@ class Verified:
         drifted: names of the tensors that differ.
         unread: names of those that the engine keeps in another form, so that only the keys it
             remembers of them were compared.
+        held: name and tree id of what it holds instead, if the repository has a name for it.
+        recorded: what an earlier process of its name had, so that `restore` can bring it back.
     """
 
     engine: str
@@ -38,6 +43,8 @@ class Verified:
     nbytes: int
     drifted: tuple[str, ...]
     unread: tuple[str, ...] = ()
+    held: tuple[str, bytes] | None = None
+    recorded: str | None = None
 
 
 def check(repository: Repository, connection: Connection, text: str | None, crew: Crew) -> Verified:
@@ -47,7 +54,7 @@ def check(repository: Repository, connection: Connection, text: str | None, crew
         repository: where.
         connection: to the engine.
         text: a revision, vector or expression; None stands for what was last checked out into the
-            engine or committed from it, or for HEAD.
+            engine or committed from it, also into an earlier process of its name; or for HEAD.
         crew: threads and progress.
 
     Raises:
@@ -58,7 +65,21 @@ def check(repository: Repository, connection: Connection, text: str | None, crew
     drifted, _ = verify(connection, tree, crew)
     unread = tuple(name for name in tree if name in connection.manifest.indirect)
     nbytes = tree.nbytes - sum(tree[name].nbytes for name in unread)
-    return Verified(connection.name, revision, tree.id, nbytes, drifted, unread)
+    held = held_tree(repository, connection, tree, crew) if drifted and not unread else None
+    earlier = _earlier(repository, connection)
+    return Verified(
+        connection.name, revision, tree.id, nbytes, drifted, unread, held,
+        None if earlier is None else earlier.revision,
+    )  # fmt: skip
+
+
+def _earlier(repository: Repository, connection: Connection) -> EngineRecord | None:
+    """The record of an earlier process of an engine's name."""
+    try:
+        found = repository.engines.find(connection.name)
+    except RecordError:  # `pvc status` reports it
+        return None
+    return found if record_of(repository, connection.manifest) is None else None
 
 
 def _wanted(
@@ -69,6 +90,10 @@ def _wanted(
         tree = None if now is None else repository.find_tree(now.tree)
         if now is not None and tree is not None:
             return now.revision, tree
+        earlier = _earlier(repository, connection)
+        tree = None if now is not None or earlier is None else repository.find_tree(earlier.tree)
+        if earlier is not None and tree is not None:
+            return earlier.revision, tree
     with repository.lock():
         recover(repository)
         revision = resolve(repository, text or "HEAD")

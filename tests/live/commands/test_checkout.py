@@ -322,7 +322,7 @@ def test_another_model(repository: Repository, start: Starter) -> None:
     for act in (go, keep):
         with pytest.raises(OtherModelError):
             act(repository, engine, "base" if act is go else "mine")
-    assert look(repository, engine).condition == "new"
+    assert look(repository, engine).condition == "other"
 
 
 @pytest.mark.parametrize("kinds", [("half", "tiny"), ("tiny", "half")])
@@ -340,7 +340,7 @@ def test_an_engine_of_another_precision(
         for act in (go, keep):
             with pytest.raises(OtherModelError, match=r"is (F32|BF16) .* in the engine and (B?F)"):
                 act(repository, engine, "base" if act is go else "mine")
-        assert look(repository, engine).condition == "new"
+        assert look(repository, engine).condition == "other"
     assert np.array_equal(outputs(engine, tmp_path), before)
 
 

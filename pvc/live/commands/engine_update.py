@@ -1,0 +1,171 @@
+"""The update of an engine, from whatever it holds; nothing that would be lost is overwritten."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pvc.live.client.reading import check_model, content
+from pvc.live.client.updating import DriftedEngineError, UpdateGoal, update
+from pvc.live.commands.commit_source import MAX_REVISION
+from pvc.live.commands.engine_content import (
+    UnknownWeightsError,
+    content_of,
+    identity,
+    is_foreign,
+    is_kept,
+    nearest,
+    new_record,
+)
+from pvc.live.protocol.engine_state import OtherRepositoryError, Phase
+from pvc.weights.apart import with_apart
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pvc.live.client.connection import Connection
+    from pvc.live.client.updating import Updated
+    from pvc.live.protocol.engine_state import EngineState
+    from pvc.parallel import Crew
+    from pvc.repo.build.builds import Builds
+    from pvc.repo.commands.checkout import Rescue
+    from pvc.repo.personality.config import Config
+    from pvc.repo.personality.formula import Built
+    from pvc.repo.personality.personality_file import Term
+    from pvc.repo.repository import Repository
+    from pvc.repo.trees.blocks import Blocks
+    from pvc_store.tree import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class EngineGoal:
+    """The weights that an engine is to get.
+
+    Attributes:
+        built: tree and layout.
+        label: what they are: a branch, tag, commit, vector or expression.
+        terms: the terms of that personality, or None where it is not known.
+        store: makes sure that their blocks are stored.
+    """
+
+    built: Built
+    label: str
+    terms: tuple[Term, ...] | None
+    store: Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineUpdate:
+    """An update under way; the repository is locked.
+
+    Attributes:
+        repository: where.
+        config: names the base.
+        builds: the trees of that base.
+        blocks: gives their blocks.
+        crew: threads and progress.
+    """
+
+    repository: Repository
+    config: Config
+    builds: Builds
+    blocks: Blocks
+    crew: Crew
+
+    def run(
+        self, connection: Connection, goal: EngineGoal, *, force: bool
+    ) -> tuple[Updated, Rescue | None]:
+        """Bring an engine to a tree; the record of it is saved.
+
+        Args:
+            connection: to the engine.
+            goal: what it gets.
+            force: keep what would be lost, and then overwrite it; also what another repository
+                wrote.
+
+        Raises:
+            OtherModelError: the engine runs another model.
+            OtherRepositoryError: another repository wrote to it.
+            DriftedEngineError, UnknownWeightsError: what it holds would be lost.
+            RefusedError: it refuses; its weights changed meanwhile, for example.
+            UnreachableError: it has ended, or does not answer.
+        """
+        return _OneUpdate(
+            self, connection, goal, self.repository.store.tree(goal.built.tree), force
+        ).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _OneUpdate:
+    """The update of one engine to one tree."""
+
+    around: EngineUpdate
+    connection: Connection
+    goal: EngineGoal
+    tree: Tree
+    force: bool
+
+    def run(self) -> tuple[Updated, Rescue | None]:
+        """Update it; what would be lost is refused, or kept first."""
+        repository = self.around.repository
+        check_model(self.connection.manifest, self.tree)
+        state = self.connection.state()
+        self._check_repository(state)
+        believed = content_of(repository, self.connection.manifest, state)
+        drift: DriftedEngineError | None = None
+        tree = None if believed is None or state.phase is not Phase.STEADY else believed.tree
+        if tree is not None and self.around.builds.can_restore(tree):
+            try:
+                return self._update(repository.store.tree(tree)), None
+            except DriftedEngineError as error:
+                drift = error
+        before, rescued = self._content(drift)
+        return self._update(before), rescued
+
+    def _check_repository(self, state: EngineState) -> None:
+        repository, origin = self.around.repository, state.origin
+        if origin is not None and is_foreign(repository, state) and not self.force:
+            raise OtherRepositoryError(origin.repository, identity(repository))
+
+    def _content(self, drift: DriftedEngineError | None) -> tuple[Tree, Rescue | None]:
+        """What the engine holds, once it is certain that this may be overwritten."""
+        repository, crew = self.around.repository, self.around.crew
+        found, state = content(self.connection, crew, self.tree)
+        for whole in self._completed(found):
+            if state.phase is not Phase.STEADY or is_kept(repository, whole.id):
+                return whole, None
+        if not self.force:
+            raise drift or self._unknown(found)
+        from pvc.live.commands.commit_source import OpenEngine
+        from pvc.live.commands.rescue import rescue
+
+        kept = rescue(repository, OpenEngine(repository, self.connection, self.goal.built), crew)
+        return repository.store.tree(kept.tree), kept
+
+    def _completed(self, found: Tree) -> tuple[Tree, ...]:
+        """What an engine holds, with the tensors that none loads: the base's, or the goal's."""
+        base = self.around.repository.store.tree(self.around.config.base_tree)
+        return with_apart(found, base), with_apart(found, self.tree)
+
+    def _unknown(self, found: Tree) -> UnknownWeightsError:
+        repository, config = self.around.repository, self.around.config
+        candidates = {"the base": repository.store.tree(config.base_tree)}
+        head = self.around.builds.tree_of(repository.head().formula)
+        tree = None if head is None else repository.find_tree(head)
+        if tree is not None:
+            candidates["HEAD"] = tree
+        return UnknownWeightsError(self.connection.name, *nearest(candidates, found))
+
+    def _update(self, before: Tree) -> Updated:
+        repository, connection, goal = self.around.repository, self.connection, self.goal
+        if before != self.tree:
+            goal.store()
+        wanted = UpdateGoal(
+            self.tree, identity(repository), goal.label[:MAX_REVISION], take=self.force
+        )
+        done = update(connection, before, wanted, self.around.blocks.read, self.around.crew)
+        built = goal.built.tree, goal.built.layout
+        repository.engines.save(
+            new_record(repository, connection.manifest, done.state, built, (goal.label, goal.terms))
+        )
+        return done
