@@ -65,14 +65,21 @@ def compile_object(kernel: Callable[..., None], signature: tuple[Type, ...], nam
         raise ObjectError(f"numba cannot compile {name}: {error}.") from error
 
 
-def run_by_numba(kernel: Callable[..., None], signature: tuple[Type, ...]) -> Callable[..., int]:
-    """Let numba compile a kernel, keep it, and call it, in its own way.
+def run_by_numba(
+    kernel: Callable[..., None], signature: tuple[Type, ...], *, keep: bool
+) -> Callable[..., int]:
+    """Let numba compile a kernel, and call it, in its own way.
+
+    Args:
+        kernel: the kernel.
+        signature: types of its arguments.
+        keep: let numba keep the code, and load what it kept.
 
     Returns:
         A function that takes the items of tuples instead of the tuples, and returns 0.
     """
     try:
-        compiled = numba.njit(nogil=True, error_model="numpy", cache=True)(kernel)
+        compiled = numba.njit(nogil=True, error_model="numpy", cache=keep)(kernel)
     except RuntimeError:  # numba finds no folder that can be written to
         compiled = numba.njit(nogil=True, error_model="numpy")(kernel)
 

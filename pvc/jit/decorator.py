@@ -15,6 +15,7 @@ other things may change without its code being renewed.
 from __future__ import annotations
 
 from functools import cache, wraps
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, ParamSpec, cast
 
@@ -64,7 +65,7 @@ def jit(function: Callable[P, None]) -> Callable[P, None]:
 def _compiled(function: Callable[..., None], signature: tuple[Type, ...]) -> Callable[..., int]:
     """What runs a kernel; called with the items of tuples instead of the tuples."""
     from pvc.jit.machine import ObjectError, load
-    from pvc.jit.object_cache import CachedObject
+    from pvc.jit.object_cache import CachedObject, is_private_beside
 
     try:
         kept = CachedObject.of(function, signature)
@@ -78,4 +79,5 @@ def _compiled(function: Callable[..., None], signature: tuple[Type, ...]) -> Cal
     except ObjectError:
         from pvc.jit.compiler import run_by_numba
 
-        return run_by_numba(function, signature)
+        keep = is_private_beside(Path(function.__code__.co_filename))
+        return run_by_numba(function, signature, keep=keep)

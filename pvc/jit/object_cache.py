@@ -7,7 +7,8 @@
 What an object is for: the kernel's Python code, the numbers of its module that it uses, the types
 of its arguments, what compiles it, the processor.  The digest is of all this, so that a file is
 right or not found.  It appears whole, under its name; one that does not fit its check value is made
-again.
+again.  The check value is no secret: a file is loaded only if nobody but this user and root can
+have written it, and a folder is used only if nobody else may write there.
 
 Limits: objects of old sources stay, some kilobytes each.  Where nothing can be written, each
 process compiles.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
@@ -70,10 +72,10 @@ class CachedObject:
         return f"{self.label}-{self.key.hex()[:32]}"
 
     def read(self) -> bytes | None:
-        """The object file; None if it is not there, or damaged."""
+        """The object file; None if it is not there, damaged, or perhaps written by others."""
         for folder in self._folders():
             with contextlib.suppress(OSError):
-                content = (folder / f"{self.name}.o").read_bytes()
+                content = _read_private(folder / f"{self.name}.o")
                 if content[:32] == self._check_value(content[32:]):
                     return content[32:]
         return None
@@ -83,7 +85,10 @@ class CachedObject:
         for folder in self._folders():
             new = folder / f"{self.name}.{os.urandom(16).hex()}"
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+                if not is_private(folder.stat()):
+                    continue
+                new.touch(mode=0o644, exist_ok=False)
                 new.write_bytes(self._check_value(code) + code)
                 new.replace(folder / f"{self.name}.o")
             except OSError:
@@ -97,9 +102,34 @@ class CachedObject:
 
     def _folders(self) -> Iterator[Path]:
         if self.source.is_file():
-            yield Path(cache_from_source(self.source)).parent
+            yield _beside(self.source)
             with contextlib.suppress(RuntimeError):  # no home is known
                 yield Path(USER_FOLDER).expanduser()
+
+
+def is_private(status: os.stat_result) -> bool:
+    """Whether a file or folder is this user's or root's, and nobody else may write to it."""
+    return status.st_uid in {0, os.geteuid()} and not status.st_mode & 0o022
+
+
+def is_private_beside(source: Path) -> bool:
+    """Whether that is so of the folder beside a source: numba's own cache is there, too."""
+    with contextlib.suppress(OSError):
+        return is_private(_beside(source).stat())
+    return False
+
+
+def _beside(source: Path) -> Path:
+    return Path(cache_from_source(source)).parent
+
+
+def _read_private(path: Path) -> bytes:
+    """The content of a file that only this user and root can have written; empty if others can."""
+    if not is_private(path.parent.stat()):
+        return b""
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123
+        status = os.fstat(file.fileno())
+        return file.read() if stat.S_ISREG(status.st_mode) and is_private(status) else b""
 
 
 def _content(kernel: Callable[..., None]) -> Iterator[str]:

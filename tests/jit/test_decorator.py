@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -318,6 +319,48 @@ def test_damage_is_seen(tmp_path: Path, damage: Any) -> None:
     assert other.read() is None
     file.write_bytes(damage(file.read_bytes()))
     assert kept.read() is None
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o1777])
+def test_what_others_may_have_written_is_not_loaded(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "kernels.py").write_text(KERNELS)
+    kept = CachedObject(tmp_path / "kernels.py", "kernels.weigh", bytes(range(32)))
+    kept.write(b"code")
+    (file,) = objects(tmp_path)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+    file.chmod(mode & 0o666)
+    assert kept.read() is None
+    file.chmod(0o644)
+    file.parent.chmod(mode)
+    assert kept.read() is None
+    file.parent.chmod(0o755)
+    assert kept.read() == b"code"
+    copy = file.rename(file.with_suffix(".copy"))
+    file.symlink_to(copy)
+    assert kept.read() is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_what_belongs_to_others_is_not_loaded(tmp_path: Path, what: str) -> None:
+    (tmp_path / "kernels.py").write_text(KERNELS)
+    kept = CachedObject(tmp_path / "kernels.py", "kernels.weigh", bytes(range(32)))
+    kept.write(b"code")
+    (file,) = objects(tmp_path)
+    os.chown(file if what == "file" else file.parent, 12345, 12345)
+    assert kept.read() is None
+
+
+def test_where_others_may_write_the_users_folder_is_used(ready: Ready, tmp_path: Path) -> None:
+    """And a planted object is not loaded: it is compiled."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (ready.folder / "__pycache__").chmod(0o777)
+    first, second = [finish(start(ready.folder, HOME=str(home))) for _ in range(2)]
+    assert (first, second) == ((ready.sums, True), (ready.sums, False))
+    (kept,) = objects(home)
+    assert not kept.stat().st_mode & 0o022
+    assert not kept.parent.stat().st_mode & 0o022
 
 
 def test_kept_code_is_found_by_types() -> None:
