@@ -5,7 +5,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pvc_store.tree import Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
 def is_apart(name: str) -> bool:
@@ -13,7 +18,13 @@ def is_apart(name: str) -> bool:
     return ".safetensors/" in name
 
 
-def with_apart(tree: Tree, of: Tree) -> Tree:
-    """What an engine has, completed by the tensors of another tree that stand apart."""
-    apart = [tensor for name, tensor in of.items() if is_apart(name)]
-    return Tree([*tree.values(), *apart]) if apart else tree
+def completed(tree: Tree, of: Tree, unloaded: Collection[str] = ()) -> Tree:
+    """What an engine has, completed by tensors of another tree that it does not load.
+
+    Args:
+        tree: what it has.
+        of: the other tree.
+        unloaded: names of tensors that it does not load, beside those that stand apart.
+    """
+    left = [one for name, one in of.items() if is_apart(name) or name in unloaded]
+    return Tree([*tree.values(), *left]) if left else tree

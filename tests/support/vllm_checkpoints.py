@@ -62,7 +62,8 @@ def make(folder: Path, kind: str, step: float = 0.0) -> Path:
         model = Qwen3MoeForCausalLM(Qwen3MoeConfig(**_SHAPE, **_EXPERTS, tie_word_embeddings=False))
     else:
         shape = {**_SHAPE, "num_key_value_heads": 1 if kind == "grouped" else 2}
-        model = Qwen3ForCausalLM(Qwen3Config(**shape, tie_word_embeddings=kind == "tied"))
+        options = {"tie_word_embeddings": kind == "tied", "attention_bias": kind == "biased"}
+        model = Qwen3ForCausalLM(Qwen3Config(**shape, **options))
     with torch.no_grad():
         for parameter in model.parameters():
             noise = torch.randn_like(parameter)

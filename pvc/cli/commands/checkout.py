@@ -14,7 +14,7 @@ from pvc.cli.progress import crew, threads_option
 from pvc.cli.shared.engine import live_option, named, unread
 from pvc.cli.shared.overflow import nonfinite_option, overflow_fields, warn_of_overflows
 from pvc.cli.shared.repository import REVISION, opened, path
-from pvc.wording import size
+from pvc.wording import counted, shown, size
 
 if TYPE_CHECKING:
     from pvc.repo.commands.checkout import CheckedOut
@@ -109,6 +109,12 @@ def command(
     }
     output.answer(document, [*_written(done, seconds), *_dtypes(done), *_head(done, branch)])
     warn_of_overflows(output, done.overflows)
+    if done.unloaded:
+        tensors = counted(len(done.unloaded), "changed tensor")
+        output.warn(
+            f"the engine {done.engine} does not load {tensors} ({shown(done.unloaded)}): what was "
+            "trained there has no effect in it"
+        )
 
 
 def _place(done: CheckedOut) -> dict[str, Any]:
@@ -120,6 +126,7 @@ def _place(done: CheckedOut) -> dict[str, Any]:
         "engine": done.engine,
         "paused_seconds": done.paused_seconds,
         "unread": done.unread,
+        "unloaded": list(done.unloaded),
         "rescue": None
         if rescue is None
         else {"tag": rescue.tag, "vector": rescue.vector, "tree": rescue.tree.hex()},

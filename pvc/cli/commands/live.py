@@ -14,7 +14,7 @@ from pvc.cli.output import answers, columns, current, short
 from pvc.cli.progress import crew, threads_option
 from pvc.cli.shared.engine import ENGINE, chosen, unread
 from pvc.cli.shared.repository import REVISION, opened
-from pvc.wording import agreeing, counted, number, size
+from pvc.wording import agreeing, counted, number, shown, size
 
 if TYPE_CHECKING:
     from pvc.live.announced.registry import AnnouncedEngine
@@ -127,6 +127,7 @@ def verify(engine: str | None, revision: str | None, threads: int | None) -> Non
         "compared_bytes": found.nbytes,
         "drifted": list(found.drifted),
         "unread": list(found.unread),
+        "unloaded": list(found.unloaded),
         "held": None
         if found.held is None
         else {"revision": found.held[0], "tree": found.held[1].hex()},
@@ -143,6 +144,8 @@ def _verdict(found: Verified, seconds: float) -> list[str]:
     how = f"{size(found.nbytes)} compared, {seconds:.1f} s"
     if found.unread:
         how += f"; {unread(len(found.unread))}"
+    if found.unloaded:
+        how += f"; the engine does not load {shown(found.unloaded)}"
     if not found.drifted:
         seen = ", as far as it can be read" if found.unread else ""
         return [f"engine {found.engine} matches {what}{seen}; {how}"]

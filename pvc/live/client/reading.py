@@ -73,7 +73,8 @@ class UnsteadyError(PvcError):
 def check_model(manifest: Manifest, tree: Tree) -> None:
     """Make sure that a tree has the tensors of an engine; tied ones may be there once or twice.
 
-    Tensors that stand apart (`pvc.weights.apart`) are none of an engine's.
+    Tensors that stand apart (`pvc.weights.apart`) are none of an engine's, nor are those that it
+    does not load.
 
     Raises:
         OtherModelError: it has not.
@@ -81,7 +82,7 @@ def check_model(manifest: Manifest, tree: Tree) -> None:
     found = []
     for name in sorted(manifest.tensors.keys() | tree.keys()):
         live, tensor = manifest.tensors.get(name), tree.get(name)
-        if live is None and is_apart(name):
+        if live is None and (is_apart(name) or name in manifest.unloaded):
             continue
         if tensor is None and _is_tied_into(name, manifest, tree):
             continue
@@ -131,7 +132,9 @@ def content(
     tied = connection.manifest.tied_to
     every = connection.manifest.tensors
     wanted = [name for name in every if name not in tied] if names is None else list(names)
+    left_out = connection.manifest.unloaded
     wanted = [name for name in wanted if name in every or not is_apart(name)]
+    wanted = [name for name in wanted if name not in left_out]
     missing = [name for name in wanted if name not in every]
     if missing:
         differences = tuple(f"{name} is not in the engine" for name in missing[:3])

@@ -15,6 +15,7 @@ from pvc.repo.commands.checkout import CheckedOut
 if TYPE_CHECKING:
     from pvc.live.client.connection import Connection
     from pvc.repo.commands.checkout_transaction import CheckoutTransaction
+    from pvc.repo.personality.formula import Built
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,4 +51,15 @@ class EngineTarget:
             paused_seconds=done.state.paused / 1e6,
             unread=len(connection.manifest.indirect),
             rescue=rescued,
+            unloaded=self._without_effect(transaction, built),
+        )
+
+    def _without_effect(self, transaction: CheckoutTransaction, built: Built) -> tuple[str, ...]:
+        """Tensors that the engine does not load, and that are not the base's."""
+        store = transaction.repository.store
+        tree, base = store.tree(built.tree), store.tree(transaction.config.base_tree)
+        return tuple(
+            name
+            for name in self.connection.manifest.unloaded
+            if name in tree and (name not in base or tree[name].digest != base[name].digest)
         )

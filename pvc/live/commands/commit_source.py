@@ -16,7 +16,7 @@ from pvc.live.protocol.engine_state import ContentLabel
 from pvc.live.protocol.update import WeightUpdate
 from pvc.repo.trees.capture import capture_tensors
 from pvc.repo.trees.statistics import Capture
-from pvc.weights.apart import with_apart
+from pvc.weights.apart import completed
 from pvc_store.errors import LockedError
 from pvc_store.tree import Tree
 
@@ -83,7 +83,8 @@ class OpenEngine:
         self._source.kept = blocks.read
         tensors = capture_tensors(self._source, blocks, writing, goal, crew)
         self._source.check_unchanged()
-        tree = with_apart(Tree(one.tensor for one in tensors), self._like)
+        unloaded = self._connection.manifest.unloaded
+        tree = completed(Tree(one.tensor for one in tensors), self._like, unloaded)
         return Capture(tree, self._layout, tensors)
 
     def records(

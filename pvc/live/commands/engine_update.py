@@ -18,7 +18,7 @@ from pvc.live.commands.engine_content import (
     new_record,
 )
 from pvc.live.protocol.engine_state import OtherRepositoryError, Phase
-from pvc.weights.apart import with_apart
+from pvc.weights.apart import completed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,7 +145,8 @@ class _OneUpdate:
     def _completed(self, found: Tree) -> tuple[Tree, ...]:
         """What an engine holds, with the tensors that none loads: the base's, or the goal's."""
         base = self.around.repository.store.tree(self.around.config.base_tree)
-        return with_apart(found, base), with_apart(found, self.tree)
+        unloaded = self.connection.manifest.unloaded
+        return completed(found, base, unloaded), completed(found, self.tree, unloaded)
 
     def _unknown(self, found: Tree) -> UnknownWeightsError:
         repository, config = self.around.repository, self.around.config

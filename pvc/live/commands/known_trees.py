@@ -9,7 +9,7 @@ from pvc.live.client.reading import content
 from pvc.repo.build.builds import Builds
 from pvc.repo.personality.vector import CapturedVector
 from pvc.repo.snapshot import Snapshot
-from pvc.weights.apart import with_apart
+from pvc.weights.apart import completed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,8 @@ def held_tree(
     """
     found, _ = content(connection, crew, like)
     base = repository.store.tree(repository.head().config.base_tree)
-    whole = {with_apart(found, one).id for one in (base, like)}
+    unloaded = connection.manifest.unloaded
+    whole = {completed(found, one, unloaded).id for one in (base, like)}
     return next(((name, tree) for name, tree in _named(repository) if tree in whole), None)
 
 

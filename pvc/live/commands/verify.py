@@ -35,6 +35,7 @@ class Verified:
             remembers of them were compared.
         held: name and tree id of what it holds instead, if the repository has a name for it.
         recorded: what an earlier process of its name had, so that `restore` can bring it back.
+        unloaded: names of tensors that the engine does not load, and so has none of.
     """
 
     engine: str
@@ -45,6 +46,7 @@ class Verified:
     unread: tuple[str, ...] = ()
     held: tuple[str, bytes] | None = None
     recorded: str | None = None
+    unloaded: tuple[str, ...] = ()
 
 
 def check(repository: Repository, connection: Connection, text: str | None, crew: Crew) -> Verified:
@@ -64,12 +66,13 @@ def check(repository: Repository, connection: Connection, text: str | None, crew
     revision, tree = _wanted(repository, connection, text, crew)
     drifted, _ = verify(connection, tree, crew)
     unread = tuple(name for name in tree if name in connection.manifest.indirect)
-    nbytes = tree.nbytes - sum(tree[name].nbytes for name in unread)
+    unloaded = tuple(name for name in connection.manifest.unloaded if name in tree)
+    nbytes = tree.nbytes - sum(tree[name].nbytes for name in (*unread, *unloaded))
     held = held_tree(repository, connection, tree, crew) if drifted and not unread else None
     earlier = _earlier(repository, connection)
     return Verified(
         connection.name, revision, tree.id, nbytes, drifted, unread, held,
-        None if earlier is None else earlier.revision,
+        None if earlier is None else earlier.revision, unloaded,
     )  # fmt: skip
 
 

@@ -114,6 +114,7 @@ class Manifest:
         ties: groups of names that are one tensor in memory; the first is the one to save.
         groups: tensors that are not direct and can be changed by the model's loader: all of a
             group at once, each as a whole.
+        unloaded: names of tensors of the checkpoint that the model's loader leaves out.
     """
 
     name: str
@@ -123,6 +124,7 @@ class Manifest:
     tensors: dict[str, LiveTensor]
     ties: tuple[tuple[str, ...], ...]
     groups: tuple[tuple[str, ...], ...] = ()
+    unloaded: tuple[str, ...] = ()
 
     @cached_property
     def indirect(self) -> frozenset[str]:
@@ -161,6 +163,7 @@ class Manifest:
             "tensors": [_tensor_json(tensor) for tensor in self.tensors.values()],
             "ties": self.ties,
             "groups": self.groups,
+            "unloaded": self.unloaded,
         }
 
     @classmethod
@@ -187,6 +190,7 @@ class Manifest:
         listed = [_tensor(part, storages) for part in fields.parts("tensors")]
         tensors = {tensor.name: tensor for tensor in listed}
         ties, groups = tuple(fields.lists("ties")), tuple(fields.lists("groups"))
+        unloaded = fields.texts("unloaded")
         fields.finish()
         if len(tensors) != len(listed):
             raise fields.wrong("two of its tensors have one name")
@@ -197,7 +201,7 @@ class Manifest:
             raise fields.wrong("a tensor is in two of its groups")
         if not all(name in tensors and not tensors[name].direct for name in grouped):
             raise fields.wrong("a group of it has a tensor that is direct or not listed")
-        return cls(name, model, process, storages, tensors, ties, groups)
+        return cls(name, model, process, storages, tensors, ties, groups, unloaded)
 
 
 def _process(fields: Fields) -> ProcessIdentity:

@@ -12,6 +12,7 @@ from pvc.live.announced.registry import announcing
 from pvc.live.engine.control import Control
 from pvc.live.engine.framework import FrameworkHooks
 from pvc.live.engine.keeper import Keeper
+from pvc.wording import counted, shown
 
 if TYPE_CHECKING:
     from pvc.live.announced.folder import EngineFolder
@@ -58,6 +59,13 @@ class VllmEngine:
             self._closing = undo.pop_all()
         atexit.register(self.close)
         log.info("pvc: This vLLM is the engine %s.", name)
+        unloaded = self.manifest.unloaded
+        if unloaded:
+            log.warning(
+                "pvc: vLLM does not load %s of the checkpoint (%s), and computes without: what a "
+                "commit changes there has no effect in the engine %s.",
+                counted(len(unloaded), "tensor"), shown(unloaded), name,
+            )  # fmt: skip
 
     def __enter__(self) -> Self:
         return self

@@ -53,6 +53,7 @@ class CheckedOut:
         paused_seconds: for how long the engine's steps had to wait.
         unread: how many tensors the engine keeps in another form, so that they cannot be verified.
         rescue: weights of the engine that were kept before they were overwritten.
+        unloaded: tensors that differ from the base's, and that the engine does not load.
         overflows: what is Inf or NaN in the weights, and was computed from finite numbers.
         dtypes: which rule gave the weights their dtypes, if there was a choice.
     """
@@ -67,6 +68,7 @@ class CheckedOut:
     paused_seconds: float | None = None
     unread: int | None = None
     rescue: Rescue | None = None
+    unloaded: tuple[str, ...] = ()
     overflows: tuple[Overflow, ...] = ()
     dtypes: CheckoutDtypes | None = None
 

@@ -35,7 +35,10 @@ def join_manifests(name: str, parts: Sequence[Manifest]) -> Manifest:
             raise RankError(f"Rank {rank} holds parts of another model than rank 0.")
     starts = tuple(itertools.accumulate((len(part.storages) for part in parts), initial=0))
     tensors: dict[str, LiveTensor] = {}
+    unloaded = frozenset.intersection(*(frozenset(part.unloaded) for part in parts))
     for tensor in first.tensors.values():
+        if tensor.name in unloaded:
+            continue
         same = [part.tensors[tensor.name] for part in parts]
         regions = tuple(
             replace(region, storage=start + region.storage)
@@ -45,9 +48,16 @@ def join_manifests(name: str, parts: Sequence[Manifest]) -> Manifest:
         direct = all(one.direct for one in same) and _is_whole(tensor, regions)
         tensors[tensor.name] = replace(tensor, direct=direct, regions=regions if direct else ())
     storages = tuple(storage for part in parts for storage in part.storages)
-    ties = tuple(group for group in first.ties if all(tensors[one].direct for one in group))
+    ties = tuple(
+        group
+        for group in first.ties
+        if all(one in tensors and tensors[one].direct for one in group)
+    )
     groups = joined_groups(parts, tensors)
-    return Manifest(name, first.model, ProcessIdentity.current(), storages, tensors, ties, groups)
+    return Manifest(
+        name, first.model, ProcessIdentity.current(), storages, tensors, ties, groups,
+        tuple(sorted(unloaded)),
+    )  # fmt: skip
 
 
 def _is_whole(tensor: LiveTensor, regions: Sequence[Region]) -> bool:

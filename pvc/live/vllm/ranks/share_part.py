@@ -131,7 +131,7 @@ def share_part(worker: WorkerModel, rank: int, undo: contextlib.ExitStack) -> Sh
     process, storages = ProcessIdentity.current(), tuple(shared.storages)
     manifest = Manifest(
         f"rank-{rank}", type(model).__name__, process, storages, tensors, _ties(tensors),
-        indirect.groups,
+        indirect.groups, tuple(sorted(traced.unmapped)),
     )  # fmt: skip
     return SharedPart(manifest, shared, indirect, Watch(model, stored))
 

@@ -21,18 +21,25 @@ class ModelTensors:
 
     Args:
         model: the model.
+
+    Attributes:
+        is_stashed: whether a module has got a tensor that is neither parameter nor buffer; known
+            once they are put back.
     """
 
     def __init__(self, model: torch.nn.Module) -> None:
         self._model = model
+        self.is_stashed = False
         self._tables = [(table, dict(table)) for table in _tables(model)]
         self._data = [(tensor, tensor.data) for tensor in all_tensors(model)]
 
     def restore(self) -> frozenset[str]:
         """Put them back; the names of parameters and buffers that something else had replaced."""
         after = {name: _place(tensor) for name, tensor in named(self._model)}
+        own = {id(module.__dict__) for module in self._model.modules()}
         for table, saved in self._tables:
             changed = [key for key in table.keys() | saved.keys() if _differ(key, table, saved)]
+            self.is_stashed |= bool(changed) and id(table) in own
             for key in changed:
                 if key in saved:
                     table[key] = saved[key]

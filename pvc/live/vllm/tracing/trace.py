@@ -35,6 +35,9 @@ FAILURES_LIMIT = 200
 """How often the loader may fail while the tensors are searched for with which it does."""
 
 
+STASHED = "the loader may keep it elsewhere than in a parameter"
+
+
 class TensorDescription(Protocol):
     """What must be known of a tensor of a checkpoint."""
 
@@ -118,6 +121,7 @@ class _Tracer:
         self._errors: dict[str, str] = {}
         self._failures = 0
         self._moved: frozenset[str] = frozenset()
+        self._is_stashed = False
         self._sources: dict[str, torch.Tensor] = {}
         for name, tensor in tensors.items():
             if tensor.kind.name in DTYPE_OF:
@@ -131,6 +135,10 @@ class _Tracer:
         used, regions = self._regions()
         opaque = {name: why for record in self._records for name, why in record.opaque.items()}
         seen = regions.keys() | opaque.keys() | self._errors.keys()
+        unmapped = frozenset(name for name in self._names if name not in seen)
+        if self._is_stashed:
+            opaque.update(dict.fromkeys(unmapped, STASHED))
+            unmapped = frozenset()
         return Trace(
             storages=tuple(self._storages[index] for index in used),
             regions=regions,
@@ -138,7 +146,7 @@ class _Tracer:
             opaque=opaque,
             overlapping=overlapping(regions, {name: self._item(name) for name in regions}),
             errors=self._errors,
-            unmapped=frozenset(name for name in self._names if name not in seen),
+            unmapped=unmapped,
             moved=self._moved,
         )
 
@@ -189,6 +197,7 @@ class _Tracer:
             return error
         finally:
             moved = snapshot.restore()
+            self._is_stashed |= snapshot.is_stashed
         self._records.append(record)
         self._moved |= moved
         return None

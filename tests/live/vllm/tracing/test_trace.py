@@ -350,6 +350,18 @@ def test_unmapped() -> None:
     assert not found.storages
 
 
+def test_what_is_kept_beside_the_parameters_is_not_left_out() -> None:
+    """The loader may keep a tensor as it is: then the model may compute with it."""
+
+    def load(model: Any, name: str, tensor: torch.Tensor) -> None:
+        if name == "t":
+            model.table = tensor
+
+    found = traced(Model(load, w=(4,)), t=(4,), u=(4,))
+    assert not found.unmapped
+    assert "may keep it elsewhere" in found.problems["t"]
+
+
 def _rebound(model: Any, _: str, tensor: torch.Tensor) -> None:
     model.w.data.copy_(tensor)
     model.w.data = model.w.data.t().contiguous()
