@@ -337,6 +337,7 @@ def test_what_cannot_be_brought_back(pvc: Pvc, engine: EngineProcess, start: Sta
     assert pvc("live", "restore").code == 13
     start(kind="other").answer()
     assert pvc("live", "restore").code == 13
+    assert "engines:     chat runs another model, see `pvc live ls`\n" in pvc("status").out
 
 
 def test_the_engine_that_is_known_is_meant(pvc: Pvc, engine: EngineProcess, start: Starter) -> None:

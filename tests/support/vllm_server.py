@@ -57,6 +57,17 @@ class Server:
         with urllib.request.urlopen(request, timeout=ASKING_SECONDS) as answer:
             return json.loads(answer.read())
 
+    def weights_of(self, tokens: int, *, stream: bool = False) -> str | None:
+        """Which weights the header of a reply names."""
+        body = {"model": "m", "prompt": PROMPTS[1], "max_tokens": tokens, "ignore_eos": True}
+        url = f"http://127.0.0.1:{self.port}/v1/completions"
+        data = json.dumps({**body, "stream": stream}).encode()
+        request = urllib.request.Request(url, data, {"content-type": "application/json"})
+        with urllib.request.urlopen(request, timeout=ASKING_SECONDS) as answer:
+            answer.read()
+            found: str | None = answer.headers["x-pvc-weights"]
+        return found
+
     def complete(self, prompt: list[int], tokens: int = 16) -> list[Any]:
         """Greedy tokens, and the logarithms of their probabilities."""
         found = self.post(

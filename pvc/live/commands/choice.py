@@ -42,19 +42,20 @@ def _choice(repository: Repository, announced: Sequence[AnnouncedEngine]) -> str
     if not running:
         raise NoEngineError(None, ())
     recorded = [one.engine for one in repository.engines.all() if one.engine in running]
-    fitting = [name for name, manifest in running.items() if is_of_model(repository, manifest)]
+    base = repository.head().config.base_tree
+    fitting = [name for name, manifest in running.items() if fits(repository, manifest, base)]
     for names in (list(running), recorded, fitting):
         if len(names) == 1:
             return names[0]
     raise SeveralEnginesError(tuple(recorded or fitting or running))
 
 
-def is_of_model(repository: Repository, manifest: Manifest) -> bool:
-    """Whether an engine runs the model of a repository's base."""
+def fits(repository: Repository, manifest: Manifest, tree: bytes) -> bool:
+    """Whether an engine runs the model that a tree is of."""
     try:
-        check_model(manifest, repository.store.tree(repository.head().config.base_tree))
+        check_model(manifest, repository.store.tree(tree))
     except OtherModelError:
         return False
-    except PvcError:  # the base's tree is missing, as `pvc fsck` says
+    except PvcError:  # the tree is missing, as `pvc fsck` says
         return True
     return True

@@ -126,7 +126,10 @@ def _status(
         condition, touched = ("clean", ()) if now.clean else ("drifted", state.touched)
         is_head = now.tree == head_tree
         return EngineStatus(name, condition, now.revision, now.tree, is_head, touched=touched)
-    if before is not None and record_of(repository, seen.manifest) is None:
+    from pvc.live.commands.choice import fits
+
+    recorded = before is not None and fits(repository, seen.manifest, before.tree)
+    if before is not None and recorded and record_of(repository, seen.manifest) is None:
         return EngineStatus(name, "restarted", before.revision, before.tree)
     return _stranger(repository, seen.manifest, None)
 
@@ -135,10 +138,10 @@ def _stranger(
     repository: Repository, manifest: Manifest, origin: ContentLabel | None
 ) -> EngineStatus:
     """An engine that this repository has not written to."""
-    from pvc.live.commands.choice import is_of_model
+    from pvc.live.commands.choice import fits
 
     name = manifest.name
-    if not is_of_model(repository, manifest):
+    if not fits(repository, manifest, repository.head().config.base_tree):
         return EngineStatus(name, "other")
     if origin is None:
         return EngineStatus(name, "new")

@@ -101,6 +101,16 @@ class EngineState:
         return bool(self.touched)
 
     @property
+    def version(self) -> str | None:
+        """Its weights in a word: "pvc:" and the tree id, and "+changed" if torch wrote to them.
+
+        None before pvc wrote any.
+        """
+        if self.origin is None:
+            return None
+        return f"pvc:{self.origin.tree.hex()}{'+changed' if self.dirty else ''}"
+
+    @property
     def pause(self) -> str | None:
         """Why steps wait, for people; None if they do not."""
         return "an update is being written" if self.phase is Phase.WRITING else self.torn

@@ -8,6 +8,8 @@ depend on old weights are reset.  `refusals` says which configurations cannot be
 lie where vLLM's own loader put them (`tracing`); those that it changed go through it again
 (`loader`).
 
+`weights_header` marks the replies of a server.
+
 Only `vllm_api` imports vLLM; `plugin` says which versions.
 Tests: tests/live/vllm/.
 """

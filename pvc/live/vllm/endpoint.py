@@ -21,6 +21,7 @@ from pvc.live.vllm.ranks.meeting import Meeting
 from pvc.live.vllm.refusals import BACKEND, check_config, has_backend, options
 from pvc.live.vllm.steps import ServedSteps
 from pvc.live.vllm.vllm_engine import VllmEngine
+from pvc.live.vllm.weights_header import WeightsHeader
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -37,7 +38,8 @@ class Endpoint:
     required_tasks = None
 
     def attach_router(self, app: Any) -> None:
-        """Add nothing: there are no routes."""
+        """Add no route, but a header to replies."""
+        app.add_middleware(WeightsHeader)
 
     async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:
         """Announce the server as an engine.

@@ -75,14 +75,8 @@ class TurnQueue:
             raise UnavailableError(text)
 
     def weights(self) -> str | None:
-        """The version of the weights; None before pvc wrote any.
-
-        "pvc:" and the tree id, and "+changed" if torch wrote to them since.
-        """
-        state = self._engine.state
-        if state.origin is None:
-            return None
-        return f"pvc:{state.origin.tree.hex()}{'+changed' if state.dirty else ''}"
+        """The version of the weights; see `EngineState.version`."""
+        return self._engine.state.version
 
     async def take(self, job: GenerationJob, gone: threading.Event) -> AsyncGenerator[ReplyPiece]:
         """Wait for a turn, and generate.

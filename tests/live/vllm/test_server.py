@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -70,6 +72,21 @@ def test_outputs_are_those_of_a_fresh_engine_and_come_back(
         assert live.content(connection, CREW)[0].id == tuned.tree.id
         update(connection, tuned, base)
     assert server.outputs() == before
+
+
+def test_replies_name_their_weights(server: Server, base: Weights, tuned: Weights) -> None:
+    """Both, if they changed while the reply was made."""
+    trees = [f"pvc:{one.tree.id.hex()}" for one in (base, tuned)]
+    with server.connect() as connection:
+        update(connection, now(connection), tuned)
+        for stream in (False, True):
+            assert server.weights_of(4, stream=stream) == trees[1]
+        with ThreadPoolExecutor(1) as pool:
+            reply = pool.submit(server.weights_of, 220)
+            time.sleep(0.1)
+            update(connection, tuned, base)
+            assert reply.result() == ", ".join(reversed(trees))
+    assert server.weights_of(4) == trees[0]
 
 
 def test_nothing_is_added_to_the_public_port(server: Server) -> None:

@@ -1,0 +1,55 @@
+"""The header x-pvc-weights: which weights a reply of vLLM's server comes from.
+
+    x-pvc-weights: pvc:1297481e86df...                      one tree
+    x-pvc-weights: pvc:1297481e86df..., pvc:c693c2faa0f3... another one since the request came
+
+vLLM's own fields for that are fixed when it starts.  A stream has its header before its text, so a
+change in the middle of it does not show: `pvc live hold` keeps changes out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+HEADER = b"x-pvc-weights"
+
+
+class WeightsHeader:
+    """Adds the header to every reply, once pvc has written the weights.
+
+    Args:
+        app: the ASGI application behind it, whose `state.pvc` is the engine.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Pass a request on, and mark its reply."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        before = _version(scope)
+
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                found = dict.fromkeys(filter(None, (before, _version(scope))))
+                if found:
+                    value = ", ".join(found).encode()
+                    message["headers"] = [*message.get("headers", ()), (HEADER, value)]
+            await send(message)
+
+        await self._app(scope, receive, marked)
+
+
+def _version(scope: Message) -> str | None:
+    engine = getattr(scope["app"].state, "pvc", None) if "app" in scope else None
+    return None if engine is None else engine.state.version
