@@ -48,8 +48,8 @@ FIELDS: dict[str, set[str]] = {
     "build": {"revision", "tree", "layout", "computed", "seconds"},
     "checkout": {
         "revision", "tree", "layout", "directory", "created", "engine", "paused_seconds", "unread",
-        "rescue", "written_bytes", "head_moved", "branch", "commit", "dtypes", "overflows",
-        "seconds",
+        "unloaded", "rescue", "written_bytes", "head_moved", "branch", "commit", "dtypes",
+        "overflows", "seconds",
     },
     "switch": {"branch", "commit"},
     "branch": {"branches"},
@@ -68,8 +68,8 @@ FIELDS: dict[str, set[str]] = {
     "serve": {"name", "url", "model", "device", "dtype"},
     "live ls": {"engines"},
     "live verify": {
-        "engine", "revision", "tree", "compared_bytes", "drifted", "unread", "held", "recorded",
-        "seconds",
+        "engine", "revision", "tree", "compared_bytes", "drifted", "unread", "unloaded", "held",
+        "recorded", "seconds",
     },
     "live restore": {"engine", "revision", "tree", "written_bytes", "rescue", "seconds"},
     "forget": {"path", "engine"},
