@@ -41,6 +41,7 @@ ERRORS = {
     ),
     USAGE: (
         "pvc.live.announced.registry:SeveralEnginesError",
+        "pvc.live.commands.choice:EndedEnginesError",
         "pvc.merge.method:ParameterError",
         "pvc.repo.commands.checkout_directory:MovedError",
         "pvc.repo.commands.checkout_directory:SeveralTargetsError",

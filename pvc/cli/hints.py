@@ -167,8 +167,10 @@ HINTS: dict[str, Hint] = {
     "revision.",
     "pvc.live.announced.registry:NoEngineError": "Use `pvc live ls` to list running engines (vLLM "
     "appears once its model is loaded), or `pvc serve DIR` to start one.",
+    "pvc.live.commands.choice:EndedEnginesError": "Name one that runs, or start yours again; `pvc "
+    "forget --live ENGINE` removes one that has ended for good.",
     "pvc.live.announced.registry:SeveralEnginesError": lambda error: (
-        f"Name one, for example `--live {error.known[0]}`."
+        f"Name one, for example {error.known[0]}."
     ),
     "pvc.live.client.connection:RefusedError": _refused,
     "pvc.live.client.connection:UnreachableError": "Use `pvc live ls` to see which engines answer.",
@@ -285,8 +287,12 @@ HINTS: dict[str, Hint] = {
     "with `--to DIR`.",
     "pvc.repo.targets.open_directory:ReplacedError": "Put the directory back, or run `pvc forget` "
     "on it and give another one with `--to DIR`.",
-    "pvc.repo.targets.records:RecordError": "Remove this file: pvc will then no longer treat the "
-    "directory as a target. Or give another directory with `--to DIR`.",
+    "pvc.repo.targets.records:RecordError": lambda error: (
+        "Remove this file: it is then not known what the engine had."
+        if "/targets/engines/" in error.where
+        else "Remove this file: pvc will then no longer treat the directory as a target. Or give "
+        "another directory with `--to DIR`."
+    ),
     "pvc.repo.targets.write_and_verify:VerificationError": "The disk or the memory may be failing. "
     "Run `pvc fsck` to check the store.",
     "pvc.repo.trees.blocks:MissingBaseError": "Put the base's files back, or use a repository that "

@@ -302,6 +302,10 @@ def test_a_restarted_engine_is_brought_back(
     assert pvc("live", "verify", "chat", "main").code == 0
     assert "; clean, according to the engine" in engine_line(pvc)
     assert pvc.json("live", "restore", "chat")["written_bytes"] == 0
+    pvc("checkout", "base", "--live")
+    held = pvc("live", "verify", "chat", "main")
+    assert (held.code, "brings" in held.out) == (1, False)  # it has what is recorded
+    pvc("checkout", "main", "--live")
     again.ask("train")  # which is in no commit
     refused = pvc("live", "restore")
     assert refused.code == 13
@@ -351,6 +355,15 @@ def test_the_engine_that_is_known_is_meant(pvc: Pvc, engine: EngineProcess, star
     ] + ["engines:     alien and stranger run other models, see `pvc live ls`"]
     start(name="twin").answer()
     assert pvc("live", "verify").out.startswith("engine chat matches ")  # it has a record
+    engine.kill()
+    lost = pvc("checkout", "base", "--live")
+    assert lost.code == 2
+    assert lost.err.startswith(
+        "error: No engine of this repository runs (chat); running: alien, stranger, twin."
+    )
+    engine = start()
+    engine.answer()
+    assert pvc("checkout", "main", "--live").code == 0
     assert pvc("forget", "--live", "chat").code == 0
     several = pvc("checkout", "main", "--live")
     assert several.code == 2
@@ -358,3 +371,20 @@ def test_the_engine_that_is_known_is_meant(pvc: Pvc, engine: EngineProcess, star
     assert pvc("checkout", "main", "--live", "twim").err.startswith(
         "error: No engine called twim runs; running: alien, chat, stranger, twin."
     )
+
+
+def test_a_repository_that_was_moved_keeps_its_engine(
+    pvc: Pvc, engine: EngineProcess, tmp_path: Path
+) -> None:
+    """The engine knows it by its old path; a copy has no such claim."""
+    engine.ask("train")
+    pvc("commit", "listening", "--live")
+    copy = Pvc(shutil.copytree(pvc.directory, tmp_path / "copy"))
+    moved = Pvc(pvc.directory.rename(tmp_path / "moved"))
+    assert copy("checkout", "base", "--live", "chat").code == 13
+    assert engine_line(moved).startswith("chat (listening, ")
+    engine.ask("train")
+    assert moved("commit", "listening", "--live").code == 0
+    assert moved("checkout", "base", "--live").code == 0
+    assert moved("live", "verify", "chat", "base").code == 0
+    assert engine_line(moved).startswith("chat (base, ")

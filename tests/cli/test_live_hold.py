@@ -94,7 +94,8 @@ def test_others_are_refused_and_told_by_whom(
     ):
         refused = elsewhere(*words)
         assert refused.code == 13
-        assert f"held as they are by process {holder.pid} ({sys.executable} -c" in refused.err
+        assert f"Process {holder.pid} ({sys.executable} -c" in refused.err
+        assert "holds its weights as they are" in refused.err
         assert "hint: Wait until it has finished" in refused.err
     assert elsewhere("live", "verify", "chat").code == 0  # reading goes on
     assert f"held by process {holder.pid}" in elsewhere("live", "ls").out
@@ -130,6 +131,13 @@ def test_the_command_may_change_the_engine(elsewhere: Elsewhere) -> None:
     assert elsewhere("live", "verify", "chat", "base").code == 0
 
 
+def test_a_hold_within_a_hold(elsewhere: Elsewhere) -> None:
+    inner = (*elsewhere.words, "live", "hold", "chat", "--", "echo", "inner")
+    done = elsewhere("live", "hold", "chat", "--", "sh", "-c", '"$@"; sleep 1', "sh", *inner)
+    assert (done.code, done.out) == (0, "inner\n"), done.err
+    assert is_free(elsewhere)
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
@@ -157,7 +165,7 @@ def test_it_waits_as_long_as_asked(elsewhere: Elsewhere) -> None:
     time.sleep(1)
     second = elsewhere("--wait", "20", "live", "hold", "chat", "--", "echo", "mine")
     assert (second.code, second.out) == (0, "mine\n")
-    assert "waiting: Its weights are held" in second.err
+    assert "holds its weights as they are" in second.err
     first.communicate()
 
 

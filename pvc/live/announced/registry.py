@@ -170,8 +170,8 @@ def announcing(folder: EngineFolder, name: str) -> Iterator[None]:
         list(_sweep(folder))
         if (folder.path / f"{name}{MANIFEST}").exists():
             one = _listed(folder, name)
-            process = one.problem if one.manifest is None else str(one.manifest.process)
-            raise EngineNameTakenError(name, str(process))
+            process = "another process" if one.manifest is None else str(one.manifest.process)
+            raise EngineNameTakenError(name, process)
         try:
             yield
         except BaseException:

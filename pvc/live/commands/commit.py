@@ -51,7 +51,8 @@ class EngineSource:
         if opened.state.torn is not None:
             raise TornEngineError(connection.name, opened.state.torn)
         origin = opened.state.origin
-        if origin is not None and is_foreign(repository, opened.state) and not aside:
+        foreign = is_foreign(repository, connection.manifest, opened.state)
+        if origin is not None and foreign and not aside:
             raise OtherRepositoryError(origin.repository, identity(repository))
         return opened
 

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 from pvc.live.client.connection import RefusedError, UnreachableError
 from pvc.live.client.engine_tensors import EngineTensors
 from pvc.live.client.reading import check_model
-from pvc.live.commands.engine_content import content_of, identity, is_foreign, new_record, record_of
+from pvc.live.commands.engine_content import (
+    content_of,
+    identity,
+    is_foreign,
+    is_moved,
+    new_record,
+    record_of,
+)
 from pvc.live.memory import sealed
 from pvc.live.protocol.engine_state import ContentLabel
 from pvc.live.protocol.update import WeightUpdate
@@ -91,7 +98,7 @@ class OpenEngine:
         self, vector: CapturedVector, name: str, terms: tuple[Term, ...] | None
     ) -> tuple[EngineRecord, ...]:
         """The engine's record; none for an engine of another repository, which it stays."""
-        if is_foreign(self._repository, self.state):
+        if is_foreign(self._repository, self._connection.manifest, self.state):
             return ()
         built = vector.to_tree, vector.layout
         manifest = self._connection.manifest
@@ -101,7 +108,7 @@ class OpenEngine:
         """Tell the engine what was committed; whether it still holds just that."""
         repository = self._repository
         target = record_of(repository, self._connection.manifest)
-        if target is None or is_foreign(repository, self.state):
+        if target is None or is_foreign(repository, self._connection.manifest, self.state):
             return False
         try:
             state = self._tell(target)
@@ -121,7 +128,8 @@ class OpenEngine:
         """
         origin = label_of(self._repository, target.tree, target.revision)
         state = self.state
-        change = WeightUpdate(origin, state.generation, state.stamp, take=False, tensors=())
+        moved = is_moved(self._repository, state)
+        change = WeightUpdate(origin, state.generation, state.stamp, take=moved, tensors=())
         stage = sealed.create("the stage", 0)
         try:
             sealed.seal(stage, sealed.STAGE_SEALS)

@@ -88,8 +88,20 @@ def identity(repository: Repository) -> str:
     return str(common.parent if common.name == ".git" else common)
 
 
-def is_foreign(repository: Repository, state: EngineState) -> bool:
-    """Whether another repository wrote to an engine last."""
+def is_foreign(repository: Repository, manifest: Manifest, state: EngineState) -> bool:
+    """Whether another repository wrote to an engine last.
+
+    Not if this one has the record of that: it was moved since, and engines know the old path.
+    """
+    origin = state.origin
+    if origin is None or origin.repository == identity(repository):
+        return False
+    found = record_of(repository, manifest)
+    return found is None or found.generation != state.generation
+
+
+def is_moved(repository: Repository, state: EngineState) -> bool:
+    """Whether an engine knows a repository, if it is its own, by another path."""
     return state.origin is not None and state.origin.repository != identity(repository)
 
 
@@ -107,7 +119,7 @@ def content_of(
     is recorded first, and the engine gets its label then.
     """
     found = record_of(repository, manifest)
-    origin = None if is_foreign(repository, state) else state.origin
+    origin = None if is_foreign(repository, manifest, state) else state.origin
     if found is not None and found.generation == state.generation:
         labelled = origin is not None and origin.tree == found.tree and not state.dirty
         clean = labelled or found.stamp == state.stamp

@@ -14,6 +14,7 @@ from pvc.live.commands.engine_content import (
     identity,
     is_foreign,
     is_kept,
+    is_moved,
     nearest,
     new_record,
 )
@@ -124,7 +125,11 @@ class _OneUpdate:
 
     def _check_repository(self, state: EngineState) -> None:
         repository, origin = self.around.repository, state.origin
-        if origin is not None and is_foreign(repository, state) and not self.force:
+        if (
+            origin is not None
+            and is_foreign(repository, self.connection.manifest, state)
+            and not self.force
+        ):
             raise OtherRepositoryError(origin.repository, identity(repository))
 
     def _content(self, drift: DriftedEngineError | None) -> tuple[Tree, Rescue | None]:
@@ -162,8 +167,9 @@ class _OneUpdate:
         if before != self.tree:
             goal.store()
         wanted = UpdateGoal(
-            self.tree, identity(repository), goal.label[:MAX_REVISION], take=self.force
-        )
+            self.tree, identity(repository), goal.label[:MAX_REVISION],
+            take=self.force or is_moved(repository, connection.state()),
+        )  # fmt: skip
         done = update(connection, before, wanted, self.around.blocks.read, self.around.crew)
         built = goal.built.tree, goal.built.layout
         repository.engines.save(

@@ -119,7 +119,7 @@ def _status(
     if state.phase is not Phase.STEADY:
         condition = "busy" if state.phase is Phase.WRITING else "torn"
         return EngineStatus(name, condition, detail=state.pause)
-    if state.origin is not None and is_foreign(repository, state):
+    if state.origin is not None and is_foreign(repository, seen.manifest, state):
         return _stranger(repository, seen.manifest, state.origin)
     now = content_of(repository, seen.manifest, state)
     if now is not None:

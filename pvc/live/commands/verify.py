@@ -70,6 +70,8 @@ def check(repository: Repository, connection: Connection, text: str | None, crew
     nbytes = tree.nbytes - sum(tree[name].nbytes for name in (*unread, *unloaded))
     held = held_tree(repository, connection, tree, crew) if drifted and not unread else None
     earlier = _earlier(repository, connection)
+    if earlier is not None and held is not None and earlier.tree == held[1]:
+        earlier = None
     return Verified(
         connection.name, revision, tree.id, nbytes, drifted, unread, held,
         None if earlier is None else earlier.revision, unloaded,

@@ -42,8 +42,7 @@ class BusyError(PvcError):
 
     def __init__(self, holder: int | None) -> None:
         self.holder = holder
-        who = "Another process" if holder is None else f"Process {holder}"
-        super().__init__(f"{who} is changing this engine's weights.")
+        super().__init__(f"{_who(holder or 0).capitalize()} is changing this engine's weights.")
 
 
 class HeldError(PvcError):
@@ -55,7 +54,7 @@ class HeldError(PvcError):
 
     def __init__(self, holder: str) -> None:
         self.holder = holder
-        super().__init__(f"Its weights are held as they are by {holder}.")
+        super().__init__(f"{holder[:1].upper()}{holder[1:]} holds its weights as they are.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +158,7 @@ class Keeper:
         try:
             if self._holder not in {None, client}:
                 raise BusyError(self._holder_pid)
-            if self._held is not None and not is_descendant(pid, self._held.pid):
-                raise HeldError(self._held.holder)
+            self._check_hold(client, pid)
             self._forget()
             self._holder, self._holder_pid = client, pid
             self._check(change, stage_fd)
@@ -190,13 +188,18 @@ class Keeper:
         try:
             if self._holder not in {None, client}:
                 raise BusyError(self._holder_pid)
-            if self._held is not None and self._held.client != client:
-                raise HeldError(self._held.holder)
-            self._held = _Hold(
-                client, pid, f"process {pid} ({command})" if command else f"process {pid}"
-            )
+            self._check_hold(client, pid)
+            if self._held is not None:  # its own, or one that it runs under
+                return
+            command = f" ({command})" if command else ""
+            self._held = _Hold(client, pid, f"{_who(pid)}{command}")
         finally:
             self._lock.release()
+
+    def _check_hold(self, client: int, pid: int) -> None:
+        held = self._held
+        if held is not None and held.client != client and not is_descendant(pid, held.pid):
+            raise HeldError(held.holder)
 
     def _check(self, change: WeightUpdate, stage_fd: int) -> None:
         origin = self._origin
@@ -297,3 +300,8 @@ class Keeper:
         self._prepared = None
         self._holder = None
         self._holder_pid = None
+
+
+def _who(pid: int) -> str:
+    """A client, for people; of another PID namespace, its process id is 0 here."""
+    return f"process {pid}" if pid > 0 else "a process elsewhere"

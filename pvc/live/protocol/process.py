@@ -66,8 +66,11 @@ class ProcessIdentity:
 def is_descendant(pid: int, of: int) -> bool:
     """Whether a process is another one, or was started by it or by one that it started.
 
-    Not known, and so False, of those whose parents ended before them.
+    Not known, and so False, of those whose parents ended before them, and of processes of another
+    PID namespace, whose id is 0 here.
     """
+    if pid <= 0 or of <= 0:
+        return False
     for _ in range(MAX_GENERATIONS):
         if pid == of:
             return True

@@ -260,7 +260,7 @@ def test_a_fresh_server_says_the_same(restarted: Scene) -> None:
 def test_a_server_from_a_directory_is_recognised_by_content(restarted: Scene) -> None:
     pvc, line = restarted.pvc, restarted.status()
     assert line.startswith("chat restarted since the checkout of main, ")
-    assert line.endswith("; has the weights it loaded")
+    assert line.endswith("`pvc live restore chat` brings it back")
     restarted.verified()
     done = pvc.json("checkout", "main", "--live")
     assert (done["written_bytes"], done["rescue"]) == (0, None)
