@@ -8,6 +8,7 @@ bitsandbytes (`absmax`, `SCB`), MXFP4 (`_blocks`, `_scales`), quanto (`_data`, `
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ _ENDINGS = (
 """What the name of a scale ends with, and what its codes end with instead."""
 
 
+_SCALE = re.compile("scale|amax|absmax", re.IGNORECASE)
+
 CODE_BITS = 8
 """Floats of more bits than this are no codes."""
 
@@ -54,8 +57,14 @@ def says_quantised(config: bytes) -> bool:
     return any(isinstance(part, dict) and part.get("quantization_config") for part in parts)
 
 
-def partners(names: Collection[str]) -> dict[str, str]:
-    """For each tensor of codes or scales one that it has to be read with, by name."""
+def partners(names: Collection[str], narrow: Collection[str] = ()) -> dict[str, str]:
+    """For each tensor of codes or scales one that it has to be read with, by name.
+
+    Args:
+        names: all tensors.
+        narrow: those of floats of at most CODE_BITS bits: they are codes wherever their module has
+            a scale, whatever it is called.
+    """
     known = set(names)
     found: dict[str, str] = {}
     for name in sorted(known):
@@ -68,4 +77,24 @@ def partners(names: Collection[str]) -> dict[str, str]:
                 found.setdefault(partner, name)
                 found[name] = partner
                 break
+    scales = _scales(known - set(narrow))
+    for name in sorted(set(narrow) - found.keys()):
+        module = name.rpartition(".")[0]
+        scale = scales.get(module)
+        if scale is not None:
+            found[name] = scale
+            found.setdefault(scale, name)
+    return found
+
+
+def _scales(names: Collection[str]) -> dict[str, str]:
+    """Modules -> a tensor of theirs, or of a part of theirs, that is called a scale."""
+    found: dict[str, str] = {}
+    for name in sorted(names):
+        module, _, last = name.rpartition(".")
+        above, _, part = module.rpartition(".")
+        if _SCALE.search(last):
+            found.setdefault(module, name)
+        if above and (_SCALE.search(last) or _SCALE.search(part)):
+            found.setdefault(above, name)
     return found

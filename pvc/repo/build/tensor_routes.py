@@ -107,7 +107,10 @@ class Router:
         self._formula = what
         self._base = base
         self._tree = tree
-        self._partners = partners(base)
+        narrow = [
+            one.name for one in base.values() if one.kind.bits <= CODE_BITS and is_real(one.kind)
+        ]
+        self._partners = partners(base, narrow)
         self._is_quantised = functools.cache(is_quantised)
 
     def routes(self) -> dict[str, Route]:
