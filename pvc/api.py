@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
+    from pvc.errors import PvcError
     from pvc.live import Connection
     from pvc.live.commands.restore import Restored
     from pvc.live.commands.status import EngineStatus
@@ -152,6 +153,11 @@ class OpenRepository:
     def close(self) -> None:
         """Close its files, and end git's processes."""
         self._repository.close()
+
+    @property
+    def notices(self) -> tuple[PvcError, ...]:
+        """What was found wrong and did not stop an operation, such as a checkout left unsettled."""
+        return tuple(self._repository.notices)
 
     @property
     def root(self) -> Path:

@@ -57,6 +57,9 @@ def test_the_story(engine: EngineProcess, tmp_path: Path) -> None:  # noqa: F811
         engine.ask("poke", names=["turned"])
         forced = repository.checkout("main", engine="chat", force=True)
         assert forced.rescue is not None
+        restored = repository.restore()
+        assert (restored.nbytes, restored.tree) == (0, done.vector.to_tree)
+        assert repository.notices == ()
 
 
 def test_it_says_where_there_is_none(tmp_path: Path) -> None:  # noqa: F811

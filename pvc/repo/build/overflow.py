@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.repo.personality.formula import links
-from pvc.wording import number
+from pvc.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +41,7 @@ class Overflow:
 
     def __str__(self) -> str:
         return (
-            f"{self.name} ({number(self.count)} elements, up to {self.largest:.4g}; {self.kind} "
+            f"{self.name} ({counted(self.count, 'element')}, up to {self.largest:.4g}; {self.kind} "
             f"ends at {self.limit:.4g})"
         )
 
