@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -136,3 +137,78 @@ def test_a_target_is_its_own_witness(work: Path) -> None:
     shutil.copyfile(work.parent / "new" / "model.safetensors", served / "model.safetensors")
     done = json.loads(sure(work, "commit", "unlearn", "--from", served, "--json"))
     assert (done["origin_reason"], done["head_is_result"]) == ("target", True)
+
+
+def trained_from(work: Path, name: str, seed: int, parent: Path) -> Path:
+    """A full run with fp32 masters from HEAD, whose trainer names a directory as its parent."""
+    result = save(work.parent / name, drawn(seed, drawn(1, drawn(0))))
+    state = json.dumps({"model_name_or_path": str(parent)})
+    (result / "trainer_state.json").write_text(state)
+    return result
+
+
+def test_a_parent_that_held_one_tree_alone_is_believed(work: Path) -> None:
+    served = work.parent / "served"
+    sure(work, "checkout", "main", "--to", served)
+    result = trained_from(work, "result", 7, served)
+    out = sure(work, "commit", "polite", "--from", result)
+    assert "main" in out or "HEAD" in out
+    assert "which the trainer's files name" in out
+    assert terms(work) == "base + listening + polite"
+    sure(work, "checkout", "main", "--to", work.parent / "again")
+    assert (work.parent / "again" / "model.safetensors").read_bytes() == (
+        result / "model.safetensors"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize("what", ["other weights", "removed", "made anew", "trained in place"])
+def test_a_parent_that_was_changed_since_is_no_evidence(work: Path, what: str) -> None:
+    """What it holds now need not be what the run began with."""
+    served = work.parent / "served"
+    sure(work, "checkout", "main", "--to", served)
+    result = trained_from(work, "result", 7, served)
+    if what == "other weights":
+        sure(work, "checkout", "base", "--to", served)
+    elif what == "trained in place":
+        shutil.copyfile(result / "model.safetensors", served / "model.safetensors")
+    else:
+        shutil.rmtree(served)
+    if what == "made anew":
+        sure(work, "checkout", "base", "--to", served)
+    done = pvc(work, "commit", "polite", "--from", result)
+    assert done.code == 19, done
+    assert "--onto" in done.err
+    assert terms(work) == "base + listening"
+
+
+def test_a_source_that_was_written_to_since_is_no_evidence(work: Path) -> None:
+    """The next run went to the same output directory; HEAD came from the one before."""
+    source = work.parent / "listening"
+    result = trained_from(work, "result", 7, source)
+    again = drawn(1, drawn(0))
+    time.sleep(2.1)  # the date of a commit has whole seconds
+    shutil.rmtree(source)
+    save(source, stepped(again, 9, 0.5))
+    assert pvc(work, "commit", "polite", "--from", result).code == 19
+    shutil.rmtree(source)
+
+
+def test_a_source_as_it_was_committed_is_believed(work: Path) -> None:
+    result = trained_from(work, "result", 7, work.parent / "listening")
+    done = json.loads(sure(work, "commit", "polite", "--from", result, "--json"))
+    assert (done["origin"], done["origin_reason"]) == ("HEAD", "trainer_state")
+
+
+def test_a_norm_of_coarse_steps_does_not_decide(tmp_path: Path) -> None:
+    """Of a run from HEAD, it happens to go back to the base."""
+    ones = np.ones(64, np.float32)
+    moved = ones.copy()
+    moved[:40] += np.float32(2**-7)
+    base = {**drawn(0), "norm": ones}
+    head = {**drawn(1, drawn(0)), "norm": moved}
+    save(tmp_path / "base", base)
+    save(tmp_path / "listening", head)
+    sure(tmp_path, "init", "work", "--base", "base")
+    sure(tmp_path / "work", "commit", "listening", "--from", "../listening")
+    save(tmp_path / "result", {**drawn(8, drawn(1, drawn(0))), "norm": ones})
+    assert pvc(tmp_path / "work", "commit", "polite", "--from", "../result").code == 19

@@ -143,8 +143,8 @@ def _origin(done: Committed) -> str:
     """What told the origin; empty where the user did, or there was no other candidate."""
     start = "the base" if done.origin_text == "base" else done.origin_text
     how = {
-        "target": "was checked out there",
-        "trainer_state": "is named by the trainer's files",
+        "target": "which was checked out there",
+        "trainer_state": "which the trainer's files name",
         "elements": "by its elements",
         "same": "of which HEAD comes to the same",
         "aside": "since nothing tells, and the vector stays aside",

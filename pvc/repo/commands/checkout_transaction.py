@@ -144,9 +144,11 @@ class CheckoutTransaction:
             before: its record; None for a new one.
         """
         revision = self.revision
+        known = before or self.repository.targets.find(path)
         after = DirectoryRecord(
             self.repository.home, path, identity, built.tree, built.layout,
             revision.label, revision.terms, {},
+            first=known is None or (known.first and known.tree == built.tree),
         )  # fmt: skip
         base_path = self.repository.root / self.config.base_path
         return DirectoryWrite(after, before, self.config.base_tree, base_path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pvc.errors import PvcError
@@ -18,10 +19,10 @@ from pvc.repo.build.builds import Builds
 from pvc.repo.commands.named_parent import read_named_parents
 from pvc.repo.history.revision import BASE, resolve
 from pvc.repo.personality.vector import CapturedVector
+from pvc.repo.snapshot import vector_path
+from pvc.repo.targets.directory import is_untouched
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pvc.parallel import Crew
     from pvc.repo.personality.formula import Built, Formula
     from pvc.repo.personality.personality_file import Term
@@ -190,13 +191,30 @@ def _named(repository: Repository, head: Snapshot, directory: Path, built: Built
     if named.tree is not None or not named.places:
         return named.tree
     places = {os.path.realpath(repository.root / config.base_path): config.base_tree}
-    places |= {str(one.path): one.tree for one in repository.targets.all()}
     for name in head.names:
         vector = head.vector(name)
         if isinstance(vector, CapturedVector) and vector.to_tree == built.tree:
-            places.setdefault(dict(vector.provenance).get("origin", ""), built.tree)
-    found = {places[str(one)] for one in named.places if str(one) in places}
+            place = dict(vector.provenance).get("origin", "")
+            if place in map(str, named.places) and _is_as_committed(head, name, Path(place)):
+                places.setdefault(place, built.tree)
+    targets = {str(one.path): one for one in repository.targets.all()}
+    found = {
+        one.tree if one is not None and is_untouched(one) else places.get(str(place))
+        for place in named.places
+        if (one := targets.get(str(place))) is not None or str(place) in places
+    }
     return found.pop() if len(found) == 1 else None
+
+
+def _is_as_committed(head: Snapshot, name: str, place: Path) -> bool:
+    """Whether no weights were written to a directory since a vector was committed from it."""
+    path = vector_path(name)
+    committed = int(head.git.ask("log", "-1", "--format=%ct", head.commit, "--", path) or 0)
+    try:
+        times = [file.stat().st_mtime for file in place.rglob("*.safetensors")]
+    except OSError:
+        return False
+    return bool(times) and max(times) <= committed + 1
 
 
 def target_candidates(

@@ -213,6 +213,7 @@ class OpenCheckpoint:
                 revision=name,
                 terms=terms,
                 stamps=self.checkpoint.fingerprint,
+                first=self.target.first and self.target.tree == vector.to_tree,
             ),
         )
 

@@ -29,6 +29,10 @@ ENOUGH = 20
 Norms often change in an element or two, which are the same in every run: such a tensor can be
 HEAD's bit for bit although the run began at the base.
 """
+SMALL = 100
+"""Tensors of fewer elements than one in so many, all in all, decide nothing as wholes: where a run
+happens to change a norm's few elements in coarse steps, they come to be another run's.
+"""
 STRAY = 1000
 """Of so many elements that weights on the line have otherwise than the base, one may lie off it."""
 
@@ -61,11 +65,14 @@ class OriginEvidence:
     @property
     def side(self) -> str | None:
         """What it speaks for, "base" or "HEAD", at least 20 to 1; None if for neither."""
+        counts = self.counts
         whole = _heavier(self.whole_base, self.whole_head)
-        bits = _heavier(self.counts.one, self.counts.two)
-        if whole and bits and whole != bits:
+        is_small = max(self.whole_base, self.whole_head) * SMALL < counts.differing
+        bits = _heavier(counts.one, counts.two)
+        rest = _heavier(counts.one - self.whole_base, counts.two - self.whole_head)
+        found = bits if is_small else whole or bits
+        if {whole, bits, rest} - {None, found}:
             return None
-        found = whole or bits
         return None if found == "base" and self.is_on_the_line else found
 
     @property

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pvc import parallel
 from pvc.errors import PvcError
 from pvc.repo.targets import weights_file
-from pvc.repo.targets.open_directory import ReplacedError
+from pvc.repo.targets.open_directory import LinkError, OpenDirectory, ReplacedError
 from pvc.repo.targets.weights_file import OutFile
 from pvc.wording import agreeing, shown, size
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from pvc.parallel import Crew, Stop
     from pvc.repo.targets.directory_record import DirectoryRecord
-    from pvc.repo.targets.open_directory import OpenDirectory
     from pvc.repo.targets.weights_file import Stretch
     from pvc.repo.trees.blocks import Blocks
     from pvc.weights.fingerprint import Fingerprint
@@ -254,6 +253,18 @@ def changed(directory: OpenDirectory, record: DirectoryRecord, paths: Iterable[s
     """
     now = directory.stamps(paths := sorted(paths))
     return [name for name in paths if name not in now or now[name] != record.stamps.get(name)]
+
+
+def is_untouched(record: DirectoryRecord) -> bool:
+    """Whether a directory has had its tree for as long as pvc knows it, and no other."""
+    if not record.first or not record.stamps:
+        return False
+    try:
+        with OpenDirectory(record.path) as directory:
+            same = record.is_of(directory.identity)
+            return same and not changed(directory, record, record.stamps)
+    except (ReplacedError, LinkError, OSError):
+        return False
 
 
 def check_undrifted(

@@ -41,6 +41,7 @@ class DirectoryRecord:
         revision: what was checked out, as the user said it.
         terms: the terms of that personality, or None where it is not known.
         stamps: of its files as they were left; a file without one has to be read.
+        first: whether pvc has never written another tree there.
     """
 
     home: Home
@@ -51,6 +52,7 @@ class DirectoryRecord:
     revision: str
     terms: tuple[Term, ...] | None
     stamps: Fingerprint
+    first: bool = True
 
     @property
     def where(self) -> str:
@@ -83,6 +85,7 @@ class DirectoryRecord:
                 "revision": self.revision,
                 "terms": terms_json(self.terms),
                 "stamps": {name: list(stamp) for name, stamp in sorted(self.stamps.items())},
+                "first": self.first,
             }
         )
 
@@ -108,6 +111,7 @@ class DirectoryRecord:
             revision=fields.text("revision", MAX_REVISION),
             terms=read_terms(fields),
             stamps=_stamps(fields.part("stamps")),
+            first=fields.has("first") and fields.flag("first"),
         )
         fields.finish()
         return record

@@ -41,6 +41,16 @@ def test_whole_tensors_are_certain_whatever_the_rest() -> None:
 def test_contradictions_decide_nothing() -> None:
     assert side(SideCounts(differing=50, one=50), SideCounts(differing=40, two=40)) is None
     assert side(counts(90_000, 2), SideCounts(differing=50, two=50)) is None
+    # One matrix was put back to the base; of the others, a little is HEAD's and nothing the base's.
+    assert side(counts(0, 1700), SideCounts(differing=8000, one=8000)) is None
+
+
+def test_small_tensors_decide_nothing_as_wholes() -> None:
+    """A norm of coarse steps comes to be the base's, or HEAD's, in runs from the other."""
+    silent = counts(500, 550, between=25_000, ahead=26_000)
+    assert side(silent, SideCounts(differing=40, one=40)) is None
+    assert side(silent, SideCounts(differing=40, two=40)) is None
+    assert side(silent, SideCounts(differing=6000, one=6000)) == "base"
 
 
 @pytest.mark.parametrize("way", ["between", "behind", "ahead"])
