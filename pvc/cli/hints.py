@@ -218,8 +218,11 @@ HINTS: dict[str, Hint] = {
     "pvc.repo.commands.commit_edits:UnresolvedError": "Edit the text between <<<<<<< and >>>>>>>, "
     "or take a side with `git checkout --ours PATH` or `--theirs PATH`. `pvc merge --abort` goes "
     "back.",
-    "pvc.repo.commands.commit_origin:OtherTreeError": "Use `--aside`, or run `pvc switch` to the "
-    "branch that it was checked out from.",
+    "pvc.repo.commands.commit_origin:OtherTreeError": lambda error: (
+        "Use `--aside`, or `--onto HEAD`, which makes the rounding a part of the vector."
+        if error.revision.endswith(" rounded")
+        else "Use `--aside`, or run `pvc switch` to the branch that it was checked out from."
+    ),
     "pvc.repo.commands.commit_origin:UnknownParentError": "State what it was trained from: "
     "`--onto base`, or a revision.",
     "pvc.repo.commands.commit_source:OtherBaseError": _other_base,

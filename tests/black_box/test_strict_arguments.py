@@ -153,6 +153,17 @@ def test_targets_are_named_by_what_stays_true(work: Path) -> None:
     assert found["revision"] == "v1"
 
 
+def test_a_branch_that_moved_on_is_told_from_what_it_was(work: Path) -> None:
+    sure(work, "checkout", "main", "--to", work.parent / "out")
+    sure(work, "scale", "a", "0.5")
+    (found,) = json.loads(sure(work, "status", "--json"))["targets"]
+    assert found["revision"] == "main"  # what main is now was not computed yet
+    sure(work, "build", "main")
+    assert "out (main as it was, " in sure(work, "status")
+    sure(work, "checkout", "main", "--to", work.parent / "out")
+    assert "out (main, " in sure(work, "status")
+
+
 def test_a_lock_is_waited_for(work: Path) -> None:
     """A hook of a commit holds it for as long as it sleeps."""
     hook = work / ".git" / "hooks" / "post-commit"

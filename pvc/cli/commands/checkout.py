@@ -162,7 +162,7 @@ def _dtypes(done: CheckedOut) -> list[str]:
     elif found.rule == "computed":
         text = f"{written}, the base's, as all that is computed; {other} went into it"
     else:
-        kept = "" if found.kept is None else f", which keeps {100 * found.kept:.2g} % of the change"
+        kept = "" if found.kept is None else f", which keeps {100 * found.kept:.3g} % of the change"
         text = f"{written}, rounded from {other}{kept}"
         if found.kept is not None and found.kept < LOSS:
             text += "; a larger scale makes up for some of it"

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from pvc.errors import PvcError
 from pvc.live.announced.registry import NoEngineError, SeveralEnginesError
 from pvc.live.client.connection import connect
-from pvc.live.client.reading import OtherModelError, check_model
-from pvc.live.commands.engine_content import is_foreign
+from pvc.live.commands.engine_content import fits, is_foreign
 from pvc.live.commands.status import ask_all
 from pvc.wording import shown
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
     from pvc.live.announced.registry import AnnouncedEngine
     from pvc.live.client.connection import Connection
-    from pvc.live.protocol.manifest import Manifest
     from pvc.repo.repository import Repository
 
 
@@ -98,14 +96,3 @@ def _is_own(repository: Repository, found: AnnouncedEngine | None) -> bool:
     if found is None or found.manifest is None:
         return False
     return found.state is None or not is_foreign(repository, found.manifest, found.state)
-
-
-def fits(repository: Repository, manifest: Manifest, tree: bytes) -> bool:
-    """Whether an engine runs the model that a tree is of."""
-    try:
-        check_model(manifest, repository.store.tree(tree))
-    except OtherModelError:
-        return False
-    except PvcError:  # the tree is missing, as `pvc fsck` says
-        return True
-    return True

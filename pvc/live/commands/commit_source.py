@@ -94,6 +94,12 @@ class OpenEngine:
         tree = completed(Tree(one.tensor for one in tensors), self._like, unloaded)
         return Capture(tree, self._layout, tensors)
 
+    def completed(self, captured: Capture, origin: Tree) -> Capture:
+        """With the tensors of the origin that no engine has, or that this one does not load."""
+        manifest = self._connection.manifest
+        own = Tree(one.tensor for one in captured.tensors)
+        return replace(captured, tree=completed(own, origin, manifest.unloaded))
+
     def records(
         self, vector: CapturedVector, name: str, terms: tuple[Term, ...] | None
     ) -> tuple[EngineRecord, ...]:

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
+from pvc.live.client.reading import OtherModelError, check_model
 from pvc.repo.targets.engine_record import EngineRecord
 from pvc.repo.targets.records import RecordError
+from pvc.weights.apart import is_apart
 from pvc.wording import agreeing, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from pvc.live.protocol.engine_state import EngineState
     from pvc.live.protocol.manifest import Manifest
     from pvc.live.protocol.process import ProcessIdentity
@@ -170,15 +174,56 @@ def is_kept(repository: Repository, tree: bytes) -> bool:
     That a tree is stored is not enough: a commit that was cut short leaves one that nothing names.
     Nor is it enough that something names it: its blocks must be there, or what computes them.
     """
-    from pvc.repo.build.build_cache import BuiltTrees
+    return _can_restore(repository, tree) and tree in _needed(repository)
+
+
+def kept_tree(repository: Repository, found: Tree, unloaded: Collection[str]) -> Tree | None:
+    """A tree that a repository can give back, and that an engine has as far as it can have it.
+
+    Args:
+        repository: where.
+        found: what the engine holds.
+        unloaded: names of tensors that it does not load.
+    """
+    base = repository.store.tree(repository.head().config.base_tree)
+    if not any(is_apart(name) or name in unloaded for name in base):
+        return None  # `found` would be that very tree
+    trees = filter(None, map(repository.find_tree, sorted(_needed(repository))))
+    fitting = (tree for tree in trees if is_of(found, tree, unloaded))
+    return next((tree for tree in fitting if _can_restore(repository, tree.id)), None)
+
+
+def is_of(found: Tree, tree: Tree, unloaded: Collection[str]) -> bool:
+    """Whether an engine that holds `found` has a tree, as far as it can have it."""
+    left = {name for name in tree if is_apart(name) or name in unloaded}
+    return tree.keys() - left == found.keys() and all(found[name] == tree[name] for name in found)
+
+
+def _can_restore(repository: Repository, tree: bytes) -> bool:
     from pvc.repo.build.builds import Builds
+
+    return Builds(repository, repository.head().config).can_restore(tree)
+
+
+def _needed(repository: Repository) -> set[bytes]:
+    """Trees that history or a target needs, or that were built."""
+    from pvc.repo.build.build_cache import BuiltTrees
     from pvc.repo.upkeep.findings import Findings
     from pvc.repo.upkeep.roots import read_roots
 
-    if not Builds(repository, repository.head().config).can_restore(tree):
+    built = {one.tree for one in BuiltTrees(repository.folder).all()}
+    return built | read_roots(repository, Findings()).trees.keys()
+
+
+def fits(repository: Repository, manifest: Manifest, tree: bytes) -> bool:
+    """Whether an engine runs the model that a tree is of."""
+    try:
+        check_model(manifest, repository.store.tree(tree))
+    except OtherModelError:
         return False
-    was_built = bool(BuiltTrees(repository.folder).of(tree))
-    return was_built or tree in read_roots(repository, Findings()).trees
+    except PvcError:  # the tree is missing, as `pvc fsck` says
+        return True
+    return True
 
 
 def nearest(candidates: dict[str, Tree], found: Tree) -> tuple[str, tuple[str, ...]]:

@@ -11,14 +11,17 @@ from pvc.live.commands.commit_source import MAX_REVISION
 from pvc.live.commands.engine_content import (
     UnknownWeightsError,
     content_of,
+    fits,
     identity,
     is_foreign,
     is_kept,
     is_moved,
+    kept_tree,
     nearest,
     new_record,
 )
 from pvc.live.protocol.engine_state import OtherRepositoryError, Phase
+from pvc.repo.personality.formula import Built
 from pvc.weights.apart import completed
 
 if TYPE_CHECKING:
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
     from pvc.repo.build.builds import Builds
     from pvc.repo.commands.checkout import Rescue
     from pvc.repo.personality.config import Config
-    from pvc.repo.personality.formula import Built
     from pvc.repo.personality.personality_file import Term
     from pvc.repo.repository import Repository
     from pvc.repo.trees.blocks import Blocks
@@ -139,13 +141,23 @@ class _OneUpdate:
         for whole in self._completed(found):
             if state.phase is not Phase.STEADY or is_kept(repository, whole.id):
                 return whole, None
+        known = kept_tree(repository, found, self.connection.manifest.unloaded)
+        if known is not None:
+            return known, None
         if not self.force:
             raise drift or self._unknown(found)
         from pvc.live.commands.commit_source import OpenEngine
         from pvc.live.commands.rescue import rescue
 
-        kept = rescue(repository, OpenEngine(repository, self.connection, self.goal.built), crew)
+        kept = rescue(repository, OpenEngine(repository, self.connection, self._like()), crew)
         return repository.store.tree(kept.tree), kept
+
+    def _like(self) -> Built:
+        """The form of what is rescued: the base's, or the goal's if the engine has that."""
+        repository, config = self.around.repository, self.around.config
+        if fits(repository, self.connection.manifest, config.base_tree):
+            return Built(config.base_tree, config.base_layout)
+        return self.goal.built
 
     def _completed(self, found: Tree) -> tuple[Tree, ...]:
         """What an engine holds, with the tensors that none loads: the base's, or the goal's."""

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.live.client.reading import content
+from pvc.live.commands.engine_content import is_of
 from pvc.repo.build.builds import Builds
 from pvc.repo.personality.vector import CapturedVector
 from pvc.repo.snapshot import Snapshot
-from pvc.weights.apart import completed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,10 +36,11 @@ def held_tree(
         crew: threads and progress.
     """
     found, _ = content(connection, crew, like)
-    base = repository.store.tree(repository.head().config.base_tree)
-    unloaded = connection.manifest.unloaded
-    whole = {completed(found, one, unloaded).id for one in (base, like)}
-    return next(((name, tree) for name, tree in _named(repository) if tree in whole), None)
+    for name, tree_id in _named(repository):
+        tree = repository.find_tree(tree_id)
+        if tree is not None and is_of(found, tree, connection.manifest.unloaded):
+            return name, tree_id
+    return None
 
 
 def _named(repository: Repository) -> Iterator[tuple[str, bytes]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pvc.errors import PvcError
 from pvc.live.commands.engine_update import EngineGoal, EngineUpdate
 from pvc.repo.build.builds import Builds
+from pvc.repo.build.labels import as_of_now
 from pvc.repo.history.recovery import recover
 from pvc.repo.personality.formula import Built
 
@@ -81,4 +82,5 @@ def restore(
         with repository.blocks(config) as blocks:
             work = EngineUpdate(repository, config, builds, blocks, crew)
             done, rescue = work.run(connection, goal, force=force)
-        return Restored(connection.name, record.revision, record.tree, done.nbytes, rescue)
+        revision = as_of_now(repository, record.revision, record.tree)
+        return Restored(connection.name, revision, record.tree, done.nbytes, rescue)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.live.announced.folder import EngineFolder, NotPrivateError
+from pvc.repo.build.labels import as_of_now
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,7 +98,13 @@ def status(
     known = {one.engine: one for one in repository.engines.all()}
     found = [_status(repository, head_tree, one, known.get(one.name)) for one in seen.values()]
     gone = [
-        EngineStatus(name, "gone", one.revision, one.tree, one.tree == head_tree)
+        EngineStatus(
+            name,
+            "gone",
+            as_of_now(repository, one.revision, one.tree),
+            one.tree,
+            one.tree == head_tree,
+        )
         for name, one in known.items()
         if name not in seen
     ]
@@ -110,7 +117,7 @@ def _status(
     seen: AnnouncedEngine,
     before: EngineRecord | None,
 ) -> EngineStatus:
-    from pvc.live.commands.engine_content import content_of, is_foreign, record_of
+    from pvc.live.commands.engine_content import content_of, fits, is_foreign, record_of
     from pvc.live.protocol.engine_state import Phase
 
     name, state = seen.name, seen.state
@@ -125,12 +132,12 @@ def _status(
     if now is not None:
         condition, touched = ("clean", ()) if now.clean else ("drifted", state.touched)
         is_head = now.tree == head_tree
-        return EngineStatus(name, condition, now.revision, now.tree, is_head, touched=touched)
-    from pvc.live.commands.choice import fits
-
+        revision = as_of_now(repository, now.revision, now.tree)
+        return EngineStatus(name, condition, revision, now.tree, is_head, touched=touched)
     recorded = before is not None and fits(repository, seen.manifest, before.tree)
     if before is not None and recorded and record_of(repository, seen.manifest) is None:
-        return EngineStatus(name, "restarted", before.revision, before.tree)
+        revision = as_of_now(repository, before.revision, before.tree)
+        return EngineStatus(name, "restarted", revision, before.tree)
     return _stranger(repository, seen.manifest, None)
 
 
@@ -138,7 +145,7 @@ def _stranger(
     repository: Repository, manifest: Manifest, origin: ContentLabel | None
 ) -> EngineStatus:
     """An engine that this repository has not written to."""
-    from pvc.live.commands.choice import fits
+    from pvc.live.commands.engine_content import fits
 
     name = manifest.name
     if not fits(repository, manifest, repository.head().config.base_tree):

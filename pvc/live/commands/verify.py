@@ -9,6 +9,7 @@ from pvc.live.client.reading import verify
 from pvc.live.commands.engine_content import content_of, record_of
 from pvc.live.commands.known_trees import held_tree
 from pvc.repo.build.builds import Builds
+from pvc.repo.build.labels import as_of_now
 from pvc.repo.history.recovery import recover
 from pvc.repo.history.revision import resolve
 from pvc.repo.targets.records import RecordError
@@ -66,15 +67,19 @@ def check(repository: Repository, connection: Connection, text: str | None, crew
     revision, tree = _wanted(repository, connection, text, crew)
     drifted, _ = verify(connection, tree, crew)
     unread = tuple(name for name in tree if name in connection.manifest.indirect)
-    unloaded = tuple(name for name in connection.manifest.unloaded if name in tree)
-    nbytes = tree.nbytes - sum(tree[name].nbytes for name in (*unread, *unloaded))
+    manifest = connection.manifest
+    unloaded = tuple(name for name in manifest.unloaded if name in tree)
+    nbytes = sum(
+        one.nbytes for name, one in tree.items() if name in manifest.tensors and name not in unread
+    )
     held = held_tree(repository, connection, tree, crew) if drifted and not unread else None
     earlier = _earlier(repository, connection)
     if earlier is not None and held is not None and earlier.tree == held[1]:
         earlier = None
     return Verified(
         connection.name, revision, tree.id, nbytes, drifted, unread, held,
-        None if earlier is None else earlier.revision, unloaded,
+        None if earlier is None else as_of_now(repository, earlier.revision, earlier.tree),
+        unloaded,
     )  # fmt: skip
 
 
@@ -94,11 +99,11 @@ def _wanted(
         now = content_of(repository, connection.manifest, connection.state())
         tree = None if now is None else repository.find_tree(now.tree)
         if now is not None and tree is not None:
-            return now.revision, tree
+            return as_of_now(repository, now.revision, now.tree), tree
         earlier = _earlier(repository, connection)
         tree = None if now is not None or earlier is None else repository.find_tree(earlier.tree)
         if earlier is not None and tree is not None:
-            return earlier.revision, tree
+            return as_of_now(repository, earlier.revision, earlier.tree), tree
     with repository.lock():
         recover(repository)
         revision = resolve(repository, text or "HEAD")

@@ -10,6 +10,8 @@ was computed before (`build_cache`). If not:
 3. `compute` goes through the tensors block by block, on all threads: `taus` decodes the blocks and
    calls the kernels of `pvc.merge`; the sum is rounded once and goes to the store or to a file.
 
+`labels` says of a tree that was checked out whether its branch has moved on.
+
 Called by the commands that check out, build, commit and compare, and by engines' checkouts.
 
 Tests: tests/repo/build/.

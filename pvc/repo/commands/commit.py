@@ -191,11 +191,13 @@ class _Commit:
                 other = store.tree(there.tree)
             goal = CaptureOptions(start, self.repository.norms.read(start), other=other)
             captured = self.source.capture(blocks, writing, goal, self.crew)
+            captured = self.source.completed(captured, store.tree(self.origin.tree))
             self._check_changed(captured)
             chosen = self._choice(captured).settle(self.candidates, captured, self.crew)
             if chosen.origin.tree != self.origin.tree:
                 self.origin = chosen.origin
                 self.plan = plan(self.head, self.wish.name, self.origin, aside=self.wish.aside)
+                captured = self.source.completed(captured, store.tree(self.origin.tree))
                 self._check_changed(captured)
                 before = store.tree(self.plan.start)
                 captured = recounted(captured, before, blocks, self.crew)

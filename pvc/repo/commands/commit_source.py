@@ -118,6 +118,10 @@ class OpenSource(Protocol):
         """Read it into the store; arguments as of `trees.capture.capture`."""
         ...
 
+    def completed(self, captured: Capture, origin: Tree) -> Capture:
+        """What was captured, with those tensors from its origin that the source cannot have."""
+        ...
+
     def records(
         self, vector: CapturedVector, name: str, terms: tuple[Term, ...] | None
     ) -> tuple[DirectoryRecord | EngineRecord, ...]:
@@ -198,6 +202,10 @@ class OpenCheckpoint:
     ) -> Capture:
         """Read it into the store."""
         return capture(self.checkpoint, blocks, writing, goal, crew)
+
+    def completed(self, captured: Capture, _origin: Tree) -> Capture:
+        """The same: a checkpoint has all of them."""
+        return captured
 
     def records(
         self, vector: CapturedVector, name: str, terms: tuple[Term, ...] | None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.repo.build.builds import Builds
+from pvc.repo.build.labels import as_of_now
 from pvc.repo.history.journal import JournalError, JournalFile
 
 if TYPE_CHECKING:
@@ -126,8 +127,9 @@ def _target(
     repository: Repository, target: DirectoryRecord, head_tree: bytes | None
 ) -> TargetStatus:
     state, changed = _state(repository, target)
+    revision = as_of_now(repository, target.revision, target.tree)
     return TargetStatus(
-        target.path, target.revision, target.tree, state, changed, target.tree == head_tree
+        target.path, revision, target.tree, state, changed, target.tree == head_tree
     )
 
 

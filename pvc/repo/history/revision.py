@@ -96,6 +96,10 @@ class Revision:
     @property
     def label(self) -> str:
         """What stays true of it when HEAD moves: a branch, a tag, a commit's id, or the text."""
+        return f"{self._label} rounded" if self.rounded else self._label
+
+    @property
+    def _label(self) -> str:
         if self.is_base or self.parts is not None:
             return self.text
         if self.vector is not None:
