@@ -86,7 +86,7 @@ class CachedObject:
             new = folder / f"{self.name}.{os.urandom(16).hex()}"
             try:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o755)
-                if not is_private(folder.stat()):
+                if not _made_private(folder):
                     continue
                 new.touch(mode=0o644, exist_ok=False)
                 new.write_bytes(self._check_value(code) + code)
@@ -110,6 +110,15 @@ class CachedObject:
 def is_private(status: os.stat_result) -> bool:
     """Whether a file or folder is this user's or root's, and nobody else may write to it."""
     return status.st_uid in {0, os.geteuid()} and not status.st_mode & 0o022
+
+
+def _made_private(folder: Path) -> bool:
+    """Whether a folder is private; one of pvc's own becomes it."""
+    status = folder.stat()
+    if folder.name == USER_FOLDER.rpartition("/")[2] and status.st_uid == os.geteuid():
+        folder.chmod(stat.S_IMODE(status.st_mode) & ~0o022)
+        status = folder.stat()
+    return is_private(status)
 
 
 def is_private_beside(source: Path) -> bool:

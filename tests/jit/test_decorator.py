@@ -356,6 +356,8 @@ def test_where_others_may_write_the_users_folder_is_used(ready: Ready, tmp_path:
     home = tmp_path / "home"
     home.mkdir()
     (ready.folder / "__pycache__").chmod(0o777)
+    (home / ".cache" / "pvc").mkdir(parents=True)
+    (home / ".cache" / "pvc").chmod(0o775)  # as under umask 002
     first, second = [finish(start(ready.folder, HOME=str(home))) for _ in range(2)]
     assert (first, second) == ((ready.sums, True), (ready.sums, False))
     (kept,) = objects(home)

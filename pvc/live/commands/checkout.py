@@ -58,8 +58,12 @@ class EngineTarget:
         """Tensors that the engine does not load, and that are not the base's."""
         store = transaction.repository.store
         tree, base = store.tree(built.tree), store.tree(transaction.config.base_tree)
+        manifest = self.connection.manifest
+        loaded = {one.digest for name, one in tree.items() if name in manifest.tensors}
         return tuple(
             name
-            for name in self.connection.manifest.unloaded
-            if name in tree and (name not in base or tree[name].digest != base[name].digest)
+            for name in manifest.unloaded
+            if name in tree
+            and tree[name].digest not in loaded  # as an output head that is the embedding
+            and (name not in base or tree[name].digest != base[name].digest)
         )

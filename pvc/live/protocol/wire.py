@@ -8,11 +8,13 @@ Descriptors come with the first byte of a message.  Nothing is ever unpickled.
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import os
 import select
 import socket
 import struct
+import time
 from typing import TYPE_CHECKING, Any
 
 from pvc.errors import MalformedError, PvcError
@@ -109,14 +111,16 @@ def receive(connection: socket.socket, peer: str) -> tuple[Fields, list[int]]:
     Raises:
         HungUpError: the other side has closed the connection.
         MessageError: what came is no message.
-        TimeoutError: nothing came in the connection's time.
+        TimeoutError: not all of it came in the connection's time.
     """
     fds: list[int] = []
+    wait = connection.gettimeout()
+    until = None if wait is None else time.monotonic() + wait
     try:
-        (length,) = _LENGTH.unpack(_read(connection, _LENGTH.size, fds, peer))
+        (length,) = _LENGTH.unpack(_read(connection, _LENGTH.size, fds, peer, until))
         if length > MAX_MESSAGE_BYTES:
             raise MessageError(f"{peer}'s message", f"it has {length} bytes")
-        body = _read(connection, length, fds, peer)
+        body = _read(connection, length, fds, peer, until)
         try:
             return Fields(parse(body), f"{peer}'s message", MessageError), fds
         except JsonError as error:
@@ -124,6 +128,9 @@ def receive(connection: socket.socket, peer: str) -> tuple[Fields, list[int]]:
     except BaseException:
         close_all(fds)
         raise
+    finally:
+        with contextlib.suppress(OSError):  # it was closed meanwhile
+            connection.settimeout(wait)
 
 
 def close_all(fds: Sequence[int]) -> None:
@@ -132,9 +139,16 @@ def close_all(fds: Sequence[int]) -> None:
         os.close(fd)
 
 
-def _read(connection: socket.socket, length: int, fds: list[int], peer: str) -> bytes:
+def _read(
+    connection: socket.socket, length: int, fds: list[int], peer: str, until: float | None
+) -> bytes:
     data = bytearray()
     while len(data) < length:
+        if until is not None:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            connection.settimeout(left)
         try:
             part, new, flags, _ = socket.recv_fds(
                 connection,

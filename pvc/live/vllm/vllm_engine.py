@@ -63,7 +63,7 @@ class VllmEngine:
         if unloaded:
             log.warning(
                 "pvc: vLLM does not load %s of the checkpoint (%s), and computes without: what a "
-                "commit changes there has no effect in the engine %s.",
+                "commit changes there alone has no effect in the engine %s.",
                 counted(len(unloaded), "tensor"), shown(unloaded), name,
             )  # fmt: skip
 
