@@ -70,7 +70,7 @@ ERRORS = {
         "pvc.live.client.connection:RefusedError",
         "pvc.live.client.connection:UnreachableError",
         "pvc.live.client.engine_tensors:OtherFormError",
-        "pvc.live.client.reading:OtherModelError",
+        "pvc.live.client.model_check:OtherModelError",
         "pvc.live.client.reading:UnsteadyError",
         "pvc.live.client.updating:DriftedEngineError",
         "pvc.live.commands.engine_content:TornEngineError",

@@ -176,7 +176,7 @@ HINTS: dict[str, Hint] = {
     "pvc.live.client.connection:UnreachableError": "Use `pvc live ls` to see which engines answer.",
     "pvc.live.client.engine_tensors:OtherFormError": "If another repository wrote to the engine, "
     "check out a revision there that both have, such as the base; otherwise restart the engine.",
-    "pvc.live.client.reading:OtherModelError": "Use `pvc live ls` to list the engines and `pvc "
+    "pvc.live.client.model_check:OtherModelError": "Use `pvc live ls` to list the engines and `pvc "
     "show base` to see the base. The model must be loaded in the dtype of its checkpoint; `--dtype "
     "base` writes a tree that was committed in wider floats.",
     "pvc.live.client.reading:UnsteadyError": "Run the command again while the engine is not "

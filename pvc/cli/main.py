@@ -88,7 +88,7 @@ class Sections(click.Group):
     "--wait",
     type=AnyNumber(),
     metavar="SECONDS",
-    help="How long to wait for another pvc in the same repository.  [default: 5]",
+    help="How long to wait for others in the repository, or at the engine.  [default: 5]",
 )
 @click.version_option(pvc.__version__, prog_name="pvc")
 @click.pass_context

@@ -79,7 +79,7 @@ class Patience:
     Attributes:
         seconds: the longest time.
         holder: how this process is named to others that wait meanwhile; "" is its number alone.
-        told: is told after a moment that somebody holds the lock, and who, as far as that is known.
+        told: is told why it waits, a sentence; once, and after a moment.
     """
 
     seconds: float = LOCK_WAIT_SECONDS
@@ -297,6 +297,6 @@ class Repository:
                 if rest <= 0:
                     raise
                 if self.patience.told is not None:
-                    self.patience.told(error.holder)
+                    self.patience.told(str(error))
                 stack.enter_context(take(wait=rest))
             yield

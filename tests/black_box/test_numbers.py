@@ -62,7 +62,7 @@ def test_an_overflow_is_refused(
     for _ in range(2):
         done = pvc(work, *command)
         assert done.code == 16, done.err
-        assert "w.weight (1 elements" in done.err
+        assert "w.weight (1 element" in done.err
         assert not (tmp_path / "out").exists()
     done = pvc(work, *command, "--allow-nonfinite")
     assert (done.code, "Inf or NaN in w.weight" in done.err) == (0, True)

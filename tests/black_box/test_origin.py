@@ -212,3 +212,24 @@ def test_a_norm_of_coarse_steps_does_not_decide(tmp_path: Path) -> None:
     sure(tmp_path / "work", "commit", "listening", "--from", "../listening")
     save(tmp_path / "result", {**drawn(8, drawn(1, drawn(0))), "norm": ones})
     assert pvc(tmp_path / "work", "commit", "polite", "--from", "../result").code == 19
+
+
+def test_a_parent_whose_record_began_anew_is_no_evidence(work: Path) -> None:
+    """It was forgotten, and made again with other weights, after the run."""
+    served = work.parent / "served"
+    sure(work, "checkout", "main", "--to", served)
+    result = trained_from(work, "result", 7, served)
+    shutil.rmtree(served)
+    sure(work, "forget", served)
+    sure(work, "checkout", "base", "--to", served, "--keep-head")
+    assert pvc(work, "commit", "polite", "--from", result).code == 19
+
+
+def test_a_base_that_was_written_to_is_no_evidence(work: Path) -> None:
+    """Its folder holds other weights than those that are stored of it."""
+    time.sleep(2.1)
+    folder = work.parent / "base"
+    shutil.rmtree(folder)
+    save(folder, drawn(1, drawn(0)))
+    result = trained_from(work, "result", 7, folder)
+    assert pvc(work, "commit", "polite", "--from", result).code == 19

@@ -177,5 +177,6 @@ def test_a_lock_is_waited_for(work: Path) -> None:
         assert f"process {holder.pid} (pvc scale a 0.125)" in done.err
         done = pvc(work, "--wait", "30", "tag", "t2")
         assert done.code == 0
-        assert f"waiting for process {holder.pid} (pvc scale a 0.125)" in done.err
+        assert "waiting: The lock " in done.err
+        assert f"process {holder.pid} (pvc scale a 0.125)" in done.err
     assert holder.returncode == 0

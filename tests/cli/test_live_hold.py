@@ -62,7 +62,8 @@ def elsewhere(
 ) -> Elsewhere:
     subprocess.run(["cp", "-a", str(tiny), str(tmp_path / "work")], check=True)
     found = Elsewhere(engines, tmp_path / "work")
-    done = found("checkout", "main", "--live", "chat")
+    engine.ask("train")
+    done = found("commit", "listening", "--live", "chat")
     assert done.code == 0, done.err
     return found
 
@@ -81,7 +82,7 @@ def holder(elsewhere: Elsewhere) -> Iterator[subprocess.Popen[str]]:
 
 
 def is_free(elsewhere: Elsewhere) -> bool:
-    return elsewhere("checkout", "main", "--live", "chat").code == 0
+    return elsewhere("--wait", "0", "live", "hold", "chat", "--", "true").code == 0
 
 
 def test_others_are_refused_and_told_by_whom(
@@ -89,8 +90,8 @@ def test_others_are_refused_and_told_by_whom(
 ) -> None:
     (elsewhere.work / "note").write_text("")
     for words in (
-        ("checkout", "base", "--live", "chat", "--keep-head"),
-        ("live", "hold", "chat", "--", "true"),
+        ("--wait", "0", "checkout", "base", "--live", "chat", "--keep-head"),
+        ("--wait", "1", "live", "hold", "chat", "--", "true"),
     ):
         refused = elsewhere(*words)
         assert refused.code == 13
@@ -98,6 +99,7 @@ def test_others_are_refused_and_told_by_whom(
         assert "holds its weights as they are" in refused.err
         assert "hint: Wait until it has finished" in refused.err
     assert elsewhere("live", "verify", "chat").code == 0  # reading goes on
+    assert elsewhere("checkout", "main", "--live", "chat").code == 0  # it has main: a label
     assert f"held by process {holder.pid}" in elsewhere("live", "ls").out
     (listed,) = json.loads(elsewhere("live", "ls", "--json").out)["engines"]
     assert listed["held"].startswith(f"process {holder.pid} (")
@@ -163,9 +165,11 @@ def test_the_command_knows_what_is_held(elsewhere: Elsewhere) -> None:
 def test_it_waits_as_long_as_asked(elsewhere: Elsewhere) -> None:
     first = elsewhere.start("live", "hold", "chat", "--", "sleep", "2")
     time.sleep(1)
-    second = elsewhere("--wait", "20", "live", "hold", "chat", "--", "echo", "mine")
-    assert (second.code, second.out) == (0, "mine\n")
+    second = elsewhere("--wait", "20", "checkout", "base", "--live", "chat")
+    assert second.code == 0
     assert "holds its weights as they are" in second.err
+    third = elsewhere("live", "hold", "chat", "--", "echo", "mine")
+    assert (third.code, third.out, third.err) == (0, "mine\n", "")
     first.communicate()
 
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from pvc.live.protocol.engine_state import EngineState
 
 MAX_COMMAND = 300
-PAUSE_SECONDS = 0.2
-BUSY = {"BusyError", "HeldError"}
 NOT_FOUND, NOT_EXECUTABLE, BY_SIGNAL = 127, 126, 128
 
 
@@ -66,15 +64,17 @@ def hold(engine: str, words: tuple[str, ...]) -> None:
 
 def _held(connection: Connection, command: str) -> EngineState:
     """Take the hold, as soon as nobody else has it."""
-    from pvc.live.client.connection import RefusedError
+    from pvc.live.client.connection import OCCUPIED, PAUSE_SECONDS, RefusedError
+    from pvc.repo.repository import LOCK_WAIT_SECONDS
 
-    wait = click.get_current_context().meta.get(WAIT) or 0.0
+    given = click.get_current_context().meta.get(WAIT)
+    wait = LOCK_WAIT_SECONDS if given is None else given
     deadline, told = time.monotonic() + wait, False
     while True:
         try:
             return connection.hold(command)
         except RefusedError as error:
-            if error.kind not in BUSY or time.monotonic() >= deadline:
+            if error.kind not in OCCUPIED or time.monotonic() >= deadline:
                 raise
             if not told:
                 current().note(f"waiting: {error.reason}")

@@ -62,8 +62,8 @@ def _patience() -> Patience:
     """How this command waits for the lock, and names itself to those that wait for it."""
     from pvc.repo.repository import LOCK_WAIT_SECONDS, Patience
 
-    def told(holder: str) -> None:
-        current().note(f"waiting for {holder or 'another pvc'}")
+    def told(why: str) -> None:
+        current().note(f"waiting: {why}")
 
     given = click.get_current_context().meta.get(WAIT)
     seconds = LOCK_WAIT_SECONDS if given is None else given

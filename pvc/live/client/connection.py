@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,6 +18,7 @@ from pvc.live.protocol.wire import HungUpError
 from pvc_store.errors import LockedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pvc.live.announced.registry import AnnouncedEngine
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from pvc.strict_json import Fields
     from pvc_store.tree import Tensor
 
+OCCUPIED = frozenset({"BusyError", "HeldError"})
+"""Classes of an engine's refusals that go away when other clients have finished."""
+PAUSE_SECONDS = 0.2
 ANSWER_SECONDS = 30.0
 CHANGE_SECONDS = 600.0
 
@@ -104,6 +109,10 @@ def _only(folder: EngineFolder) -> str:
     return known[0]
 
 
+def _nothing(_: str) -> None:
+    """Nobody is told."""
+
+
 class Connection:
     """A connection to one engine; use it as a context.
 
@@ -111,6 +120,10 @@ class Connection:
         folder: where the engine is announced.
         manifest: the engine's.
         patience: seconds to wait for an answer.
+
+    Attributes:
+        wait: seconds to wait for other clients that hold the engine or are changing it.
+        told: is told once who these are.
 
     Raises:
         UnreachableError: the engine does not answer.
@@ -121,6 +134,8 @@ class Connection:
         self, folder: EngineFolder, manifest: Manifest, patience: float = ANSWER_SECONDS
     ) -> None:
         self.manifest = manifest
+        self.wait = 0.0
+        self.told: Callable[[str], None] = _nothing
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._socket.settimeout(patience)
@@ -190,11 +205,24 @@ class Connection:
     def prepare(self, change: WeightUpdate, stage: int) -> EngineState:
         """Let the engine check an update and its stage; nothing is changed.
 
+        As long as another client holds it or is changing it, waits for `wait` seconds.
+
         Raises:
             RefusedError: it does not fit.
         """
-        self._socket.settimeout(CHANGE_SECONDS)
-        return EngineState.parse(self._ask({"request": "prepare", **change.to_json()}, (stage,)))
+        until = time.monotonic() + self.wait
+        while True:
+            self._socket.settimeout(CHANGE_SECONDS)
+            try:
+                fields = self._ask({"request": "prepare", **change.to_json()}, (stage,))
+            except RefusedError as error:
+                if error.kind not in OCCUPIED or time.monotonic() >= until:
+                    raise
+                self.told(error.reason)
+                self.told = _nothing
+                time.sleep(PAUSE_SECONDS)
+            else:
+                return EngineState.parse(fields)
 
     def commit(self) -> EngineState:
         """Let the engine write the prepared update.

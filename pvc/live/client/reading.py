@@ -16,6 +16,7 @@ from blake3 import blake3
 
 from pvc import parallel
 from pvc.errors import PvcError
+from pvc.live.client.model_check import OtherModelError, check_model
 from pvc.live.memory.host import gather, key_of
 from pvc.live.protocol.engine_state import Phase
 from pvc.weights.apart import is_apart
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from pvc.live.client.connection import Connection
     from pvc.live.protocol.engine_state import EngineState
-    from pvc.live.protocol.manifest import LiveTensor, Manifest
+    from pvc.live.protocol.manifest import LiveTensor
     from pvc.parallel import Crew, Stop
 
 T = TypeVar("T")
@@ -37,22 +38,6 @@ ATTEMPTS = 5
 PAUSE_SECONDS = 0.1
 _SLICE = 16
 """Blocks that a thread reads at a time."""
-
-
-class OtherModelError(PvcError):
-    """A tree is not one of the model that an engine runs.
-
-    Attributes:
-        engine: its name.
-        differences: the first tensors that do not fit, a phrase for each.
-    """
-
-    def __init__(self, engine: str, differences: tuple[str, ...]) -> None:
-        self.engine = engine
-        self.differences = differences
-        super().__init__(
-            f"The engine {engine} does not run the model of this tree: {'; '.join(differences)}."
-        )
 
 
 class UnsteadyError(PvcError):
@@ -68,35 +53,6 @@ class UnsteadyError(PvcError):
         self.times = times
         often = "" if times == 1 else f", {times} times"
         super().__init__(f"The weights of the engine {engine} changed while they were read{often}.")
-
-
-def check_model(manifest: Manifest, tree: Tree) -> None:
-    """Make sure that a tree has the tensors of an engine; tied ones may be there once or twice.
-
-    Tensors that stand apart (`pvc.weights.apart`) are none of an engine's, nor are those that it
-    does not load.
-
-    Raises:
-        OtherModelError: it has not.
-    """
-    found = []
-    for name in sorted(manifest.tensors.keys() | tree.keys()):
-        live, tensor = manifest.tensors.get(name), tree.get(name)
-        if live is None and (is_apart(name) or name in manifest.unloaded):
-            continue
-        if tensor is None and _is_tied_into(name, manifest, tree):
-            continue
-        one, two = _form(live), _form(tensor)
-        if one != two:
-            found.append(f"{name} is {one} in the engine and {two} in the tree")
-    for group in manifest.ties:
-        named = [tree[name] for name in group if name in tree]
-        if len({tensor.keys for tensor in named}) > 1:
-            found.append(
-                f"{named[0].name} and {named[1].name} are one in the engine, not in the tree"
-            )
-    if found:
-        raise OtherModelError(manifest.name, tuple(found[:3]))
 
 
 def verify(connection: Connection, tree: Tree, crew: Crew) -> tuple[tuple[str, ...], EngineState]:
@@ -210,11 +166,3 @@ def _tree(connection: Connection, names: list[str], crew: Crew) -> Tree:
     crew.progress.start("Reading", sum(live.nbytes for live in chosen))
     parallel.run(sorted(chosen, key=lambda live: -live.nbytes), identify, crew.threads)
     return Tree(found)
-
-
-def _is_tied_into(name: str, manifest: Manifest, tree: Tree) -> bool:
-    return any(name in group and any(one in tree for one in group) for group in manifest.ties)
-
-
-def _form(found: LiveTensor | Tensor | None) -> str:
-    return "absent" if found is None else f"{found.kind.name} {list(found.shape)}"

@@ -14,7 +14,8 @@ import numpy as np
 
 from pvc import parallel
 from pvc.errors import PvcError
-from pvc.live.client.reading import check_model, verify
+from pvc.live.client.model_check import check_model
+from pvc.live.client.reading import verify
 from pvc.live.memory import sealed
 from pvc.live.protocol.engine_state import ContentLabel
 from pvc.live.protocol.update import TensorUpdate, WeightUpdate, lengths, offsets, stage_bytes

@@ -51,7 +51,11 @@ def connect_known(
         NoEngineError, SeveralEnginesError, EndedEnginesError: there is no one such engine.
         PvcError: see `connect`.
     """
-    return connect(name or _choice(repository, ask_all(folder)), folder)
+    connection = connect(name or _choice(repository, ask_all(folder)), folder)
+    connection.wait = repository.patience.seconds
+    if repository.patience.told is not None:
+        connection.told = repository.patience.told
+    return connection
 
 
 def _choice(repository: Repository, announced: Sequence[AnnouncedEngine]) -> str:

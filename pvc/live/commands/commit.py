@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pvc.live.client.reading import OtherModelError, UnsteadyError, check_model
+from pvc.live.client.model_check import OtherModelError, check_model
+from pvc.live.client.reading import UnsteadyError
 from pvc.live.commands.commit_source import OpenEngine
 from pvc.live.commands.engine_content import TornEngineError, identity, is_foreign
 from pvc.live.protocol.engine_state import OtherRepositoryError, Phase

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pvc.live.client.connection import RefusedError, UnreachableError
 from pvc.live.client.engine_tensors import EngineTensors
-from pvc.live.client.reading import check_model
+from pvc.live.client.model_check import check_model
 from pvc.live.commands.engine_content import (
     content_of,
     identity,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
-from pvc.live.client.reading import OtherModelError, check_model
+from pvc.live.client.model_check import OtherModelError, check_model
 from pvc.repo.targets.engine_record import EngineRecord
 from pvc.repo.targets.records import RecordError
 from pvc.weights.apart import is_apart

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pvc.live.client.reading import check_model, content
+from pvc.live.client.model_check import check_model
+from pvc.live.client.reading import content
 from pvc.live.client.updating import DriftedEngineError, UpdateGoal, update
 from pvc.live.commands.commit_source import MAX_REVISION
 from pvc.live.commands.engine_content import (

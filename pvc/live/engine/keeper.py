@@ -158,7 +158,8 @@ class Keeper:
         try:
             if self._holder not in {None, client}:
                 raise BusyError(self._holder_pid)
-            self._check_hold(client, pid)
+            if change.tensors:  # else it gets a label, and keeps its weights
+                self._check_hold(client, pid)
             self._forget()
             self._holder, self._holder_pid = client, pid
             self._check(change, stage_fd)

@@ -7,10 +7,10 @@ base or HEAD, and `origin_choice` chooses once the weights are read and their bi
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pvc.errors import PvcError
@@ -18,11 +18,14 @@ from pvc.repo.build.build_cache import BuiltTrees
 from pvc.repo.build.builds import Builds
 from pvc.repo.commands.named_parent import read_named_parents
 from pvc.repo.history.revision import BASE, resolve
+from pvc.repo.personality.config import PATH as CONFIG
 from pvc.repo.personality.vector import CapturedVector
 from pvc.repo.snapshot import vector_path
 from pvc.repo.targets.directory import is_untouched
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pvc.parallel import Crew
     from pvc.repo.personality.formula import Built, Formula
     from pvc.repo.personality.personality_file import Term
@@ -190,31 +193,49 @@ def _named(repository: Repository, head: Snapshot, directory: Path, built: Built
     named = read_named_parents(directory, layouts)
     if named.tree is not None or not named.places:
         return named.tree
-    places = {os.path.realpath(repository.root / config.base_path): config.base_tree}
-    for name in head.names:
-        vector = head.vector(name)
-        if isinstance(vector, CapturedVector) and vector.to_tree == built.tree:
-            place = dict(vector.provenance).get("origin", "")
-            if place in map(str, named.places) and _is_as_committed(head, name, Path(place)):
-                places.setdefault(place, built.tree)
-    targets = {str(one.path): one for one in repository.targets.all()}
-    found = {
-        one.tree if one is not None and is_untouched(one) else places.get(str(place))
-        for place in named.places
-        if (one := targets.get(str(place))) is not None or str(place) in places
-    }
+    believed = {}
+    for place in named.places:
+        tree = _known_content(repository, head, place, built)
+        if tree is not None and _last_written(place) <= named.written:
+            believed[place] = tree
+    found = set(believed.values())
     return found.pop() if len(found) == 1 else None
 
 
-def _is_as_committed(head: Snapshot, name: str, place: Path) -> bool:
-    """Whether no weights were written to a directory since a vector was committed from it."""
-    path = vector_path(name)
-    committed = int(head.git.ask("log", "-1", "--format=%ct", head.commit, "--", path) or 0)
+def _known_content(
+    repository: Repository, head: Snapshot, place: Path, built: Built
+) -> bytes | None:
+    """The tree that a directory has had for as long as the repository knows it, and no other."""
+    target = repository.targets.find(place)
+    if target is not None:
+        return target.tree if is_untouched(target) else None
+    config = head.config
+    if str(place) == os.path.realpath(repository.root / config.base_path):
+        began = head.git.ask("log", "--diff-filter=A", "--format=%ct", head.commit, "--", CONFIG)
+        return config.base_tree if _last_written(place) <= _seconds(began) else None
+    for name in head.names:
+        vector = head.vector(name)
+        if not isinstance(vector, CapturedVector) or vector.to_tree != built.tree:
+            continue
+        if dict(vector.provenance).get("origin", "") == str(place):
+            path = vector_path(name)
+            committed = head.git.ask("log", "-1", "--format=%ct", head.commit, "--", path)
+            return built.tree if _last_written(place) <= _seconds(committed) else None
+    return None
+
+
+def _seconds(dates: str) -> float:
+    """The end of the second of the oldest date that git lists."""
+    return float(dates.rsplit(maxsplit=1)[-1]) + 1 if dates else -math.inf
+
+
+def _last_written(place: Path) -> float:
+    """When weights were last written to a directory, in seconds since 1970."""
     try:
         times = [file.stat().st_mtime for file in place.rglob("*.safetensors")]
     except OSError:
-        return False
-    return bool(times) and max(times) <= committed + 1
+        return math.inf
+    return max(times, default=math.inf)
 
 
 def target_candidates(

@@ -13,6 +13,7 @@ config.json: trainers copy it from the parent, with the parent's parent in it.
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,10 +41,12 @@ class NamedParents:
     Attributes:
         tree: the tree id that they give, if they agree on one.
         places: the directories that they may mean, without links.
+        written: when the oldest of these files was written, in seconds since 1970.
     """
 
     tree: bytes | None
     places: tuple[Path, ...]
+    written: float
 
 
 def read_named_parents(directory: Path, inherited: Sequence[Layout]) -> NamedParents:
@@ -57,17 +60,19 @@ def read_named_parents(directory: Path, inherited: Sequence[Layout]) -> NamedPar
     old = {(file.path, file.digest) for layout in inherited for file in layout.others}
     found: dict[Path, None] = {}
     trees: set[bytes] = set()
+    written = math.inf
     for name in FILES:
         text = _read(directory / name)
         if text is None or (name, blake3(text).digest()) in old:
             continue
         document = _parsed(text)
+        written = min(written, (directory / name).stat().st_mtime)
         trees |= _tree(document)
         for named in _names(document):
             above = [] if Path(named).is_absolute() else directory.parents
             for place in (directory, *above):
                 found[Path(os.path.realpath(place / named))] = None
-    return NamedParents(trees.pop() if len(trees) == 1 else None, tuple(found))
+    return NamedParents(trees.pop() if len(trees) == 1 else None, tuple(found), written)
 
 
 def _read(path: Path) -> bytes | None:

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 import pvc
 from pvc.live.client.connection import RefusedError
-from pvc.live.client.reading import OtherModelError
+from pvc.live.client.model_check import OtherModelError
 from pvc.live.client.updating import DriftedEngineError
 from pvc.live.commands import status as status_module
 from pvc.live.commands.engine_content import TornEngineError, UnknownWeightsError, identity, is_kept

@@ -19,7 +19,7 @@ import pvc
 from pvc import live
 from pvc.live.announced.registry import EngineEndedError, NoEngineError, SeveralEnginesError
 from pvc.live.client.connection import RefusedError, UnreachableError
-from pvc.live.client.reading import OtherModelError
+from pvc.live.client.model_check import OtherModelError
 from pvc.live.memory import sealed
 from pvc.live.protocol import wire
 from pvc.live.protocol.engine_state import ContentLabel
