@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from pvc.cli.exit_codes import names_of
@@ -103,7 +104,8 @@ def _no_branch(error: Any) -> str:
 
 
 def _vector_name(error: Any) -> str | None:
-    close = re.sub(r"[^A-Za-z0-9_.]+", "_", error.name).strip("_.")
+    plain = unicodedata.normalize("NFKD", error.name).encode("ascii", "ignore").decode()
+    close = re.sub(r"[^A-Za-z0-9_.]+", "_", plain).strip("_.")
     fits = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*", close)
     return f"Use {close}." if fits and close != error.name else None
 

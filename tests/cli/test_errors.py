@@ -199,11 +199,17 @@ def test_no_checkpoint(pvc: Pvc, sources: dict[str, Path], checkpoint: Path) -> 
 # What is wrong with names
 
 
-@pytest.mark.parametrize("name", ["a-b", "a b", "1st", "über", "base", "HEAD", "a" * 101, "a..b"])
-def test_no_name_for_a_vector(pvc: Pvc, sources: dict[str, Path], name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("a-b", "Use a_b."), ("a b", "Use a_b."), ("1st", ""), ("über", "Use uber."), ("base", ""),
+        ("HEAD", ""), ("a" * 101, ""), ("a..b", ""),
+    ],
+)  # fmt: skip
+def test_no_name_for_a_vector(pvc: Pvc, sources: dict[str, Path], name: str, hint: str) -> None:
     words = ("commit", name, "--from", sources["quiet"], "--aside")
-    refused(pvc, *words, code=14, error="cannot name a vector: ")
-    refused(pvc, "mv", "quiet", name, code=14, error="cannot name a vector: ")
+    refused(pvc, *words, code=14, error="cannot name a vector: ", hint=hint)
+    refused(pvc, "mv", "quiet", name, code=14, error="cannot name a vector: ", hint=hint)
 
 
 def test_taken_names(pvc: Pvc, sources: dict[str, Path]) -> None:
@@ -430,7 +436,7 @@ def test_another_process_holds_the_lock(pvc: Pvc) -> None:
         assert holder.stdout.readline() == "held\n"
         error, hint = (
             f"is held by process {holder.pid}",
-            "Wait until the other process has finished.",
+            "Wait until the other process has finished, or use `pvc --wait SECONDS ...`.",
         )
         refused(pvc, "rm", "quiet", code=11, error=error, hint=hint)
         assert pvc("status").code == 0

@@ -45,7 +45,9 @@ def test_a_command_shows_examples_and_its_exit_codes(name: str) -> None:
 
 def test_every_module_of_a_command_is_in_a_section() -> None:
     modules = {path.stem for path in (ROOT / "pvc" / "cli" / "commands").glob("*.py")}
-    assert modules == {"__init__", *NAMES}
+    below = {name for name in modules if name.partition("_")[0] in NAMES and "_" in name}
+    assert modules - below == {"__init__", *NAMES}
+    assert below == {"live_hold", "live_restore"}
     assert len(NAMES) == len(set(NAMES))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import subprocess
 import time
@@ -13,7 +12,7 @@ import click
 
 from pvc.cli.output import current, short
 from pvc.cli.shared.engine import ENGINE, connected
-from pvc.cli.shared.repository import WAIT
+from pvc.cli.shared.repository import WAIT, command_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from pvc.live import Connection
     from pvc.live.protocol.engine_state import EngineState
 
-MAX_COMMAND = 300
 NOT_FOUND, NOT_EXECUTABLE, BY_SIGNAL = 127, 126, 128
 
 
@@ -50,7 +48,7 @@ def hold(engine: str, words: tuple[str, ...]) -> None:
     if not words:
         raise click.UsageError("Missing the command to run.")
     with connected(engine) as connection:
-        before = _held(connection, shlex.join(words)[:MAX_COMMAND])
+        before = _held(connection, command_line(words))
         tree = "" if before.origin is None else before.origin.tree.hex()
         added = {"PVC_TREE": tree, "PVC_GENERATION": str(before.generation)}
         code = _run(words, {**os.environ, **added})

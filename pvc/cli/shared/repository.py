@@ -14,13 +14,14 @@ import click
 from pvc.cli.output import current, remember
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from pvc.repo.repository import Patience, Repository
 
 WAIT = "pvc.cli.wait"
 """Where the context keeps how many seconds to wait for the lock."""
 CLOSE_NAMES = 2
+COMMAND_LENGTH = 80
 
 
 def directory() -> Path:
@@ -67,7 +68,14 @@ def _patience() -> Patience:
 
     given = click.get_current_context().meta.get(WAIT)
     seconds = LOCK_WAIT_SECONDS if given is None else given
-    return Patience(seconds, shlex.join(["pvc", *sys.argv[1:]]), told)
+    return Patience(seconds, command_line(["pvc", *sys.argv[1:]]), told)
+
+
+def command_line(words: Sequence[str]) -> str:
+    """A command on one line, cut short, for people who wait for it."""
+    line = " ".join(shlex.join(words).split())
+    line = "".join(char if char.isprintable() else "?" for char in line)
+    return line if len(line) <= COMMAND_LENGTH else f"{line[: COMMAND_LENGTH - 3]}..."
 
 
 def _close(repository: Repository, text: str) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The header x-pvc-weights: which weights a reply of vLLM's server comes from.
 
     x-pvc-weights: pvc:1297481e86df...                      one tree
-    x-pvc-weights: pvc:1297481e86df..., pvc:c693c2faa0f3... another one since the request came
+    x-pvc-weights: pvc:1297481e86df..., pvc:c693c2faa0f3... pvc has written since the request came
 
 vLLM's own fields for that are fixed when it starts.  A stream has its header before its text, so a
 change in the middle of it does not show: `pvc live hold` keeps changes out.
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
+
+    from pvc.live.protocol.engine_state import EngineState
 
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
@@ -37,19 +39,26 @@ class WeightsHeader:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        before = _version(scope)
+        before = _state(scope)
 
         async def marked(message: Message) -> None:
             if message["type"] == "http.response.start":
-                found = dict.fromkeys(filter(None, (before, _version(scope))))
-                if found:
-                    value = ", ".join(found).encode()
+                value = _value(before, _state(scope))
+                if value:
                     message["headers"] = [*message.get("headers", ()), (HEADER, value)]
             await send(message)
 
         await self._app(scope, receive, marked)
 
 
-def _version(scope: Message) -> str | None:
+def _state(scope: Message) -> EngineState | None:
     engine = getattr(scope["app"].state, "pvc", None) if "app" in scope else None
-    return None if engine is None else engine.state.version
+    return None if engine is None else engine.state
+
+
+def _value(before: EngineState | None, after: EngineState | None) -> bytes:
+    """One version, or both if pvc has written meanwhile, even if it wrote the same again."""
+    if before is None or after is None:
+        return b""
+    found = (before, after) if before.generation != after.generation else (after,)
+    return ", ".join(filter(None, (one.version for one in found))).encode()
