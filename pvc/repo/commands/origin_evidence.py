@@ -29,10 +29,18 @@ ENOUGH = 20
 Norms often change in an element or two, which are the same in every run: such a tensor can be
 HEAD's bit for bit although the run began at the base.
 """
-SMALL = 100
-"""Tensors of fewer elements than one in so many, all in all, decide nothing as wholes: where a run
-happens to change a norm's few elements in coarse steps, they come to be another run's.
+SHARE = 1 / 2
+"""Share of the elements in which base and HEAD differ that has to be the one's.
+
+A run that comes near to the base again has some of its bits by rounding, whatever it began at.
 """
+WHOLE_SHARE = 1 / 10
+"""The same of elements in tensors that are the one's as wholes.
+
+Where a run happens to change a norm's few elements in coarse steps, they come to be another run's.
+"""
+REST_SHARE = 1 / 5
+"""Share of all other elements that contradicts such tensors."""
 STRAY = 1000
 """Of so many elements that weights on the line have otherwise than the base, one may lie off it."""
 
@@ -66,12 +74,14 @@ class OriginEvidence:
     def side(self) -> str | None:
         """What it speaks for, "base" or "HEAD", at least 20 to 1; None if for neither."""
         counts = self.counts
-        whole = _heavier(self.whole_base, self.whole_head)
-        is_small = max(self.whole_base, self.whole_head) * SMALL < counts.differing
-        bits = _heavier(counts.one, counts.two)
-        rest = _heavier(counts.one - self.whole_base, counts.two - self.whole_head)
-        found = bits if is_small else whole or bits
-        if {whole, bits, rest} - {None, found}:
+        rest = counts.differing - self.whole_base - self.whole_head
+        bits = _heavier(counts.one, counts.two, SHARE * counts.differing)
+        whole = _heavier(self.whole_base, self.whole_head, WHOLE_SHARE * counts.differing)
+        others = _heavier(
+            counts.one - self.whole_base, counts.two - self.whole_head, REST_SHARE * rest
+        )
+        found = whole or bits
+        if {bits, others} - {None, found}:
             return None
         return None if found == "base" and self.is_on_the_line else found
 
@@ -104,10 +114,12 @@ class OriginEvidence:
         return ", ".join([text, " and ".join(whole)]) if whole else text
 
 
-def _heavier(base: int, head: int) -> str | None:
-    if base >= max(ENOUGH, RATIO * head):
-        return "base"
-    return "HEAD" if head >= max(ENOUGH, RATIO * base) else None
+def _heavier(base: int, head: int, least: float) -> str | None:
+    """The side that has far more elements than the other, and at least some number of them."""
+    more, less = max(base, head), min(base, head)
+    if more < max(ENOUGH, RATIO * less, least):
+        return None
+    return "base" if base == more else "HEAD"
 
 
 def _share(count: int, whole: int) -> str:
