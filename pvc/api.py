@@ -55,8 +55,10 @@ def checkout_target(
         yield DirectoryTarget(to)
         return
     from pvc.live.commands.checkout import EngineTarget
+    from pvc.live.commands.choice import await_turn
 
     with _connect(repository, engine) as connection:
+        await_turn(repository, connection)
         yield EngineTarget(connection, force)
 
 

@@ -227,6 +227,8 @@ HINTS: dict[str, Hint] = {
     ),
     "pvc.repo.commands.commit_origin:UnknownParentError": "State what it was trained from: "
     "`--onto base`, or a revision.",
+    "pvc.repo.commands.named_parent:ParentIdError": "`pvc status --json` prints HEAD's as `tree`; "
+    "`--onto` says it without the file.",
     "pvc.repo.commands.commit_source:OtherBaseError": _other_base,
     "pvc.repo.commands.diff_trees:MixedError": "Use `pvc diff NAME` for a vector, and `pvc diff "
     "REV REV` to compare weights.",

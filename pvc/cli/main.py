@@ -86,7 +86,7 @@ class Sections(click.Group):
 )
 @click.option(
     "--wait",
-    type=AnyNumber(),
+    type=AnyNumber(least=0),
     metavar="SECONDS",
     help="How long to wait for others in the repository, or at the engine.  [default: 5]",
 )

@@ -82,7 +82,7 @@ class Patience:
         told: is told why it waits, a sentence; once, and after a moment.
     """
 
-    seconds: float = LOCK_WAIT_SECONDS
+    seconds: float
     holder: str = ""
     told: Callable[[str], None] | None = None
 
@@ -109,7 +109,7 @@ class Repository:
         self, git: Git, *, patience: Patience | None = None, need_store: bool = True
     ) -> None:
         self.git = git
-        self.patience = patience or Patience()
+        self.patience = patience or Patience(LOCK_WAIT_SECONDS)
         self.folder = git.common / FOLDER
         self.notices: list[PvcError] = []
         if self.has_store:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from tests.black_box.pvc_process import drawn, pvc, save, sure
 
@@ -123,6 +124,11 @@ def test_a_trainer_names_the_parent(work: Path) -> None:
     other = save(work.parent / "other", drawn(8, drawn(0)))
     (other / "trainer_state.json").write_text(json.dumps({"pvc_parent": "ab" * 32}))
     assert pvc(work, "commit", "x", "--from", "../other").code == 19
+    for text in (head[:12], head.upper(), "main", 7):
+        (other / "trainer_state.json").write_text(json.dumps({"pvc_parent": text}))
+        done = pvc(work, "commit", "x", "--from", "../other", "--aside")
+        assert done.code == 19
+        assert "no tree id" in done.err
 
 
 def test_a_target_is_its_own_witness(work: Path) -> None:
@@ -233,3 +239,53 @@ def test_a_base_that_was_written_to_is_no_evidence(work: Path) -> None:
     save(folder, drawn(1, drawn(0)))
     result = trained_from(work, "result", 7, folder)
     assert pvc(work, "commit", "polite", "--from", result).code == 19
+
+
+@pytest.mark.parametrize("all_tensors", [False, True])
+@pytest.mark.parametrize("aside", [False, True])
+def test_two_runs_from_one_head(work: Path, all_tensors: bool, aside: bool) -> None:
+    """The second did not start at what HEAD is by then, and must not undo the first."""
+    start = drawn(1, drawn(0))
+    first, second = stepped(start, 7, 0.05), stepped(start, 8, 0.05)
+    if not all_tensors:  # as of two runs that train other parts
+        first = {name: first[name] if name < "l4" else start[name] for name in start}
+        second = {name: second[name] if name >= "l6" else start[name] for name in start}
+    save(work.parent / "first", first)
+    save(work.parent / "second", second)
+    assert "HEAD, by its elements" in sure(work, "commit", "polite", "--from", "../first")
+    words = ("commit", "kind", "--from", "../second", *(["--aside"] if aside else []))
+    done = pvc(work, *words)
+    before = subprocess.run(
+        ["git", "rev-parse", "HEAD~1"], cwd=work, check=True, capture_output=True, text=True
+    ).stdout[:10]
+    assert done.code == 19, done
+    assert f"seems to be trained from commit {before} rather than from HEAD" in done.err
+    sure(work, *words, "--onto", "HEAD~1")
+    if aside:
+        return
+    assert terms(work) == "base + listening + polite + kind"
+    sure(work, "checkout", "main", "--to", work.parent / "both")
+    both = np.concatenate(
+        [one.ravel() for one in load_file(work.parent / "both" / "model.safetensors").values()]
+    )
+    wanted = np.concatenate([(first[n] + (second[n] - start[n])).ravel() for n in sorted(first)])
+    assert np.allclose(both, wanted, atol=1e-5)
+
+
+def test_a_run_from_what_head_was_is_not_taken_for_one_from_the_base(tmp_path: Path) -> None:
+    """The last commit made nearly all of HEAD's change, and the run began before it."""
+    base = drawn(0)
+    little = {**base, "l0.w": stepped(base, 3, 0.01)["l0.w"]}
+    much = drawn(5, little)
+    for name, weights in (
+        ("base", base), ("little", little), ("much", much), ("run", stepped(little, 9, 0.02)),
+    ):  # fmt: skip
+        save(tmp_path / name, weights)
+    sure(tmp_path, "init", "work", "--base", "base")
+    work = tmp_path / "work"
+    sure(work, "commit", "little", "--from", "../little")
+    sure(work, "commit", "much", "--from", "../much", "--onto", "HEAD")
+    done = pvc(work, "commit", "next", "--from", "../run")
+    assert done.code == 19
+    assert "rather than from the base" in done.err
+    sure(work, "commit", "next", "--from", "../run", "--onto", "HEAD~1")

@@ -48,7 +48,9 @@ def test_names_of_branches_and_tags(work: Path, words: tuple[str, ...], name: st
     )
 
 
-@pytest.mark.parametrize("number", ["1_0", "\u0661", "nan", "inf", "1e999", "0x10", " 1", ""])
+@pytest.mark.parametrize(
+    "number", ["1_0", "\u0661", "nan", "inf", "1e999", "1e-400", "0x10", " 1", ""]
+)
 def test_what_is_no_number(work: Path, number: str) -> None:
     before = git(work, "rev-parse", "HEAD")
     for words in (

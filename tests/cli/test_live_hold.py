@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -99,7 +100,7 @@ def test_others_are_refused_and_told_by_whom(
         assert "holds its weights as they are" in refused.err
         assert "hint: Wait until it has finished" in refused.err
     assert elsewhere("live", "verify", "chat").code == 0  # reading goes on
-    assert elsewhere("checkout", "main", "--live", "chat").code == 0  # it has main: a label
+    assert elsewhere("tag", "free").code == 0  # nobody waits with the repository's lock
     assert f"held by process {holder.pid}" in elsewhere("live", "ls").out
     (listed,) = json.loads(elsewhere("live", "ls", "--json").out)["engines"]
     assert listed["held"].startswith(f"process {holder.pid} (")
@@ -131,6 +132,16 @@ def test_the_command_may_change_the_engine(elsewhere: Elsewhere) -> None:
     assert done.code == 0, done.err
     assert "chat has base, " in done.err
     assert elsewhere("live", "verify", "chat", "base").code == 0
+
+
+def test_who_waits_does_not_keep_the_holder_out(elsewhere: Elsewhere) -> None:
+    """The holder's own command needs the repository, too."""
+    own = " ".join(map(shlex.quote, (*elsewhere.words, "checkout", "base", "--live", "chat")))
+    holder = elsewhere.start("live", "hold", "chat", "--", "sh", "-c", f"sleep 2; {own}")
+    time.sleep(1)
+    waiting = elsewhere("--wait", "30", "checkout", "main", "--live", "chat")
+    out, err = holder.communicate()
+    assert (holder.returncode, waiting.code) == (0, 0), (out, err, waiting)
 
 
 def test_a_hold_within_a_hold(elsewhere: Elsewhere) -> None:

@@ -121,10 +121,6 @@ class Connection:
         manifest: the engine's.
         patience: seconds to wait for an answer.
 
-    Attributes:
-        wait: seconds to wait for other clients that hold the engine or are changing it.
-        told: is told once who these are.
-
     Raises:
         UnreachableError: the engine does not answer.
         PeerError: a process of another user answers.
@@ -134,8 +130,6 @@ class Connection:
         self, folder: EngineFolder, manifest: Manifest, patience: float = ANSWER_SECONDS
     ) -> None:
         self.manifest = manifest
-        self.wait = 0.0
-        self.told: Callable[[str], None] = _nothing
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._socket.settimeout(patience)
@@ -205,24 +199,11 @@ class Connection:
     def prepare(self, change: WeightUpdate, stage: int) -> EngineState:
         """Let the engine check an update and its stage; nothing is changed.
 
-        As long as another client holds it or is changing it, waits for `wait` seconds.
-
         Raises:
             RefusedError: it does not fit.
         """
-        until = time.monotonic() + self.wait
-        while True:
-            self._socket.settimeout(CHANGE_SECONDS)
-            try:
-                fields = self._ask({"request": "prepare", **change.to_json()}, (stage,))
-            except RefusedError as error:
-                if error.kind not in OCCUPIED or time.monotonic() >= until:
-                    raise
-                self.told(error.reason)
-                self.told = _nothing
-                time.sleep(PAUSE_SECONDS)
-            else:
-                return EngineState.parse(fields)
+        self._socket.settimeout(CHANGE_SECONDS)
+        return EngineState.parse(self._ask({"request": "prepare", **change.to_json()}, (stage,)))
 
     def commit(self) -> EngineState:
         """Let the engine write the prepared update.
@@ -233,6 +214,31 @@ class Connection:
         """
         self._socket.settimeout(CHANGE_SECONDS)
         return EngineState.parse(self._ask({"request": "commit"}))
+
+    def await_turn(self, seconds: float, told: Callable[[str], None] = _nothing) -> None:
+        """Wait until no other client holds the engine or is changing it.
+
+        Not while others wait for this process: a holder's own command may be among them.
+
+        Args:
+            seconds: the longest time.
+            told: is told once why it waits, a sentence.
+
+        Raises:
+            RefusedError: one still does.
+        """
+        until = time.monotonic() + seconds
+        while True:
+            try:
+                self._ask({"request": "turn"})
+            except RefusedError as error:
+                if error.kind not in OCCUPIED or time.monotonic() >= until:
+                    raise
+                told(error.reason)
+                told = _nothing
+                time.sleep(PAUSE_SECONDS)
+            else:
+                return
 
     def hold(self, command: str = "") -> EngineState:
         """Keep all others from changing the engine, until the connection is closed.

@@ -51,11 +51,22 @@ def connect_known(
         NoEngineError, SeveralEnginesError, EndedEnginesError: there is no one such engine.
         PvcError: see `connect`.
     """
-    connection = connect(name or _choice(repository, ask_all(folder)), folder)
-    connection.wait = repository.patience.seconds
-    if repository.patience.told is not None:
-        connection.told = repository.patience.told
-    return connection
+    return connect(name or _choice(repository, ask_all(folder)), folder)
+
+
+def await_turn(repository: Repository, connection: Connection) -> None:
+    """Wait for others at an engine, as long as the repository's lock is waited for.
+
+    Before that lock is taken: who holds the engine may want it, too.
+
+    Raises:
+        RefusedError: another client still holds the engine, or is changing it.
+    """
+    patience = repository.patience
+    if patience.told is None:
+        connection.await_turn(patience.seconds)
+    else:
+        connection.await_turn(patience.seconds, patience.told)
 
 
 def _choice(repository: Repository, announced: Sequence[AnnouncedEngine]) -> str:

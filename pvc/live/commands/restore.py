@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
+from pvc.live.commands.choice import await_turn
 from pvc.live.commands.engine_update import EngineGoal, EngineUpdate
 from pvc.repo.build.builds import Builds
 from pvc.repo.build.labels import as_of_now
@@ -69,6 +70,7 @@ def restore(
         UnkeptTreeError: the weights are not stored, and cannot be computed again.
         PvcError: see `EngineUpdate.run`.
     """
+    await_turn(repository, connection)
     with repository.lock():
         recover(repository)
         record = repository.engines.find(connection.name)

@@ -7,6 +7,7 @@
     {"request": "prepare", ...}  the state; the stage comes as a descriptor
     {"request": "commit"}        the state
     {"request": "drop"}          the state
+    {"request": "turn"}          the state, if no other client holds the engine or is changing it
     {"request": "hold", ...}     the state; until the client hangs up, no other can prepare
 
 A refusal is {"error": class, "message": sentence}.
@@ -252,11 +253,17 @@ class _Client:
         if request == "commit":
             self._connection.settimeout(None)  # a step may last long
             return self._keeper.commit(self._number).to_json()
+        self._act(request, fields)
+        return self._keeper.state().to_json()
+
+    def _act(self, request: str, fields: Fields) -> None:
+        """Do what is answered with the state alone."""
         if request == "drop":
             self._keeper.drop(self._number)
+        elif request == "turn":
+            self._keeper.check_turn(self._number, self._pid)
         elif request != "state":
             raise fields.wrong(f"it asks for {request[:60]!r}, which is unknown")
-        return self._keeper.state().to_json()
 
     def _look(self, request: str) -> None:
         """Note what a request does to this client, and look at the framework before it."""

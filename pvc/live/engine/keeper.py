@@ -197,6 +197,22 @@ class Keeper:
         finally:
             self._lock.release()
 
+    def check_turn(self, client: int, pid: int) -> None:
+        """Make sure that a client could prepare an update now.
+
+        Raises:
+            BusyError: another client's update is prepared.
+            HeldError: another client holds the engine.
+        """
+        if not self._lock.acquire(timeout=BUSY_WAIT_SECONDS):
+            raise BusyError(self._holder_pid)
+        try:
+            if self._holder not in {None, client}:
+                raise BusyError(self._holder_pid)
+            self._check_hold(client, pid)
+        finally:
+            self._lock.release()
+
     def _check_hold(self, client: int, pid: int) -> None:
         held = self._held
         if held is not None and held.client != client and not is_descendant(pid, held.pid):

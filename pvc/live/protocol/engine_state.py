@@ -40,6 +40,10 @@ class Phase(enum.Enum):
     """An update failed after it had begun to write; steps wait until a checkout repairs it."""
 
 
+LOADED = "loaded"
+"""The version of weights that an engine was started with."""
+
+
 @dataclass(frozen=True, slots=True)
 class ContentLabel:
     """Where the weights of an engine come from.
@@ -101,14 +105,13 @@ class EngineState:
         return bool(self.touched)
 
     @property
-    def version(self) -> str | None:
-        """Its weights in a word: "pvc:" and the tree id, and "+changed" if torch wrote to them.
+    def version(self) -> str:
+        """Its weights in a word: "pvc:" and the tree id, or "loaded" before pvc wrote any.
 
-        None before pvc wrote any.
+        "+changed" follows if torch wrote to them since.
         """
-        if self.origin is None:
-            return None
-        return f"pvc:{self.origin.tree.hex()}{'+changed' if self.dirty else ''}"
+        tree = LOADED if self.origin is None else f"pvc:{self.origin.tree.hex()}"
+        return f"{tree}+changed" if self.dirty else tree
 
     @property
     def pause(self) -> str | None:

@@ -59,7 +59,7 @@ class Watch:
             if is_plain(one) and one.numel() and _storage(one) in shared
         }
         watched = [*named.values(), *(one for one in _owned(model) if id(one) in self._own)]
-        self._places = [(one, one.data_ptr()) for one in watched]
+        self._places = [(one, one.data_ptr(), one.shape) for one in watched]
         self._names = self._own | names
         self._uses = self._count()
 
@@ -79,15 +79,26 @@ class Watch:
         Raises:
             StrayedError: it does not.
         """
-        strayed = [id(one) for one, place in self._places if one.data_ptr() != place]
+        strayed = [
+            id(one)
+            for one, place, shape in self._places
+            if one.data_ptr() != place or one.shape != shape
+        ]
         now = self._count()
-        strayed += [one for one, uses in self._uses.items() if now[one] < uses]
+        strayed += [place[-1] for place, uses in self._uses.items() if now[place] < uses]
         if strayed:
             raise StrayedError(self._names[strayed[0]])
 
-    def _count(self) -> Counter[int]:
-        """In how many places of the model each shared tensor stands."""
-        return Counter(id(one) for one in _uses(self._model) if id(one) in self._names)
+    def _count(self) -> Counter[tuple[int, str, int]]:
+        """How often each shared tensor stands in a module under a key; a module may stand twice.
+
+        Under another key it is what the module computes its weight from, as pruning does.
+        """
+        return Counter(
+            (id(module), key, id(one))
+            for module, key, one in _uses(self._model)
+            if id(one) in self._names
+        )
 
 
 def _is_counted(tensor: torch.Tensor) -> bool:
@@ -104,14 +115,16 @@ def _owned(model: torch.nn.Module) -> Iterator[torch.Tensor]:
         yield from module.buffers(recurse=False)
 
 
-def _uses(model: torch.nn.Module) -> Iterator[torch.Tensor]:
-    """The tensor in every place of a model: twice, if a tensor or a module stands in two."""
+def _uses(model: torch.nn.Module) -> Iterator[tuple[torch.nn.Module, str, torch.Tensor]]:
+    """Module, key and tensor of every place: twice, if a tensor or a module stands in two."""
     for _, module in model.named_modules(remove_duplicate=False):
-        for _, one in module.named_parameters(recurse=False, remove_duplicate=False):
-            yield one
-        for _, one in module.named_buffers(recurse=False, remove_duplicate=False):
-            yield one
-        yield from (value for value in vars(module).values() if isinstance(value, torch.Tensor))
+        for key, one in module.named_parameters(recurse=False, remove_duplicate=False):
+            yield module, key, one
+        for key, one in module.named_buffers(recurse=False, remove_duplicate=False):
+            yield module, key, one
+        for key, one in vars(module).items():
+            if isinstance(one, torch.Tensor):
+                yield module, key, one
 
 
 def _storage(tensor: torch.Tensor) -> int:

@@ -1,6 +1,6 @@
 """The header x-pvc-weights: which weights a reply of vLLM's server comes from.
 
-    x-pvc-weights: pvc:1297481e86df...                      one tree
+    x-pvc-weights: pvc:1297481e86df...                      one tree; "loaded" before the first
     x-pvc-weights: pvc:1297481e86df..., pvc:c693c2faa0f3... pvc has written since the request came
 
 vLLM's own fields for that are fixed when it starts.  A stream has its header before its text, so a
@@ -25,7 +25,7 @@ HEADER = b"x-pvc-weights"
 
 
 class WeightsHeader:
-    """Adds the header to every reply, once pvc has written the weights.
+    """Adds the header to every reply.
 
     Args:
         app: the ASGI application behind it, whose `state.pvc` is the engine.
@@ -61,4 +61,4 @@ def _value(before: EngineState | None, after: EngineState | None) -> bytes:
     if before is None or after is None:
         return b""
     found = (before, after) if before.generation != after.generation else (after,)
-    return ", ".join(filter(None, (one.version for one in found))).encode()
+    return ", ".join(one.version for one in found).encode()

@@ -193,7 +193,10 @@ class _Commit:
             captured = self.source.capture(blocks, writing, goal, self.crew)
             captured = self.source.completed(captured, store.tree(self.origin.tree))
             self._check_changed(captured)
-            chosen = self._choice(captured).settle(self.candidates, captured, self.crew)
+            choice = self._choice(captured)
+            chosen = choice.settle(self.candidates, captured, self.crew)
+            if chosen.told is Told.BITS:
+                choice.check_earlier(chosen, captured, blocks, self.crew)
             if chosen.origin.tree != self.origin.tree:
                 self.origin = chosen.origin
                 self.plan = plan(self.head, self.wish.name, self.origin, aside=self.wish.aside)

@@ -230,12 +230,18 @@ def _seconds(dates: str) -> float:
 
 
 def _last_written(place: Path) -> float:
-    """When weights were last written to a directory, in seconds since 1970."""
+    """When weights were last written or moved to a directory, in seconds since 1970.
+
+    A copy may keep the time of the last write, and not that of the last change of metadata; what is
+    moved to a place changes the folder.
+    """
     try:
-        times = [file.stat().st_mtime for file in place.rglob("*.safetensors")]
+        files = [file.stat() for file in place.rglob("*.safetensors")]
+        folder = place.stat()
     except OSError:
         return math.inf
-    return max(times, default=math.inf)
+    times = [max(one.st_mtime, one.st_ctime) for one in (*files, folder)]
+    return max(times) if files else math.inf
 
 
 def target_candidates(

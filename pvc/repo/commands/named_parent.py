@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
+from pvc.errors import PvcError
 from pvc_store.ids import IdError, parse_id
 
 if TYPE_CHECKING:
@@ -32,6 +33,22 @@ FILES = ("trainer_state.json", "training_args.json", "args.json")
 KEYS = ("model_name_or_path", "base_model_name_or_path", "base_model", "_name_or_path", "parent")
 TREE_KEY = "pvc_parent"
 MAX_BYTES = 256 << 20
+
+
+class ParentIdError(PvcError):
+    """A trainer's file names a parent by something else than a tree id.
+
+    Attributes:
+        where: the file.
+        found: what stands there.
+    """
+
+    def __init__(self, where: Path, found: object) -> None:
+        self.where = where
+        self.found = found
+        super().__init__(
+            f"{where} has {TREE_KEY} {found!r:.80}, which is no tree id of 64 hexadecimal digits."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +73,9 @@ def read_named_parents(directory: Path, inherited: Sequence[Layout]) -> NamedPar
         directory: the result.
         inherited: how its possible parents came as files; a file that one of them has too came
             along with its weights, and says nothing of this result.
+
+    Raises:
+        ParentIdError: one has no tree id where one belongs.
     """
     old = {(file.path, file.digest) for layout in inherited for file in layout.others}
     found: dict[Path, None] = {}
@@ -67,7 +87,7 @@ def read_named_parents(directory: Path, inherited: Sequence[Layout]) -> NamedPar
             continue
         document = _parsed(text)
         written = min(written, (directory / name).stat().st_mtime)
-        trees |= _tree(document)
+        trees |= _tree(document, directory / name)
         for named in _names(document):
             above = [] if Path(named).is_absolute() else directory.parents
             for place in (directory, *above):
@@ -92,11 +112,13 @@ def _parsed(text: bytes) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _tree(document: dict[str, Any]) -> set[bytes]:
+def _tree(document: dict[str, Any], where: Path) -> set[bytes]:
+    if TREE_KEY not in document:
+        return set()
     try:
         return {parse_id(document[TREE_KEY])}
-    except (KeyError, TypeError, IdError):
-        return set()
+    except (TypeError, IdError):
+        raise ParentIdError(where, document[TREE_KEY]) from None
 
 
 def _names(document: dict[str, Any]) -> Iterator[str]:

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
+from pvc.repo.build.builds import Builds
 from pvc.repo.commands.commit_action import plan
 from pvc.repo.commands.commit_origin import HEAD, Told, revision_origin
+from pvc.repo.commands.earlier_trees import earlier_trees
 from pvc.repo.commands.origin_evidence import OriginEvidence
 from pvc.repo.history.revision import BASE
+from pvc.repo.trees.tree_sides import tree_sides
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from pvc.repo.commands.commit_origin import Candidates, CommitOrigin
     from pvc.repo.repository import Repository
     from pvc.repo.snapshot import Snapshot
+    from pvc.repo.trees.blocks import Blocks
     from pvc.repo.trees.statistics import Capture
 
 
@@ -121,6 +125,40 @@ class OriginChoice:
         if decided is not None:
             return ChosenOrigin(decided, Told.BITS, evidence)
         return self._without_evidence(found, captured, evidence, crew)
+
+    def check_earlier(
+        self, chosen: ChosenOrigin, captured: Capture, blocks: Blocks, crew: Crew
+    ) -> None:
+        """Make sure that a result of which bits told the origin did not start at an earlier HEAD.
+
+        Raises:
+            UnknownOriginError: its bits are rather those of an earlier one; the user has to choose.
+        """
+        decided = self.repository.store.tree(chosen.origin.tree)
+        head = Builds(self.repository, self.head.config).tree_of(self.head.formula)
+        known = frozenset({decided.id, self.head.config.base_tree, head or decided.id})
+        for commit, tree in earlier_trees(self.repository, self.head, known):
+            sides = tree_sides(blocks, captured.tree, decided, tree, crew)
+            evidence = OriginEvidence.of(sides)
+            if evidence.side == "HEAD":  # which stands for the second of the two
+                raise self._earlier(chosen.origin, commit, captured, evidence, crew)
+
+    def _earlier(
+        self,
+        decided: CommitOrigin,
+        commit: str,
+        captured: Capture,
+        evidence: OriginEvidence,
+        crew: Crew,
+    ) -> UnknownOriginError:
+        origins = decided, revision_origin(self.repository, commit, crew)
+        named = "the base" if decided.text == BASE else decided.text
+        why = (
+            f"{self.where} seems to be trained from commit {commit} rather than from {named}: "
+            f"{evidence.told(commit, named)}."
+        )
+        readings = tuple(self._reading(one, captured) for one in origins if not self.aside)
+        return UnknownOriginError(self.where, evidence, readings, why)
 
     def _without_evidence(
         self, found: Candidates, captured: Capture, evidence: OriginEvidence, crew: Crew

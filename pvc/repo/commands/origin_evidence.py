@@ -94,21 +94,22 @@ class OriginEvidence:
         taken = sum(moved) + counts.two
         return taken >= ENOUGH and (off + counts.outside) * STRAY <= taken
 
-    def told(self, other: str = "HEAD") -> str:
+    def told(self, other: str = "HEAD", one: str = "the base") -> str:
         """The counts in words.
 
         Args:
             other: what `whole_head` and the counts `two` are of.
+            one: what `whole_base` and the counts `one` are of.
         """
         counts = self.counts
         text = (
-            f"of {number(counts.differing)} elements in which the base and {other} differ, "
-            f"{_share(counts.one, counts.differing)} are the base's and "
+            f"of {number(counts.differing)} elements in which {one} and {other} differ, "
+            f"{_share(counts.one, counts.differing)} are {one}'s and "
             f"{_share(counts.two, counts.differing)} {other}'s, bit for bit"
         )
         whole = [
-            f"{number(count)} of them in tensors that are {whose}"
-            for count, whose in ((self.whole_base, "the base's"), (self.whole_head, f"{other}'s"))
+            f"{number(count)} of them in tensors that are {whose}'s"
+            for count, whose in ((self.whole_base, one), (self.whole_head, other))
             if count >= ENOUGH
         ]
         return ", ".join([text, " and ".join(whole)]) if whole else text

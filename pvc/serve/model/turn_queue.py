@@ -74,7 +74,7 @@ class TurnQueue:
             text = f"The engine is paused until a checkout repairs its weights: {torn}"
             raise UnavailableError(text)
 
-    def weights(self) -> str | None:
+    def weights(self) -> str:
         """The version of the weights; see `EngineState.version`."""
         return self._engine.state.version
 

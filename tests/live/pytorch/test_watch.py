@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from torch.nn.utils import prune
 
 import pvc
 from pvc import live
@@ -83,6 +84,26 @@ def test_every_place_of_a_tied_weight_counts(untie: Callable[[Tied], None]) -> N
     watch.check()
     untie(model)
     with pytest.raises(StrayedError, match=r"embed\.weight"):
+        watch.check()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda module: prune.random_unstructured(module, "weight", 0.5),  # type: ignore[no-untyped-call]
+        torch.nn.utils.spectral_norm,
+        torch.nn.utils.parametrizations.orthogonal,
+    ],
+)
+def test_what_is_computed_from_a_shared_weight_is_noticed(
+    change: Callable[[torch.nn.Module], object],
+) -> None:
+    """The shared tensor lives on under another name, and the module computes with another."""
+    layer = torch.nn.Linear(8, 8)
+    watch = Watch(torch.nn.Sequential(layer), {"0.weight": layer.weight})
+    watch.check()
+    change(layer)
+    with pytest.raises(StrayedError, match=r"0\.weight"):
         watch.check()
 
 

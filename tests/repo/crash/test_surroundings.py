@@ -76,7 +76,7 @@ def test_a_refilled_target_is_not_what_was_checked_out_there(
     served = tmp_path / "served"
     checkout(repository, "HEAD", DirectoryTarget(served), keep_head=False, crew=CREW)
     models.save(served, models.tuned(base_model, 2, step=1e-5))
-    with pytest.raises(UnknownOriginError, match="held HEAD when pvc last wrote") as caught:
+    with pytest.raises(UnknownOriginError, match="held main when pvc last wrote") as caught:
         commit(repository, Wish("suggesting"), CheckpointSource(served), CREW)
     assert caught.value.evidence.side == "base"
     done = commit(
