@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pvc_store.tree import Tree
 
 COMMITS = 50
-TREES = 4
+TREES = 2
 
 
 def earlier_trees(
