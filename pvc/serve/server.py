@@ -20,7 +20,7 @@ from pvc.serve.model.loaded_model import UnservableError, load
 from pvc.serve.model.turn_queue import TurnQueue
 from pvc.weights.checkpoint import Checkpoint
 from pvc.weights.errors import CheckpointError
-from pvc.wording import agreeing, shown
+from pvc.wording import agreeing, counted, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,7 +86,8 @@ def serve(  # noqa: PLR0913 - options, each by its name
         check_name(name)
         check_free(EngineFolder(folder), name)
         loaded = load(model, device)
-        engine = share(loaded.model, name, folder=folder)
+        unloaded = _unloaded(Path(model), loaded.model)
+        engine = share(loaded.model, name, unloaded=unloaded, folder=folder)
         turns = TurnQueue(loaded, engine)
         closing.callback(turns.close)
         closing.callback(engine.close)  # first: a turn may wait at its gate
@@ -145,6 +146,30 @@ def _bind(host: str, port: int) -> tuple[socket.socket, str]:
     return listener, f"http://{shown}:{listener.getsockname()[1]}"
 
 
+def _unloaded(directory: Path, model: Any) -> tuple[str, ...]:
+    """Tensors of a checkpoint that the model has no place for, if it has all others as they are.
+
+    Where it has tensors of other names, too, they were fused or renamed, and none is left out.
+    """
+    try:
+        there = Checkpoint.open(directory).own_tensors.keys()
+    except CheckpointError:  # pickles, for instance
+        return ()
+    own = model.state_dict(keep_vars=True)
+    places = {name: one.data_ptr() for name, one in own.items()}
+    tied = {places[name] for name in own.keys() & there}
+    if any(places[name] not in tied for name in own.keys() - there):
+        return ()
+    left = tuple(sorted(there - own.keys()))
+    if left:
+        log.warning(
+            "pvc: the model has no place for %s of %s (%s), and computes without: what a commit "
+            "changes there alone has no effect in it.",
+            counted(len(left), "tensor"), directory, shown(left),
+        )  # fmt: skip
+    return left
+
+
 def _compare(directory: Path, manifest: Manifest) -> None:
     """Warn if transformers did not load the tensors as they are: no checkout could follow."""
     if not directory.is_dir():
@@ -162,5 +187,7 @@ def _compare(directory: Path, manifest: Manifest) -> None:
 def _differing(checkpoint: Checkpoint, manifest: Manifest) -> Iterator[str]:
     for name, place in checkpoint.own_tensors.items():
         live = manifest.tensors.get(name)
+        if name in manifest.unloaded:
+            continue
         if live is None or (live.kind.name, live.shape) != (place.kind.name, place.shape):
             yield name

@@ -14,6 +14,7 @@ import atexit
 import contextlib
 import inspect
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 import torch
@@ -31,7 +32,7 @@ from pvc.live.pytorch.watch import Watch
 from pvc.parallel import default_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
     from types import FrameType
 
@@ -43,11 +44,12 @@ _CALLED = torch.nn.Module._call_impl.__code__  # noqa: SLF001  # only its name, 
 _CALL = _CALLED.co_filename, _CALLED.co_name
 
 
-def share(
+def share(  # noqa: PLR0913 - options, each by its name
     model: torch.nn.Module,
     name: str = "default",
     *,
     tensors: Mapping[str, torch.Tensor] | None = None,
+    unloaded: Collection[str] = (),
     committed: Callable[[ContentLabel], None] | None = None,
     folder: Path | None = None,
 ) -> Engine:
@@ -61,6 +63,7 @@ def share(
         model: the model, on one device; all of it.
         name: the engine's name.
         tensors: its tensors by the names that checkpoints give them; None takes its state dict.
+        unloaded: tensors of the checkpoint that the model has no place for; nothing compares them.
         committed: called after new weights were written, before steps go on; if it raises, the
             engine stays paused.
         folder: where engines are announced; None is the user's own.
@@ -77,7 +80,9 @@ def share(
     with contextlib.ExitStack() as undo:
         named = _named(model) if tensors is None else dict(tensors)
         shared = SharedStorages(Placement(named, all_tensors(model)), undo)
-        manifest = shared.manifest(name, type(model).__name__)
+        manifest = replace(
+            shared.manifest(name, type(model).__name__), unloaded=tuple(sorted(unloaded))
+        )
         writer = Writer(manifest, shared.memories, shared.targets, default_threads())
         watch = Watch(model, named)
         hooks = FrameworkHooks(
