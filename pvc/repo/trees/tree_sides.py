@@ -1,4 +1,7 @@
-"""A result beside two other trees, all of them stored: whose elements it has where these differ."""
+"""A result beside two other trees, all of them stored: whose elements it has where these differ.
+
+Some blocks of each tensor are looked at: it is a share that is asked for.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,9 @@ if TYPE_CHECKING:
     from pvc.parallel import Crew, Stop
     from pvc.repo.trees.blocks import Blocks
     from pvc_store.tree import Tensor, Tree
+
+SAMPLE = 2
+"""Blocks of each tensor."""
 
 Three = tuple["Tensor", "Tensor", "Tensor"]
 
@@ -35,7 +41,9 @@ def tree_sides(blocks: Blocks, result: Tree, one: Tree, two: Tree, crew: Crew) -
         for name in result.keys() & one.keys() & two.keys()
         if one[name].digest != two[name].digest and _comparable(result[name], one[name], two[name])
     ]
-    crew.progress.start("Comparing", sum(new.nbytes for new, _, _ in jobs))
+    crew.progress.start(
+        "Comparing", sum(min(new.nbytes, SAMPLE * BLOCK_BYTES) for new, _, _ in jobs)
+    )
     found: list[SideCounts] = []
 
     def count(job: Three, stop: Stop) -> None:
@@ -58,7 +66,7 @@ def _sides(blocks: Blocks, job: Three, stop: Stop, crew: Crew) -> SideCounts:
     step = BLOCK_BYTES // max(8, width)  # elements; whatever they are widened to is at most a block
     if new.kind == one.kind == two.kind:
         step = BLOCK_BYTES // width
-    for start in range(0, new.nbytes, step * width):
+    for start in _sample(job, step * width):
         stop.check()
         size = min(step * width, new.nbytes - start)
         raw = blocks.elements(new, start, size).copy()
@@ -72,3 +80,13 @@ def _sides(blocks: Blocks, job: Three, stop: Stop, crew: Crew) -> SideCounts:
         counts += count_sides(first, second, raw, new.kind)
         crew.progress.advance(size)
     return counts
+
+
+def _sample(job: Three, step: int) -> list[int]:
+    """First bytes of the pieces to look at: of those in which the two trees differ, if known."""
+    new, one, two = job
+    starts = list(range(0, new.nbytes, step))
+    if step == BLOCK_BYTES and one.kind == two.kind == new.kind:
+        starts = [at for at in starts if one.key(at // step) != two.key(at // step)]
+    few = SAMPLE * max(1, BLOCK_BYTES // step)
+    return starts if len(starts) <= few else [starts[len(starts) * i // few] for i in range(few)]
