@@ -104,10 +104,11 @@ def _no_branch(error: Any) -> str:
 
 
 def _vector_name(error: Any) -> str | None:
+    from pvc.repo.personality.vector_names import is_name
+
     plain = unicodedata.normalize("NFKD", error.name).encode("ascii", "ignore").decode()
     close = re.sub(r"[^A-Za-z0-9_.]+", "_", plain).strip("_.")
-    fits = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*", close)
-    return f"Use {close}." if fits and close != error.name else None
+    return f"Use {close}." if is_name(close) and close != error.name else None
 
 
 def _no_weights(error: Any) -> str:

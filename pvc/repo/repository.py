@@ -84,7 +84,7 @@ class Patience:
 
     seconds: float
     holder: str = ""
-    told: Callable[[str], None] | None = None
+    told: Callable[[str], None] = lambda _: None
 
 
 class Repository:
@@ -296,7 +296,6 @@ class Repository:
                 rest = self.patience.seconds - silent
                 if rest <= 0:
                     raise
-                if self.patience.told is not None:
-                    self.patience.told(str(error))
+                self.patience.told(str(error))
                 stack.enter_context(take(wait=rest))
             yield

@@ -86,12 +86,14 @@ def serve(  # noqa: PLR0913 - options, each by its name
         check_name(name)
         check_free(EngineFolder(folder), name)
         loaded = load(model, device)
-        unloaded = _unloaded(Path(model), loaded.model)
+        checkpoint = _checkpoint(Path(model))
+        unloaded = () if checkpoint is None else _unloaded(checkpoint, loaded.model)
         engine = share(loaded.model, name, unloaded=unloaded, folder=folder)
         turns = TurnQueue(loaded, engine)
         closing.callback(turns.close)
         closing.callback(engine.close)  # first: a turn may wait at its gate
-        _compare(Path(model), engine.manifest)
+        if checkpoint is not None:
+            _compare(checkpoint, engine.manifest)
         device_name, dtype = str(loaded.model.device), str(loaded.model.dtype)
         serving = Serving(
             url, name, engine.manifest.model, device_name, dtype.removeprefix("torch.")
@@ -146,15 +148,20 @@ def _bind(host: str, port: int) -> tuple[socket.socket, str]:
     return listener, f"http://{shown}:{listener.getsockname()[1]}"
 
 
-def _unloaded(directory: Path, model: Any) -> tuple[str, ...]:
+def _checkpoint(directory: Path) -> Checkpoint | None:
+    """The checkpoint of a directory; None for pickles and for names of the hub."""
+    try:
+        return Checkpoint.open(directory)
+    except CheckpointError:
+        return None
+
+
+def _unloaded(checkpoint: Checkpoint, model: Any) -> tuple[str, ...]:
     """Tensors of a checkpoint that the model has no place for, if it has all others as they are.
 
     Where it has tensors of other names, too, they were fused or renamed, and none is left out.
     """
-    try:
-        there = Checkpoint.open(directory).own_tensors.keys()
-    except CheckpointError:  # pickles, for instance
-        return ()
+    there = checkpoint.own_tensors.keys()
     own = model.state_dict(keep_vars=True)
     places = {name: one.data_ptr() for name, one in own.items()}
     tied = {places[name] for name in own.keys() & there}
@@ -165,23 +172,21 @@ def _unloaded(directory: Path, model: Any) -> tuple[str, ...]:
         log.warning(
             "pvc: the model has no place for %s of %s (%s), and computes without: what a commit "
             "changes there alone has no effect in it.",
-            counted(len(left), "tensor"), directory, shown(left),
+            counted(len(left), "tensor"), checkpoint.directory, shown(left),
         )  # fmt: skip
     return left
 
 
-def _compare(directory: Path, manifest: Manifest) -> None:
+def _compare(checkpoint: Checkpoint, manifest: Manifest) -> None:
     """Warn if transformers did not load the tensors as they are: no checkout could follow."""
-    if not directory.is_dir():
-        return
-    with contextlib.suppress(CheckpointError):  # pickles, for instance
-        differing = list(_differing(Checkpoint.open(directory), manifest))
-        if differing:
-            log.warning(
-                "pvc: %s %s between %s and the model that transformers made of it; weights of "
-                "this kind cannot be checked out into it.",
-                shown(differing, 1), agreeing(len(differing), "differs", "differ"), directory,
-            )  # fmt: skip
+    differing = list(_differing(checkpoint, manifest))
+    if differing:
+        log.warning(
+            "pvc: %s %s between %s and the model that transformers made of it; weights of this "
+            "kind cannot be checked out into it.",
+            shown(differing, 1), agreeing(len(differing), "differs", "differ"),
+            checkpoint.directory,
+        )  # fmt: skip
 
 
 def _differing(checkpoint: Checkpoint, manifest: Manifest) -> Iterator[str]:

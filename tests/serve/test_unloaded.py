@@ -42,11 +42,11 @@ def test_what_the_model_has_no_place_for_is_left_out(model: Path, tmp_path: Path
         with server.connect() as connection:
             assert connection.manifest.unloaded == (LEFT_OUT,)
         with Repository.open(create(tmp_path / "work", base)) as repository:
-            commit(repository, Wish("tuned", onto="base"), CheckpointSource(tuned), CREW)
+            made = commit(repository, Wish("tuned", onto="base"), CheckpointSource(tuned), CREW)
             assert look(repository, server).condition == "new"
             assert go(repository, server, "base", keep_head=True).unloaded == ()
             assert go(repository, server, "main").unloaded == (LEFT_OUT,)
-            head = repository.store.tree(repository.head().vector("tuned").to_tree)  # type: ignore[union-attr]
+            head = repository.store.tree(made.vector.to_tree)
             with server.connect() as connection:
                 assert live.verify(connection, head, CREW)[0] == ()
     finally:

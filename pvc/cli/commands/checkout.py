@@ -11,7 +11,7 @@ import click
 
 from pvc.cli.output import answers, current, short
 from pvc.cli.progress import crew, threads_option
-from pvc.cli.shared.engine import live_option, named, unread
+from pvc.cli.shared.engine import live_option, named, rescue_fields, unread
 from pvc.cli.shared.overflow import nonfinite_option, overflow_fields, warn_of_overflows
 from pvc.cli.shared.repository import REVISION, opened, path
 from pvc.wording import counted, shown, size
@@ -119,7 +119,6 @@ def command(
 
 def _place(done: CheckedOut) -> dict[str, Any]:
     """The fields of the directory or engine."""
-    rescue = done.rescue
     return {
         "directory": None if done.directory is None else str(done.directory),
         "created": done.created,
@@ -127,9 +126,7 @@ def _place(done: CheckedOut) -> dict[str, Any]:
         "paused_seconds": done.paused_seconds,
         "unread": done.unread,
         "unloaded": list(done.unloaded),
-        "rescue": None
-        if rescue is None
-        else {"tag": rescue.tag, "vector": rescue.vector, "tree": rescue.tree.hex()},
+        "rescue": rescue_fields(done.rescue),
     }
 
 

@@ -5,20 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from typing import TYPE_CHECKING
 
 import click
 
 from pvc.cli.output import current, short
 from pvc.cli.shared.engine import ENGINE, connected
-from pvc.cli.shared.repository import WAIT, command_line
+from pvc.cli.shared.repository import command_line, patience
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from pvc.live import Connection
-    from pvc.live.protocol.engine_state import EngineState
 
 NOT_FOUND, NOT_EXECUTABLE, BY_SIGNAL = 127, 126, 128
 
@@ -47,8 +43,9 @@ def hold(engine: str, words: tuple[str, ...]) -> None:
         words = words[1:]
     if not words:
         raise click.UsageError("Missing the command to run.")
+    wait = patience()
     with connected(engine) as connection:
-        before = _held(connection, command_line(words))
+        before = connection.hold(command_line(words), wait.seconds, wait.told)
         tree = "" if before.origin is None else before.origin.tree.hex()
         added = {"PVC_TREE": tree, "PVC_GENERATION": str(before.generation)}
         code = _run(words, {**os.environ, **added})
@@ -58,26 +55,6 @@ def hold(engine: str, words: tuple[str, ...]) -> None:
     if after.origin != before.origin and after.origin is not None:
         output.note(f"{engine} has {after.origin.revision}, {short(after.origin.tree)} now")
     raise click.exceptions.Exit(code)
-
-
-def _held(connection: Connection, command: str) -> EngineState:
-    """Take the hold, as soon as nobody else has it."""
-    from pvc.live.client.connection import OCCUPIED, PAUSE_SECONDS, RefusedError
-    from pvc.repo.repository import LOCK_WAIT_SECONDS
-
-    given = click.get_current_context().meta.get(WAIT)
-    wait = LOCK_WAIT_SECONDS if given is None else given
-    deadline, told = time.monotonic() + wait, False
-    while True:
-        try:
-            return connection.hold(command)
-        except RefusedError as error:
-            if error.kind not in OCCUPIED or time.monotonic() >= deadline:
-                raise
-            if not told:
-                current().note(f"waiting: {error.reason}")
-            told = True
-        time.sleep(PAUSE_SECONDS)
 
 
 def _run(words: Sequence[str], environment: Mapping[str, str]) -> int:

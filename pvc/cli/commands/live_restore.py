@@ -8,7 +8,7 @@ import click
 
 from pvc.cli.output import answers, current, short
 from pvc.cli.progress import crew, threads_option
-from pvc.cli.shared.engine import ENGINE, chosen
+from pvc.cli.shared.engine import ENGINE, chosen, rescue_fields
 from pvc.cli.shared.repository import opened
 from pvc.wording import size
 
@@ -51,9 +51,7 @@ def restore(engine: str | None, threads: int | None, *, force: bool) -> None:
         "revision": done.revision,
         "tree": done.tree.hex(),
         "written_bytes": done.nbytes,
-        "rescue": None
-        if rescue is None
-        else {"tag": rescue.tag, "vector": rescue.vector, "tree": rescue.tree.hex()},
+        "rescue": rescue_fields(rescue),
         "seconds": round(seconds, 3),
     }
     lines = [] if rescue is None else [f"kept what it held at the tag {rescue.tag}"]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pvc.live import Connection
     from pvc.live.commands.status import EngineStatus
+    from pvc.repo.commands.checkout import Rescue
     from pvc.repo.repository import Repository
 
     F = TypeVar("F", bound=Callable[..., Any])
@@ -76,6 +77,13 @@ def chosen(repository: Repository, name: str | None) -> Iterator[Connection]:
 
     with connect_known(repository, name) as connection:
         yield connection
+
+
+def rescue_fields(rescue: Rescue | None) -> dict[str, str] | None:
+    """The JSON of weights that were kept before they were overwritten."""
+    if rescue is None:
+        return None
+    return {"tag": rescue.tag, "vector": rescue.vector, "tree": rescue.tree.hex()}
 
 
 def unread(count: int) -> str:

@@ -45,7 +45,7 @@ def opened(*, need_store: bool = True) -> Iterator[Repository]:
     from pvc.errors import PvcError
     from pvc.repo.repository import Repository
 
-    with Repository.open(directory(), patience=_patience(), need_store=need_store) as repository:
+    with Repository.open(directory(), patience=patience(), need_store=need_store) as repository:
         try:
             yield repository
         except PvcError as error:
@@ -59,7 +59,7 @@ def opened(*, need_store: bool = True) -> Iterator[Repository]:
             remember(repository.notices)
 
 
-def _patience() -> Patience:
+def patience() -> Patience:
     """How this command waits for the lock, and names itself to those that wait for it."""
     from pvc.repo.repository import LOCK_WAIT_SECONDS, Patience
 

@@ -227,31 +227,25 @@ class Connection:
         Raises:
             RefusedError: one still does.
         """
-        until = time.monotonic() + seconds
-        while True:
-            try:
-                self._ask({"request": "turn"})
-            except RefusedError as error:
-                if error.kind not in OCCUPIED or time.monotonic() >= until:
-                    raise
-                told(error.reason)
-                told = _nothing
-                time.sleep(PAUSE_SECONDS)
-            else:
-                return
+        self._ask_when_free({"request": "turn"}, seconds, told)
 
-    def hold(self, command: str = "") -> EngineState:
+    def hold(
+        self, command: str = "", seconds: float = 0.0, told: Callable[[str], None] = _nothing
+    ) -> EngineState:
         """Keep all others from changing the engine, until the connection is closed.
 
         This process, and those that it starts, may change it all the same.
 
         Args:
             command: what runs meanwhile, for people.
+            seconds: the longest time to wait for others.
+            told: is told once why it waits, a sentence.
 
         Raises:
             RefusedError: another client holds it, or is changing it.
         """
-        return EngineState.parse(self._ask({"request": "hold", "command": command}))
+        message = {"request": "hold", "command": command}
+        return EngineState.parse(self._ask_when_free(message, seconds, told))
 
     def drop(self) -> EngineState:
         """Let the engine drop the prepared update."""
@@ -275,6 +269,21 @@ class Connection:
         fields, received = self._exchange(message, fds)
         wire.close_all(received)
         return fields
+
+    def _ask_when_free(
+        self, message: dict[str, Any], seconds: float, told: Callable[[str], None]
+    ) -> Fields:
+        """Ask again and again, as long as other clients are in the way."""
+        until = time.monotonic() + seconds
+        while True:
+            try:
+                return self._ask(message)
+            except RefusedError as error:
+                if error.kind not in OCCUPIED or time.monotonic() >= until:
+                    raise
+                told(error.reason)
+                told = _nothing
+            time.sleep(PAUSE_SECONDS)
 
     def _exchange(
         self, message: dict[str, Any], fds: tuple[int, ...] = ()

@@ -36,12 +36,13 @@ class EngineTarget:
         connection, repository = self.connection, transaction.repository
         with repository.blocks(transaction.config) as blocks:
             built, revision = transaction.find(), transaction.revision
-            work = EngineUpdate(
-                repository, transaction.config, transaction.builds, blocks, transaction.crew
-            )
             goal = EngineGoal(built, revision.label, revision.terms, transaction.build)
+            work = EngineUpdate(
+                repository, transaction.config, transaction.builds, blocks, transaction.crew,
+                connection, goal, self.force,
+            )  # fmt: skip
             with transaction.begin():
-                done, rescued = work.run(connection, goal, force=self.force)
+                done, rescued = work.run()
         return CheckedOut(
             transaction.revision,
             built,

@@ -62,11 +62,7 @@ def await_turn(repository: Repository, connection: Connection) -> None:
     Raises:
         RefusedError: another client still holds the engine, or is changing it.
     """
-    patience = repository.patience
-    if patience.told is None:
-        connection.await_turn(patience.seconds)
-    else:
-        connection.await_turn(patience.seconds, patience.told)
+    connection.await_turn(repository.patience.seconds, repository.patience.told)
 
 
 def _choice(repository: Repository, announced: Sequence[AnnouncedEngine]) -> str:

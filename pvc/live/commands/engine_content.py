@@ -187,7 +187,7 @@ def kept_tree(repository: Repository, found: Tree, unloaded: Collection[str]) ->
     """
     base = repository.store.tree(repository.head().config.base_tree)
     if not any(is_apart(name) or name in unloaded for name in base):
-        return None  # `found` would be that very tree
+        return found if is_kept(repository, found.id) else None
     trees = filter(None, map(repository.find_tree, sorted(_needed(repository))))
     fitting = (tree for tree in trees if is_of(found, tree, unloaded))
     return next((tree for tree in fitting if _can_restore(repository, tree.id)), None)

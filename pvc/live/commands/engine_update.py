@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pvc.live.client.model_check import check_model
@@ -15,7 +16,6 @@ from pvc.live.commands.engine_content import (
     fits,
     identity,
     is_foreign,
-    is_kept,
     is_moved,
     kept_tree,
     nearest,
@@ -58,7 +58,7 @@ class EngineGoal:
     store: Callable[[], object]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EngineUpdate:
     """An update under way; the repository is locked.
 
@@ -68,6 +68,9 @@ class EngineUpdate:
         builds: the trees of that base.
         blocks: gives their blocks.
         crew: threads and progress.
+        connection: to the engine.
+        goal: what it gets.
+        force: keep what would be lost, and then overwrite it; also what another repository wrote.
     """
 
     repository: Repository
@@ -76,16 +79,12 @@ class EngineUpdate:
     blocks: Blocks
     crew: Crew
 
-    def run(
-        self, connection: Connection, goal: EngineGoal, *, force: bool
-    ) -> tuple[Updated, Rescue | None]:
-        """Bring an engine to a tree; the record of it is saved.
+    connection: Connection
+    goal: EngineGoal
+    force: bool
 
-        Args:
-            connection: to the engine.
-            goal: what it gets.
-            force: keep what would be lost, and then overwrite it; also what another repository
-                wrote.
+    def run(self) -> tuple[Updated, Rescue | None]:
+        """Bring the engine to the tree of the goal; the record of it is saved.
 
         Raises:
             OtherModelError: the engine runs another model.
@@ -94,31 +93,14 @@ class EngineUpdate:
             RefusedError: it refuses; its weights changed meanwhile, for example.
             UnreachableError: it has ended, or does not answer.
         """
-        return _OneUpdate(
-            self, connection, goal, self.repository.store.tree(goal.built.tree), force
-        ).run()
-
-
-@dataclass(frozen=True, slots=True)
-class _OneUpdate:
-    """The update of one engine to one tree."""
-
-    around: EngineUpdate
-    connection: Connection
-    goal: EngineGoal
-    tree: Tree
-    force: bool
-
-    def run(self) -> tuple[Updated, Rescue | None]:
-        """Update it; what would be lost is refused, or kept first."""
-        repository = self.around.repository
-        check_model(self.connection.manifest, self.tree)
+        repository = self.repository
+        check_model(self.connection.manifest, self._tree)
         state = self.connection.state()
         self._check_repository(state)
         believed = content_of(repository, self.connection.manifest, state)
         drift: DriftedEngineError | None = None
         tree = None if believed is None or state.phase is not Phase.STEADY else believed.tree
-        if tree is not None and self.around.builds.can_restore(tree):
+        if tree is not None and self.builds.can_restore(tree):
             try:
                 return self._update(repository.store.tree(tree)), None
             except DriftedEngineError as error:
@@ -126,8 +108,12 @@ class _OneUpdate:
         before, rescued = self._content(drift)
         return self._update(before), rescued
 
+    @cached_property
+    def _tree(self) -> Tree:
+        return self.repository.store.tree(self.goal.built.tree)
+
     def _check_repository(self, state: EngineState) -> None:
-        repository, origin = self.around.repository, state.origin
+        repository, origin = self.repository, state.origin
         if (
             origin is not None
             and is_foreign(repository, self.connection.manifest, state)
@@ -137,12 +123,13 @@ class _OneUpdate:
 
     def _content(self, drift: DriftedEngineError | None) -> tuple[Tree, Rescue | None]:
         """What the engine holds, once it is certain that this may be overwritten."""
-        repository, crew = self.around.repository, self.around.crew
-        found, state = content(self.connection, crew, self.tree)
-        for whole in self._completed(found):
-            if state.phase is not Phase.STEADY or is_kept(repository, whole.id):
-                return whole, None
-        known = kept_tree(repository, found, self.connection.manifest.unloaded)
+        repository, crew = self.repository, self.crew
+        found, state = content(self.connection, crew, self._tree)
+        unloaded = self.connection.manifest.unloaded
+        if state.phase is not Phase.STEADY:  # its weights are of no tree, and nothing is lost
+            base = repository.store.tree(self.config.base_tree)
+            return completed(found, base, unloaded), None
+        known = kept_tree(repository, found, unloaded)
         if known is not None:
             return known, None
         if not self.force:
@@ -155,35 +142,29 @@ class _OneUpdate:
 
     def _like(self) -> Built:
         """The form of what is rescued: the base's, or the goal's if the engine has that."""
-        repository, config = self.around.repository, self.around.config
+        repository, config = self.repository, self.config
         if fits(repository, self.connection.manifest, config.base_tree):
             return Built(config.base_tree, config.base_layout)
         return self.goal.built
 
-    def _completed(self, found: Tree) -> tuple[Tree, ...]:
-        """What an engine holds, with the tensors that none loads: the base's, or the goal's."""
-        base = self.around.repository.store.tree(self.around.config.base_tree)
-        unloaded = self.connection.manifest.unloaded
-        return completed(found, base, unloaded), completed(found, self.tree, unloaded)
-
     def _unknown(self, found: Tree) -> UnknownWeightsError:
-        repository, config = self.around.repository, self.around.config
+        repository, config = self.repository, self.config
         candidates = {"the base": repository.store.tree(config.base_tree)}
-        head = self.around.builds.tree_of(repository.head().formula)
+        head = self.builds.tree_of(repository.head().formula)
         tree = None if head is None else repository.find_tree(head)
         if tree is not None:
             candidates["HEAD"] = tree
         return UnknownWeightsError(self.connection.name, *nearest(candidates, found))
 
     def _update(self, before: Tree) -> Updated:
-        repository, connection, goal = self.around.repository, self.connection, self.goal
-        if before != self.tree:
+        repository, connection, goal = self.repository, self.connection, self.goal
+        if before != self._tree:
             goal.store()
         wanted = UpdateGoal(
-            self.tree, identity(repository), goal.label[:MAX_REVISION],
+            self._tree, identity(repository), goal.label[:MAX_REVISION],
             take=self.force or is_moved(repository, connection.state()),
         )  # fmt: skip
-        done = update(connection, before, wanted, self.around.blocks.read, self.around.crew)
+        done = update(connection, before, wanted, self.blocks.read, self.crew)
         built = goal.built.tree, goal.built.layout
         repository.engines.save(
             new_record(repository, connection.manifest, done.state, built, (goal.label, goal.terms))

@@ -82,7 +82,7 @@ def restore(
         built = Built(record.tree, record.layout)
         goal = EngineGoal(built, record.revision, record.terms, lambda: None)
         with repository.blocks(config) as blocks:
-            work = EngineUpdate(repository, config, builds, blocks, crew)
-            done, rescue = work.run(connection, goal, force=force)
+            work = EngineUpdate(repository, config, builds, blocks, crew, connection, goal, force)
+            done, rescue = work.run()
         revision = as_of_now(repository, record.revision, record.tree)
         return Restored(connection.name, revision, record.tree, done.nbytes, rescue)

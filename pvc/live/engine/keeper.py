@@ -6,6 +6,7 @@ client goes.  From the commit on it needs no client any more.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -19,7 +20,7 @@ from pvc.live.protocol.engine_state import EngineState, OtherRepositoryError, Ph
 from pvc.live.protocol.process import is_descendant
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pvc.live.engine.framework import FrameworkHooks, Steps, WeightWriter
     from pvc.live.protocol.engine_state import ContentLabel
@@ -153,24 +154,17 @@ class Keeper:
             OtherRepositoryError: another repository wrote to the engine last.
             MovedOnError, RejectedTensorError, SealError: it does not fit the engine.
         """
-        if not self._lock.acquire(timeout=BUSY_WAIT_SECONDS):
-            raise BusyError(self._holder_pid)
-        try:
-            if self._holder not in {None, client}:
-                raise BusyError(self._holder_pid)
+        with self._turn(client):
             if change.tensors:  # else it gets a label, and keeps its weights
                 self._check_hold(client, pid)
             self._forget()
             self._holder, self._holder_pid = client, pid
-            self._check(change, stage_fd)
+            try:
+                self._check(change, stage_fd)
+            except BaseException:
+                self._forget()
+                raise
             self._prepared = change
-        except (BusyError, HeldError):
-            raise
-        except BaseException:
-            self._forget()
-            raise
-        finally:
-            self._lock.release()
 
     def hold(self, client: int, pid: int, command: str) -> None:
         """Keep all others from changing the engine, until the client goes.
@@ -184,18 +178,11 @@ class Keeper:
             BusyError: another client's update is prepared.
             HeldError: another client holds it.
         """
-        if not self._lock.acquire(timeout=BUSY_WAIT_SECONDS):
-            raise BusyError(self._holder_pid)
-        try:
-            if self._holder not in {None, client}:
-                raise BusyError(self._holder_pid)
+        with self._turn(client):
             self._check_hold(client, pid)
-            if self._held is not None:  # its own, or one that it runs under
-                return
-            command = f" ({command})" if command else ""
-            self._held = _Hold(client, pid, f"{_who(pid)}{command}")
-        finally:
-            self._lock.release()
+            if self._held is None:  # else it is its own, or one that it runs under
+                command = f" ({command})" if command else ""
+                self._held = _Hold(client, pid, f"{_who(pid)}{command}")
 
     def check_turn(self, client: int, pid: int) -> None:
         """Make sure that a client could prepare an update now.
@@ -204,12 +191,18 @@ class Keeper:
             BusyError: another client's update is prepared.
             HeldError: another client holds the engine.
         """
+        with self._turn(client):
+            self._check_hold(client, pid)
+
+    @contextlib.contextmanager
+    def _turn(self, client: int) -> Iterator[None]:
+        """Keep the lock while the block runs; raises `BusyError` if another client is at work."""
         if not self._lock.acquire(timeout=BUSY_WAIT_SECONDS):
             raise BusyError(self._holder_pid)
         try:
             if self._holder not in {None, client}:
                 raise BusyError(self._holder_pid)
-            self._check_hold(client, pid)
+            yield
         finally:
             self._lock.release()
 

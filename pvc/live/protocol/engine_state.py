@@ -58,6 +58,11 @@ class ContentLabel:
     repository: str
     revision: str
 
+    @property
+    def version(self) -> str:
+        """The tree in a word, for those who ask an engine which weights it has."""
+        return f"pvc:{self.tree.hex()}"
+
     def to_json(self) -> dict[str, Any]:
         """Its form in messages."""
         return {
@@ -110,7 +115,7 @@ class EngineState:
 
         "+changed" follows if torch wrote to them since.
         """
-        tree = LOADED if self.origin is None else f"pvc:{self.origin.tree.hex()}"
+        tree = LOADED if self.origin is None else self.origin.version
         return f"{tree}+changed" if self.dirty else tree
 
     @property

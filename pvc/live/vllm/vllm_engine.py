@@ -43,7 +43,7 @@ class VllmEngine:
         name = self.manifest.name
 
         def committed(origin: ContentLabel) -> None:
-            steps.renew(f"pvc:{origin.tree.hex()}")
+            steps.renew(origin.version)
 
         # Writes of vLLM itself to its weights are not counted; reading the weights shows them.
         hooks = FrameworkHooks(dict, lambda _: None, committed, ranks.check)

@@ -161,14 +161,16 @@ class Builds:
 
     def overflows(self, formula: Formula) -> tuple[Overflow, ...]:
         """What overflowed when a formula was computed, if that is recorded."""
-        if formula.exact is not None:
-            return ()
-        record = self._cache.read(formula.digest())
+        record = self._record(formula)
         return () if record is None else record.overflows
+
+    def _record(self, formula: Formula) -> BuiltTree | None:
+        """The record of a formula that takes arithmetic, if it was computed."""
+        return None if formula.exact is not None else self._cache.read(formula.digest())
 
     def _is_current(self, formula: Formula) -> bool:
         """Whether what is recorded of a formula was computed, and looked at, as it is now."""
-        record = None if formula.exact is not None else self._cache.read(formula.digest())
+        record = self._record(formula)
         return record is None or record.is_current
 
     def _check(self, overflows: tuple[Overflow, ...]) -> None:

@@ -20,7 +20,7 @@ def as_of_now(repository: Repository, label: str, tree: bytes) -> str:
         label: what was checked out; see `Revision.label`.
         tree: tree id of that.
     """
-    commit = dict(repository.git.branches()).get(label)
+    commit = repository.git.branch_commit(label)
     if commit is None:
         return label
     state = Snapshot(repository.git, commit)

@@ -16,6 +16,7 @@ from pvc_store import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
+    from pathlib import Path
 
 PLAIN = "text eol=lf !filter !ident !merge !working-tree-encoding"
 """Attributes of a text file that git stores, writes and merges as it is, with line ends of Unix."""
@@ -35,17 +36,13 @@ class Attributes(Merges):
             paths: the same files, as pathspecs.
         """
         file = self.common / "info" / "attributes"
-        text = file.read_bytes() if file.exists() else b""
-        wanted = [f"{pattern} {PLAIN}".encode() for pattern in patterns]
-        missing = [line for line in wanted if line not in text.splitlines()]
+        missing = missing_lines(file, [f"{pattern} {PLAIN}".encode() for pattern in patterns])
         if not missing:
             return
         converted = dict(self._converted(paths)) if self.head() else {}
-        file.parent.mkdir(exist_ok=True)
-        start = text if not text or text.endswith(b"\n") else text + b"\n"
         for path, blob in converted.items():
             atomic.write_file(self.root / path, self._need(blob).data)
-        atomic.write_file(file, start + b"\n".join([*missing, b""]))
+        add_lines(file, missing)
         if converted:  # a refresh would go by their size
             self.run("update-index", "--", *converted)
 
@@ -80,3 +77,17 @@ class Attributes(Merges):
         for path, value in zip(words[::3], words[2::3], strict=False):
             if value not in {"unspecified", "unset"}:
                 yield path
+
+
+def missing_lines(file: Path, lines: Sequence[bytes]) -> list[bytes]:
+    """Those of some lines that a file of git's `info` does not have."""
+    there = file.read_bytes().splitlines() if file.exists() else []
+    return [line for line in lines if line not in there]
+
+
+def add_lines(file: Path, lines: Sequence[bytes]) -> None:
+    """Add lines at the end of a file of git's `info`."""
+    text = file.read_bytes() if file.exists() else b""
+    start = text if not text or text.endswith(b"\n") else text + b"\n"
+    file.parent.mkdir(exist_ok=True)
+    atomic.write_file(file, start + b"\n".join([*lines, b""]))

@@ -90,6 +90,13 @@ class Objects(GitProcess):
         ref = self._try("symbolic-ref", "--quiet", "HEAD")  # --short would tell it from a tag
         return None if ref is None else ref.removeprefix("refs/heads/")
 
+    def branch_commit(self, name: str) -> str | None:
+        """The commit of a branch, or None; starts no process."""
+        if "\n" in name:
+            return None
+        found = self._get(f"refs/heads/{name}^{{commit}}")
+        return None if found is None else found.name
+
     def find(self, revision: str) -> str | None:
         """The commit that a revision names, or None."""
         if revision == "HEAD":
@@ -223,7 +230,7 @@ class Objects(GitProcess):
         plain = ["--encoding=UTF-8", "--no-show-signature", f"--format={form}"]
         merges = "--diff-merges=first-parent"
         words = self.stream("log", *plain, *shown, merges, *arguments, "--", *paths)
-        with contextlib.closing(words):  # type: ignore[type-var]
+        with contextlib.closing(words):
             word = next(words, None)
             while word is not None:
                 entry = LogEntry(word.lstrip("\n"), *itertools.islice(words, len(_ENTRY) - 1))

@@ -22,7 +22,7 @@ from pvc.repo.git.gitpython import execute, gitpython
 from pvc.repo.git.object_reader import ObjectReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from typing import Self
 
     import git
@@ -133,7 +133,7 @@ class GitProcess:
         """
         return _ask(self.root, arguments)
 
-    def stream(self, *arguments: str) -> Iterator[str]:
+    def stream(self, *arguments: str) -> Generator[str]:
         """What a git command prints, word for word as it comes; each ends with a NUL.
 
         Raises:

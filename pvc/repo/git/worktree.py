@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from pvc.errors import PvcError
 from pvc.repo.git import locks
-from pvc.repo.git.attributes import Attributes
+from pvc.repo.git.attributes import Attributes, add_lines, missing_lines
 from pvc.repo.git.process import GitError
-from pvc_store import atomic
 from pvc_store.errors import LockedError
 
 if TYPE_CHECKING:
@@ -119,11 +118,8 @@ class Git(Attributes):
     def exclude(self, directory: Path) -> None:
         """Let git ignore a directory below the root, in this clone only."""
         file = self.common / "info" / "exclude"
-        text = file.read_bytes() if file.exists() else b""
         path = os.fsencode(directory.relative_to(self.root).as_posix())
         escaped = re.sub(rb"([\\*?\[ ])", rb"\\\1", path)
         pattern = b"/%s/" % escaped.replace(b"\n", b"?")  # a pattern cannot hold a line's end
-        if pattern not in text.splitlines():
-            file.parent.mkdir(exist_ok=True)
-            start = text if not text or text.endswith(b"\n") else text + b"\n"
-            atomic.write_file(file, start + pattern + b"\n")
+        if missing_lines(file, [pattern]):
+            add_lines(file, [pattern])
